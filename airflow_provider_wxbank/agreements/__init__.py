@@ -1,0 +1,1 @@
+"""Agreement numbers become encrypted agreement files: read, check, cut, encrypt, store. Knows nothing of HTTP."""

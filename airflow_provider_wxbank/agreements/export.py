@@ -1,0 +1,85 @@
+"""An export: numbers are checked, cut, encrypted and written, and last of all the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from datetime import UTC, datetime
+
+from airflow_provider_wxbank.agreements.encryption import in_order
+from airflow_provider_wxbank.agreements.files import AgreementFile, PlainFile, batches, plain_files
+from airflow_provider_wxbank.agreements.manifest import NAME, Manifest, to_bytes
+from airflow_provider_wxbank.agreements.numbers import OnInvalid, Skipped, Values, checked_numbers
+from airflow_provider_wxbank.agreements.storage import Location
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+from airflow_provider_wxbank.wechatpay.keys import PlatformKey
+
+log = logging.getLogger(__name__)
+
+
+def export(
+    source: Iterable[Values],
+    folder: Location,
+    *,
+    bank_type: str,
+    prefix: str,
+    naming_key: bytes,
+    encryption_key: Callable[[], PlatformKey],
+    max_rows: int,
+    on_invalid: OnInvalid,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> tuple[Location, Manifest]:
+    """Write the agreement files of some numbers, then the manifest that lists them.
+
+    An earlier manifest in the folder is withdrawn first, so that it never describes files of two exports; if anything
+    fails, the files written so far are removed, and there is no manifest.
+
+    :param encryption_key: gives the platform key; asked once a file.
+    :return: where the manifest is, and what it says.
+    :raises InvalidInput: a value is no number, or there is none at all.
+    """
+    target = folder.child(NAME)
+    target.delete()
+    skipped = Skipped()
+    numbers = checked_numbers(source, on_invalid, skipped)
+    plain = plain_files(batches(numbers, encryption_key, max_rows), prefix, naming_key, bank_type)
+    written: list[AgreementFile] = []
+    names: list[str] = []
+
+    def write(file: PlainFile) -> AgreementFile:
+        content = file.encrypted()
+        folder.child(file.filename).write(content)
+        return AgreementFile(
+            file.filename,
+            len(file.numbers),
+            len(content),
+            hashlib.sha256(content).hexdigest(),
+            file.key.serial_no,
+        )
+
+    try:
+        with closing(in_order(write, _noting(plain, names))) as files:
+            written.extend(files)
+        if not written:
+            raise InvalidInput(
+                f"there is no number to export ({skipped.count} rows were skipped); an empty list is taken for a "
+                "mistake"
+            )
+        manifest = Manifest(bank_type, prefix, now().isoformat(), tuple(written), skipped.positions)
+        target.write(to_bytes(manifest, naming_key))
+    except BaseException:
+        for name in names:
+            folder.child(name).delete()
+        raise
+    if skipped.count:
+        log.warning("%d invalid rows were skipped; their positions are in %s", skipped.count, target.uri)
+    return target, manifest
+
+
+def _noting(files: Iterable[PlainFile], names: list[str]) -> Iterable[PlainFile]:
+    """The files, with the name of each noted before it is worked on, so that a failure can remove it."""
+    for file in files:
+        names.append(file.filename)
+        yield file

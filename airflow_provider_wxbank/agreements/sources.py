@@ -1,0 +1,138 @@
+"""Where agreement numbers come from: a database, or text and CSV files. Both are read as streams."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from airflow_provider_wxbank.agreements.numbers import Values
+from airflow_provider_wxbank.agreements.storage import Location
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+CHUNK_ROWS = 5500
+BLOCK_BYTES = 1 << 20
+MAX_LINE_BYTES = 1 << 16
+"""Bytes of a line: far above a number or a table row; a longer one means that the file is not lines of text."""
+
+
+def read_sql(
+    engine: Engine, sql: str, parameters: Mapping[str, object] | None, column: str | None
+) -> Iterator[Values]:
+    """The values of one column of a query's result, streamed with the database's own cursor where it has one.
+
+    :param sql: a query; its parameters are written ``:name``, alike for every database.
+    :param parameters: values by name. Without any, colons in ``sql`` mean nothing special.
+    :param column: the column, if the result has several.
+    :raises InvalidInput: the query gives no rows at all, several columns and no ``column``, or not the named one.
+    """
+    statement = text(sql if parameters else sql.replace(":", r"\:"))
+    with engine.connect() as connection:
+        streaming = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS)
+        result = streaming.execute(statement, dict(parameters or {}))
+        if not result.returns_rows:
+            raise InvalidInput("sql must be a query that returns rows")
+        index = column_index(list(result.keys()), column, "the query's result")
+        first = 1
+        for rows in result.partitions(CHUNK_ROWS):
+            yield Values("row", range(first, first + len(rows)), [row[index] for row in rows])
+            first += len(rows)
+
+
+def column_index(names: Sequence[str], column: str | None, what: str) -> int:
+    """Where a column is.
+
+    :raises InvalidInput: there are several and none is named, or the named one is missing or there twice.
+    """
+    if column is None:
+        if len(names) == 1:
+            return 0
+        raise InvalidInput(
+            f"{what} has {len(names)} columns ({', '.join(names)}); name the one with the numbers as column"
+        )
+    if names.count(column) != 1:
+        raise InvalidInput(f"{what} has {names.count(column)} columns named {column!r}: {', '.join(names)}")
+    return names.index(column)
+
+
+def read_files(location: Location, column: str | None) -> Iterator[Values]:
+    """The numbers in text or CSV files, one file after the other.
+
+    :param location: a file, or a pattern with ``*``; the files are taken by name.
+    :param column: None for text files with one number a line; else a column of CSV files with a header line.
+    :raises InvalidInput: there is no file, or one is not of the kind that is asked for.
+    """
+    for file in location.files():
+        yield from _read_lines(file) if column is None else _read_csv(file, column)
+
+
+def _read_lines(file: Location) -> Iterator[Values]:
+    place = f"{file.name} line"
+    first = 1
+    for lines in _lines(file):
+        if first == 1:
+            _check_first_line(file, lines[0])
+        if any("," in line or "\t" in line or '"' in line for line in lines):
+            raise InvalidInput(
+                f"{file.uri} has commas, tabs or quotes in it, so it is not a file of one number a line; for a "
+                "CSV file with a header line name its column"
+            )
+        yield Values(place, range(first, first + len(lines)), lines)
+        first += len(lines)
+
+
+def _check_first_line(file: Location, line: str) -> None:
+    if line and not line.startswith("\ufeff") and line.isprintable() and not any(map(str.isdigit, line)):
+        raise InvalidInput(
+            f"the first line of {file.uri} has no digit in it, so it looks like a header, not a number; for a "
+            "CSV file name its column"
+        )
+
+
+def _read_csv(file: Location, column: str) -> Iterator[Values]:
+    place = f"{file.name} line"
+    rows = csv.reader(_csv_lines(file), strict=True)
+    try:
+        header = next(rows, None)
+        if header is None:
+            return
+        if header[0].startswith("\ufeff"):
+            raise InvalidInput(
+                f"{file.uri} starts with a byte order mark (BOM); save it as UTF-8 without it"
+            )
+        index = column_index(header, column, file.uri)
+        while chunk := [(rows.line_num, row) for row in islice(rows, CHUNK_ROWS)]:
+            for line, row in chunk:
+                if len(row) != len(header):
+                    raise InvalidInput(f"{place} {line} has {len(row)} fields, but the header has {len(header)}")
+            yield Values(place, [line for line, _ in chunk], [row[index] for _, row in chunk])
+    except csv.Error as failure:
+        raise InvalidInput(f"{place} {rows.line_num} is not CSV: {failure}") from None
+
+
+def _csv_lines(file: Location) -> Iterator[str]:
+    # The csv module would take a carriage return for the end of a row.
+    for number, line in enumerate((line for lines in _lines(file) for line in lines), 1):
+        if "\r" in line:
+            raise InvalidInput(f"{file.name} line {number} has a carriage return (\\r); save it with \\n alone")
+        yield f"{line}\n"
+
+
+def _lines(file: Location) -> Iterator[list[str]]:
+    """The lines of a file, some at a time, without their newline. What is not UTF-8 becomes lone surrogates."""
+    rest = b""
+    with file.filesystem.open(file.path, "rb") as stream:
+        while block := bytes(stream.read(BLOCK_BYTES)):
+            *whole, rest = (rest + block).split(b"\n")
+            if len(rest) > MAX_LINE_BYTES:
+                raise InvalidInput(f"{file.uri} has a line of more than {MAX_LINE_BYTES} bytes: is it text?")
+            if whole:
+                yield [line.decode("utf-8", "surrogateescape") for line in whole]
+    if rest:
+        yield [rest.decode("utf-8", "surrogateescape")]

@@ -1,0 +1,112 @@
+"""What Airflow is told of this package. Imports nothing, since every ``airflow`` command reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_MODULE = "airflow_provider_wxbank"
+_INTEGRATION = "WeChat Pay"
+
+PLACEHOLDERS = {
+    "login": "1900000001",
+    "password": "32 characters; leave empty in public-key mode",
+    "host": "https://api.mch.weixin.qq.com",
+    "merchant_serial_no": "40 hexadecimal digits",
+    "merchant_private_key": "-----BEGIN PRIVATE KEY-----",
+    "wechatpay_public_key": "-----BEGIN PUBLIC KEY-----",
+    "wechatpay_public_key_id": "PUB_KEY_ID_0119000000012026010100000000000001",
+}
+
+LABELS = {"login": "Merchant id (mchid)", "password": "APIv3 key", "host": "Base URL"}
+
+HIDDEN_FIELDS = ["schema", "port"]
+
+# The name, the label, the kind of its field, and the help text.
+FIELDS: tuple[tuple[str, str, str, str], ...] = (
+    (
+        "merchant_serial_no",
+        "Merchant certificate serial",
+        "string",
+        "Serial number of the merchant's API certificate (商户API证书序列号)",
+    ),
+    (
+        "merchant_private_key",
+        "Merchant private key",
+        "multiline",
+        "The text of apiclient_key.pem; or name its file below",
+    ),
+    (
+        "merchant_private_key_file",
+        "Merchant private key file",
+        "string",
+        "Path of apiclient_key.pem on every worker and triggerer, instead of its text",
+    ),
+    (
+        "wechatpay_public_key",
+        "WeChat Pay public key",
+        "multiline",
+        "The text of pub_key.pem (微信支付公钥); empty in certificate mode",
+    ),
+    (
+        "wechatpay_public_key_file",
+        "WeChat Pay public key file",
+        "string",
+        "Path of pub_key.pem on every worker and triggerer, instead of its text",
+    ),
+    ("wechatpay_public_key_id", "WeChat Pay public key id", "string", "PUB_KEY_ID_... (微信支付公钥ID)"),
+    (
+        "backup_host",
+        "Backup base URL",
+        "string",
+        "Asked after a timeout; empty for https://api2.mch.weixin.qq.com with WeChat Pay's own host",
+    ),
+    ("connect_timeout", "Connect timeout", "number", "Seconds; default 5"),
+    ("read_timeout", "Read timeout", "number", "Seconds without a byte; default 30"),
+    ("proxies", "Proxy", "string", "One proxy URL, if WeChat Pay is reached through one"),
+)
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Metadata in the form of Airflow's provider_info.schema.json."""
+    return {
+        "package-name": "airflow-provider-wxbank",
+        "name": "WeChat Pay number packages for banks",
+        "description": (
+            "Exports agreement numbers (快捷交易协议号), encrypts them, uploads them into WeChat Pay number "
+            "packages (号码包), and waits until they are processed."
+        ),
+        "integrations": [
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://pay.weixin.qq.com/doc/v3/merchant/4012466728",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [{"integration-name": _INTEGRATION, "python-modules": [f"{_MODULE}.hooks"]}],
+        "operators": [{"integration-name": _INTEGRATION, "python-modules": [f"{_MODULE}.operators"]}],
+        "sensors": [{"integration-name": _INTEGRATION, "python-modules": [f"{_MODULE}.sensors"]}],
+        "triggers": [{"integration-name": _INTEGRATION, "python-modules": [f"{_MODULE}.triggers"]}],
+        "connection-types": [
+            {
+                "connection-type": "wxbank",
+                "hook-class-name": f"{_MODULE}.hooks.WxBankHook",
+                "hook-name": "WeChat Pay number packages",
+                "ui-field-behaviour": {
+                    "hidden-fields": HIDDEN_FIELDS,
+                    "relabeling": LABELS,
+                    "placeholders": PLACEHOLDERS,
+                },
+                "conn-fields": {
+                    name: {"label": label, "description": help_text, "schema": _schema(kind)}
+                    for name, label, kind, help_text in FIELDS
+                },
+            }
+        ],
+    }
+
+
+def _schema(kind: str) -> dict[str, Any]:
+    if kind == "number":
+        return {"type": ["number", "null"], "default": None}
+    schema: dict[str, Any] = {"type": ["string", "null"], "default": None}
+    return {**schema, "format": "multiline"} if kind == "multiline" else schema

@@ -1,0 +1,177 @@
+"""WxBankHook: an Airflow connection becomes a client of WeChat Pay."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+
+from airflow_provider_wxbank.agreements.encryption import encrypt
+from airflow_provider_wxbank.wechatpay import packages
+from airflow_provider_wxbank.wechatpay.client import Client
+from airflow_provider_wxbank.wechatpay.connection_test import examine
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
+from airflow_provider_wxbank.wechatpay.keys import PlatformKey
+from airflow_provider_wxbank.wechatpay.packages import MAX_PAGE, TaskPage, UploadTask
+from airflow_provider_wxbank.wechatpay.settings import read_settings
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+
+class WxBankHook(BaseHook):
+    """Calls WeChat Pay APIv3 as the merchant of a connection of type ``wxbank``.
+
+    :param wxbank_conn_id: its login is the merchant id, its password the APIv3 key (certificate mode only), its host
+        the base URL (empty for WeChat Pay's own); the extras are described in
+        :func:`~airflow_provider_wxbank.wechatpay.settings.read_settings`.
+    """
+
+    conn_name_attr = "wxbank_conn_id"
+    default_conn_name = "wxbank_default"
+    conn_type = "wxbank"
+    hook_name = "WeChat Pay number packages"
+
+    def __init__(self, wxbank_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.wxbank_conn_id = wxbank_conn_id
+        self._client: Client | None = None
+        self._encryption_key: PlatformKey | None = None
+
+    def get_conn(self) -> Client:
+        """The client; one for the life of the hook.
+
+        :raises InvalidCredentials: the connection lacks an identity or a key.
+        :raises InvalidInput: another field of the connection is wrong.
+        """
+        if self._client is None:
+            connection = self.get_connection(self.wxbank_conn_id)
+            self._client = self._new_client(connection, connection.extra_dejson)
+        return self._client
+
+    async def aget_conn(self) -> Client:
+        """The client, from a trigger or an async task."""
+        if self._client is None:
+            connection = await get_async_connection(self.wxbank_conn_id, hook=self)
+            extra = await get_async_extra_dejson(connection)
+            self._client = await asyncio.to_thread(self._new_client, connection, extra)
+        return self._client
+
+    def _new_client(self, connection: Connection, extra: Mapping[str, Any]) -> Client:
+        for name in ("merchant_private_key", "wechatpay_public_key"):
+            if isinstance(pem := extra.get(name), str):
+                # Airflow masks a secret as a whole; a key printed in another layout is found line by line.
+                for line in pem.replace("\\n", "\n").splitlines():
+                    if len(line) > 16 and not line.startswith("-----"):
+                        mask_secret(line)
+        if connection.password:
+            mask_secret(connection.password)
+        try:
+            return Client(read_settings(connection.login, connection.password, connection.host, extra))
+        except WxBankError as failure:
+            failure.add_note(f"Connection: {self.wxbank_conn_id}")
+            raise
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        """A signed and verified call of any APIv3 endpoint; see :meth:`.Client.request`."""
+        return self.get_conn().request(method, path, **options)
+
+    def create_task(
+        self,
+        package_id: str,
+        file: str | Path | bytes,
+        bank_type: str,
+        filename: str | None = None,
+        serial_no: str | None = None,
+    ) -> UploadTask:
+        """Upload one file of encrypted lines, with one POST (创建快捷交易协议号上传任务).
+
+        :param file: path of the file on this machine, or its content; at most 5,500 rows and 2,000,000 bytes.
+        :param filename: unique in the package, 4 to 128 of ``A-Z a-z 0-9 _ . -``; default the file's own name.
+        :param serial_no: the platform key that encrypted the lines; default the key of this hook's :meth:`encrypt`.
+        :raises OutcomeUnknown: it is not known whether the file was taken; :meth:`find_task` tells.
+        """
+        content = file if isinstance(file, bytes) else Path(file).read_bytes()
+        if filename is None:
+            if isinstance(file, bytes):
+                raise InvalidInput("a file that is given as bytes needs a filename")
+            filename = Path(file).name
+        serial_no = serial_no or self.encryption_key().serial_no
+        return packages.create_task(self.get_conn(), package_id, content, bank_type, filename, serial_no)
+
+    def list_tasks_page(
+        self,
+        package_id: str,
+        status: packages.Status | None = None,
+        filename: str | None = None,
+        offset: int = 0,
+        limit: int = MAX_PAGE,
+    ) -> TaskPage:
+        """One page of a package's upload tasks (查询上传任务列表); see :func:`.packages.list_tasks_page`."""
+        return packages.list_tasks_page(self.get_conn(), package_id, status, filename, offset, limit)
+
+    def list_tasks(
+        self, package_id: str, status: packages.Status | None = None, filename: str | None = None
+    ) -> Iterator[UploadTask]:
+        """Every upload task of a package, each once; see :func:`.packages.list_tasks`."""
+        return packages.list_tasks(self.get_conn(), package_id, status, filename)
+
+    def find_task(self, package_id: str, filename: str) -> UploadTask | None:
+        """The upload task of a filename, or None."""
+        return packages.find_task(self.get_conn(), package_id, filename)
+
+    async def acreate_task(self, *args: Any, **options: Any) -> UploadTask:
+        """:meth:`create_task` for async tasks: the call runs in a thread."""
+        await self.aget_conn()
+        return await asyncio.to_thread(self.create_task, *args, **options)
+
+    async def alist_tasks(self, *args: Any, **options: Any) -> list[UploadTask]:
+        """:meth:`list_tasks` for triggers and async tasks, as a list: the calls run in a thread."""
+        await self.aget_conn()
+        return await asyncio.to_thread(lambda: list(self.list_tasks(*args, **options)))
+
+    def encryption_key(self) -> PlatformKey:
+        """The platform key that this hook encrypts with: taken once, so that key and serial stay together."""
+        if self._encryption_key is None:
+            self._encryption_key = self.get_conn().encryption_key()
+        return self._encryption_key
+
+    def encrypt(self, text: str) -> str:
+        """One encrypted line without its newline; its key is :meth:`encryption_key`."""
+        return encrypt(self.encryption_key().public_key, text)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Make a harmless signed call, in any mode, and say what is wrong: keys, serial, clock or network."""
+        try:
+            return examine(self.get_conn())
+        except WxBankError as failure:
+            return False, str(failure)
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """The connection form for Airflow up to 3.1; later ones read the provider's metadata."""
+        from airflow_provider_wxbank.get_provider_info import HIDDEN_FIELDS, LABELS, PLACEHOLDERS
+
+        return {"hidden_fields": HIDDEN_FIELDS, "relabeling": LABELS, "placeholders": PLACEHOLDERS}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """The connection form's own fields for Airflow up to 3.1."""
+        from flask_appbuilder.fieldwidgets import BS3TextAreaFieldWidget, BS3TextFieldWidget
+        from flask_babel import lazy_gettext
+        from wtforms import StringField
+
+        from airflow_provider_wxbank.get_provider_info import FIELDS
+
+        return {
+            name: StringField(
+                lazy_gettext(label),
+                widget=BS3TextAreaFieldWidget() if kind == "multiline" else BS3TextFieldWidget(),
+                description=help_text,
+            )
+            for name, label, kind, help_text in FIELDS
+        }

@@ -1,0 +1,389 @@
+"""ExportUsersOperator and UploadTaskOperator: agreement numbers into files, files into a number package."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseHook, BaseOperator
+
+from airflow_provider_wxbank.agreements import manifest as manifests
+from airflow_provider_wxbank.agreements.export import export
+from airflow_provider_wxbank.agreements.files import (
+    batches,
+    check_max_rows,
+    check_prefix,
+    named,
+    naming_key,
+    plain_files,
+    run_prefix,
+)
+from airflow_provider_wxbank.agreements.lines import check_encrypted
+from airflow_provider_wxbank.agreements.numbers import OnInvalid, Skipped, Values, checked_numbers
+from airflow_provider_wxbank.agreements.sources import read_files, read_sql
+from airflow_provider_wxbank.bank_types import is_known
+from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.locations import location
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+from airflow_provider_wxbank.wechatpay.packages import MAX_BYTES, MAX_ROWS, check_bank_type, tasks_path
+from airflow_provider_wxbank.wechatpay.uploads import (
+    OutgoingFile,
+    Progress,
+    Uploads,
+    processing_seconds,
+)
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+    from sqlalchemy.engine import Engine
+
+    from airflow_provider_wxbank.wechatpay.client import Client
+
+LOG_SECONDS = 30.0
+"""Seconds between two lines of progress, at least."""
+
+
+class ExportUsersOperator(BaseOperator):
+    """Export agreement numbers into encrypted agreement files and a manifest that lists them.
+
+    The numbers come either from ``sql`` or from ``source``, as a stream. Only ciphertext is written. The manifest is
+    written last; without it, nothing was exported.
+
+    :param bank_type: bank and kind of card, for example ``ICBC_DEBIT`` (templated).
+    :param output_path: folder for the files and ``manifest.json``: an absolute path, or a URL of object storage like
+        ``s3://conn_id@bucket/folder`` (templated). Use one folder a DAG run.
+    :param sql: a query for the numbers; order it, so that a repeated export cuts the same files (templated).
+    :param sql_conn_id: connection of the bank's database, any kind that Airflow has an SQL hook for.
+    :param parameters: values for ``:name`` in ``sql`` (templated).
+    :param source: instead of ``sql``, text files with one number a line, or with ``column`` CSV files with a header;
+        ``*`` matches many (templated).
+    :param column: the column with the numbers; needed when there are several (templated).
+    :param prefix: first part of the filenames, 1 to 80 of ``A-Z a-z 0-9 _ . -``; the default is made from the DAG run,
+        so that the next run imports anew. A fixed one makes an import idempotent across runs (templated).
+    :param on_invalid: ``fail`` exports nothing if a row is no number; ``skip`` leaves such rows out, at most 100,000,
+        and keeps their positions in the manifest.
+    :param max_rows_per_file: 1 to 5,500.
+    :param wxbank_conn_id: connection of type ``wxbank`` (templated).
+    :return: URI of the manifest.
+    """
+
+    template_fields: Sequence[str] = (
+        "bank_type",
+        "output_path",
+        "sql",
+        "sql_conn_id",
+        "parameters",
+        "source",
+        "column",
+        "prefix",
+        "wxbank_conn_id",
+    )
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers = {"sql": "sql", "parameters": "json"}  # noqa: RUF012  # as Airflow declares it
+    ui_color = "#d9f2e3"
+
+    def __init__(
+        self,
+        *,
+        bank_type: str,
+        output_path: str,
+        sql: str | None = None,
+        sql_conn_id: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        source: str | None = None,
+        column: str | None = None,
+        prefix: str | None = None,
+        on_invalid: OnInvalid = "fail",
+        max_rows_per_file: int = MAX_ROWS,
+        wxbank_conn_id: str = WxBankHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.bank_type = bank_type
+        self.output_path = output_path
+        self.sql = sql
+        self.sql_conn_id = sql_conn_id
+        self.parameters = parameters
+        self.source = source
+        self.column = column
+        self.prefix = prefix
+        self.on_invalid = on_invalid
+        self.max_rows_per_file = max_rows_per_file
+        self.wxbank_conn_id = wxbank_conn_id
+
+    def execute(self, context: Context) -> str:
+        """Export; return the manifest's URI."""
+        self._check()
+        warn_unknown_bank_type(self.log, self.bank_type)
+        prefix = self.prefix or default_prefix(context)
+        check_prefix(prefix)
+        folder = location(self.output_path, "output_path")
+        client = WxBankHook(self.wxbank_conn_id).get_conn()
+        with self._values() as values:
+            target, manifest = export(
+                values,
+                folder,
+                bank_type=self.bank_type,
+                prefix=prefix,
+                naming_key=naming_key(client.settings.merchant.private_key),
+                encryption_key=client.encryption_key,
+                max_rows=self.max_rows_per_file,
+                on_invalid=self.on_invalid,
+            )
+        self.log.info(
+            "Exported %d numbers into %d files; %d rows skipped; manifest: %s",
+            manifest.rows,
+            len(manifest.files),
+            manifest.skipped_count,
+            target.uri,
+        )
+        return target.uri
+
+    def _check(self) -> None:
+        """Everything that can be told to be wrong before anything is read."""
+        if (self.sql is None) == (self.source is None):
+            raise InvalidInput("give either sql (with sql_conn_id) or source, and not both")
+        if self.sql is not None and not self.sql_conn_id:
+            raise InvalidInput("sql needs sql_conn_id, the connection of the bank's database")
+        if self.sql is None and (self.sql_conn_id or self.parameters):
+            raise InvalidInput("sql_conn_id and parameters go with sql, not with source")
+        if self.on_invalid not in ("fail", "skip"):
+            raise InvalidInput(f'on_invalid must be "fail" or "skip", not {self.on_invalid!r}')
+        check_bank_type(self.bank_type)
+        check_max_rows(self.max_rows_per_file)
+
+    @contextmanager
+    def _values(self) -> Iterator[Iterable[Values]]:
+        if self.source is not None:
+            yield read_files(location(self.source, "source"), self.column)
+            return
+        assert self.sql is not None
+        if "order by" not in self.sql.lower():
+            self.log.warning(
+                "sql has no ORDER BY: if it is exported again after its upload, the database may give another order, "
+                "the files are cut differently, and numbers are imported a second time"
+            )
+        engine = sql_engine(self.sql_conn_id or "")
+        try:
+            yield read_sql(engine, self.sql, self.parameters, self.column)
+        finally:
+            engine.dispose()
+
+
+class UploadTaskOperator(BaseOperator):
+    """Upload agreement files into a number package, each exactly once, whatever fails in between.
+
+    Give a ``manifest`` of :class:`ExportUsersOperator`, or one ``file``. What an earlier try uploaded is found by its
+    filename and adopted. After a failure no more files are started; a retry uploads what is missing.
+
+    :param package_id: the number package (号码包), as the merchant platform shows it (templated).
+    :param manifest: URI of an export's manifest (templated).
+    :param file: a text file with one plain number a line, of any length: encrypted and cut in memory; or with
+        ``encrypted=True`` one agreement file that is uploaded byte for byte (templated).
+    :param bank_type: for ``file``; a manifest has its own (templated).
+    :param encrypted: whether ``file`` holds encrypted lines.
+    :param serial_no: for an encrypted file, the serial of the platform key that encrypted it (templated).
+    :param max_workers: uploads at a time, 1 to 64.
+    :param wxbank_conn_id: connection of type ``wxbank`` (templated).
+    :return: ``{"package_id", "bank_type", "rows", "tasks": [{"task_id", "filename", "rows"}]}``
+    """
+
+    template_fields: Sequence[str] = (
+        "package_id",
+        "manifest",
+        "file",
+        "bank_type",
+        "serial_no",
+        "wxbank_conn_id",
+    )
+    ui_color = "#b7e4c7"
+
+    def __init__(
+        self,
+        *,
+        package_id: str,
+        manifest: str | None = None,
+        file: str | None = None,
+        bank_type: str | None = None,
+        encrypted: bool = False,
+        serial_no: str | None = None,
+        max_workers: int = 8,
+        wxbank_conn_id: str = WxBankHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.package_id = package_id
+        self.manifest = manifest
+        self.file = file
+        self.bank_type = bank_type
+        self.encrypted = encrypted
+        self.serial_no = serial_no
+        self.max_workers = max_workers
+        self.wxbank_conn_id = wxbank_conn_id
+        self._uploads: Uploads | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Upload; return the upload tasks."""
+        self._check()
+        client = WxBankHook(self.wxbank_conn_id).get_conn()
+        key = naming_key(client.settings.merchant.private_key)
+        if self.manifest is not None:
+            bank_type, total, rows, files = self._from_manifest(key)
+        elif self.encrypted:
+            bank_type, total, rows, files = self._encrypted_file(key, default_prefix(context))
+        else:
+            bank_type, total, rows, files = self._plain_file(client, key, default_prefix(context))
+        self._uploads = Uploads(
+            client,
+            self.package_id,
+            max_workers=self.max_workers,
+            total_files=total,
+            total_rows=rows,
+            on_progress=progress_log(self.log),
+        )
+        uploaded = self._uploads.run(files)
+        rows = sum(one.file.rows for one in uploaded)
+        self.log.info(
+            "Package %s has %d numbers in %d upload tasks of this import; WeChat Pay processes them in about %d minutes",
+            self.package_id,
+            rows,
+            len(uploaded),
+            round(processing_seconds(rows) / 60),
+        )
+        return {
+            "package_id": self.package_id,
+            "bank_type": bank_type,
+            "rows": rows,
+            "tasks": [
+                {"task_id": one.task.task_id, "filename": one.file.filename, "rows": one.file.rows}
+                for one in uploaded
+            ],
+        }
+
+    def on_kill(self) -> None:
+        """Start no more uploads; a retry adopts what was uploaded."""
+        if self._uploads is not None:
+            self._uploads.stop()
+
+    def _check(self) -> None:
+        tasks_path(self.package_id)
+        if (self.manifest is None) == (self.file is None):
+            raise InvalidInput("give either manifest or file, and not both")
+        if self.manifest is not None and (self.encrypted or self.serial_no):
+            raise InvalidInput("encrypted and serial_no go with file; a manifest has them itself")
+        if self.file is not None and not self.bank_type:
+            raise InvalidInput("file needs bank_type, for example ICBC_DEBIT")
+        if self.encrypted and not self.serial_no:
+            raise InvalidInput(
+                "encrypted=True needs serial_no: the serial of the platform key that encrypted the file"
+            )
+        if self.serial_no and not self.encrypted:
+            raise InvalidInput("serial_no goes with encrypted=True; plain numbers are encrypted here")
+        if self.bank_type is not None:
+            check_bank_type(self.bank_type)
+            warn_unknown_bank_type(self.log, self.bank_type)
+
+    def _from_manifest(self, key: bytes) -> _Files:
+        assert self.manifest is not None
+        where = location(self.manifest, "manifest")
+        manifest = manifests.read_manifest(where, key)
+        if self.bank_type not in (None, manifest.bank_type):
+            raise InvalidInput(
+                f"{where.uri} is for bank_type {manifest.bank_type}, not {self.bank_type}"
+            )
+        # A file that was changed must be known before the first one is sent.
+        with ThreadPoolExecutor(self.max_workers, thread_name_prefix="wxbank-check") as pool:
+            for _ in pool.map(lambda file: len(manifests.read_file(where.parent, file)), manifest.files):
+                pass
+        files = (
+            OutgoingFile(
+                file.filename,
+                file.rows,
+                manifest.bank_type,
+                file.serial_no,
+                lambda file=file: manifests.read_file(where.parent, file),  # type: ignore[misc]
+            )
+            for file in manifest.files
+        )
+        return manifest.bank_type, len(manifest.files), manifest.rows, files
+
+    def _encrypted_file(self, key: bytes, prefix: str) -> _Files:
+        assert self.file is not None and self.bank_type is not None and self.serial_no is not None
+        where = location(self.file, "file")
+        content = where.read(MAX_BYTES)
+        rows = check_encrypted(content, where.uri)
+        filename = named(prefix, key, self.bank_type, content)
+        file = OutgoingFile(filename, rows, self.bank_type, self.serial_no, lambda: content)
+        return self.bank_type, 1, rows, [file]
+
+    def _plain_file(self, client: Client, key: bytes, prefix: str) -> _Files:
+        assert self.file is not None and self.bank_type is not None
+        bank_type, where = self.bank_type, location(self.file, "file")
+
+        def numbers() -> Iterator[Sequence[str]]:
+            return checked_numbers(read_files(where, None), "fail", Skipped())
+
+        # Read twice: every row is checked before the first file is sent.
+        rows = sum(map(len, numbers()))
+        if not rows:
+            raise InvalidInput(f"{where.uri} has no number in it")
+        files = (
+            OutgoingFile(
+                plain.filename, len(plain.numbers), bank_type, plain.key.serial_no, plain.encrypted
+            )
+            for plain in plain_files(
+                batches(numbers(), client.encryption_key, MAX_ROWS), prefix, key, bank_type
+            )
+        )
+        return bank_type, -(-rows // MAX_ROWS), rows, files
+
+
+_Files = tuple[str, int, int, Iterable[OutgoingFile]]
+"""Bank type, number of files, number of rows, and the files."""
+
+
+def sql_engine(conn_id: str) -> Engine:
+    """The SQLAlchemy engine of any connection that Airflow has an SQL hook for."""
+    hook = BaseHook.get_connection(conn_id).get_hook()
+    if not hasattr(hook, "get_sqlalchemy_engine"):
+        raise InvalidInput(f"sql_conn_id {conn_id} is not the connection of an SQL database")
+    engine: Engine = hook.get_sqlalchemy_engine()
+    return engine
+
+
+def default_prefix(context: Context) -> str:
+    """The prefix of a DAG run's filenames."""
+    return run_prefix(context["ti"].dag_id, context["ti"].run_id)
+
+
+def warn_unknown_bank_type(log: Any, bank_type: str) -> None:
+    """Warn of a bank type that WeChat Pay's page (P/4012076355) does not list; its full table may."""
+    if not is_known(bank_type):
+        log.warning(
+            "bank_type %s is not in the list of WeChat Pay's page; if it is mistyped, no number will match",
+            bank_type,
+        )
+
+
+def progress_log(log: Any, clock: Callable[[], float] = time.monotonic) -> Callable[[Progress], None]:
+    """Logs progress every 30 seconds at most, and at the end."""
+    logged_at = clock()
+
+    def note(progress: Progress) -> None:
+        nonlocal logged_at
+        if progress.files != progress.total_files and clock() - logged_at < LOG_SECONDS:
+            return
+        logged_at = clock()
+        log.info(
+            "%d of %s files, %d of %s numbers are with WeChat Pay; it processes them in about %d minutes",
+            progress.files,
+            progress.total_files,
+            progress.rows,
+            progress.total_rows,
+            round(processing_seconds(progress.rows) / 60),
+        )
+
+    return note

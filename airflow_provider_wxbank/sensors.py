@@ -1,0 +1,165 @@
+"""TaskFinishedSensor: waits until WeChat Pay has processed upload tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.triggers import TaskFinishedTrigger
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, UnverifiedAnswer
+from airflow_provider_wxbank.wechatpay.waiting import Counts, Wanted, count, poll, wanted
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class WaitFailed(AirflowException):
+    """The upload tasks cannot be waited for, or ended with too many numbers that did not match."""
+
+
+class TaskFinishedSensor(BaseSensorOperator):
+    """Wait until upload tasks are finished, and sum up what WeChat Pay counted.
+
+    WeChat Pay takes about 40 minutes for a file and processes about 1.3 million numbers an hour; a poll costs one call
+    however many tasks there are. Name the tasks in one of three ways: by ``upload``; by ``package_id`` with
+    ``task_ids`` or ``filenames``; by ``package_id`` alone, which means every task in the package.
+
+    :param upload: a result of :class:`.UploadTaskOperator`, or a list of them for one package (templated).
+    :param package_id: the number package (templated).
+    :param task_ids: upload tasks of the package (templated).
+    :param filenames: files of the package (templated).
+    :param max_fail_ratio: fail if more than this share of the numbers did not match, 0 to 1; None accepts any.
+    :param deferrable: wait in the triggerer, where no worker slot is held.
+    :param wxbank_conn_id: connection of type ``wxbank`` (templated).
+    :return: ``{"package_id", "tasks", "success_count", "fail_count", "success_user_count"}``, all but the first numbers.
+    """
+
+    template_fields: Sequence[str] = ("upload", "package_id", "task_ids", "filenames", "wxbank_conn_id")
+    ui_color = "#95d5b2"
+
+    def __init__(
+        self,
+        *,
+        upload: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        package_id: str | None = None,
+        task_ids: Sequence[str] | None = None,
+        filenames: Sequence[str] | None = None,
+        max_fail_ratio: float | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        wxbank_conn_id: str = WxBankHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.upload = upload
+        self.package_id = package_id
+        self.task_ids = task_ids
+        self.filenames = filenames
+        self.max_fail_ratio = max_fail_ratio
+        self.deferrable = deferrable
+        self.wxbank_conn_id = wxbank_conn_id
+        self._watched: str | None = None
+
+    def execute(self, context: Context) -> Any:
+        """Wait in this worker, or look once and leave the rest to the triggerer."""
+        if not self.deferrable:
+            return super().execute(context)
+        seen = self.poke(context)
+        if seen.is_done:
+            return seen.xcom_value
+        target = self._target()
+        self.defer(
+            trigger=TaskFinishedTrigger(
+                target.package_id,
+                None if target.task_ids is None else sorted(target.task_ids),
+                None if target.filenames is None else sorted(target.filenames),
+                self.poke_interval,
+                self.wxbank_conn_id,
+            ),
+            method_name=self.execute_complete.__name__,
+            timeout=timedelta(seconds=self.timeout),
+        )
+        raise AssertionError("defer() does not return")
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once. An outage of WeChat Pay is waited through, like tasks that are processing."""
+        target = self._target()
+        try:
+            seen = poll(WxBankHook(self.wxbank_conn_id).get_conn(), target, self._watched)
+        except (TryLater, UnverifiedAnswer) as failure:
+            self.log.warning("This poll failed, the next one may not: %s", failure)
+            return PokeReturnValue(is_done=False)
+        self._watched = seen.watched
+        if seen.tasks is None:
+            self.log.info("Package %s: %s", target.package_id, seen.note)
+            return PokeReturnValue(is_done=False)
+        return PokeReturnValue(is_done=True, xcom_value=self._result(target.package_id, count(seen.tasks)))
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Take the trigger's event; anything but a finish fails."""
+        status = (event or {}).get("status")
+        if event is None or status != "finished":
+            message = (event or {}).get("message") or f"the trigger sent an unknown event (status {status!r})"
+            raise WaitFailed(f"Waiting for the upload tasks failed: {message}")
+        return self._result(self._target().package_id, Counts(**event["counts"]))
+
+    def _target(self) -> Wanted:
+        """What to wait for, checked."""
+        if self.max_fail_ratio is not None and not 0 <= self.max_fail_ratio <= 1:
+            raise InvalidInput(f"max_fail_ratio must be 0 to 1, not {self.max_fail_ratio!r}")
+        if self.upload is None:
+            if self.package_id is None:
+                raise InvalidInput("give upload, or package_id")
+            return wanted(self.package_id, self.task_ids, self.filenames)
+        if not (self.package_id is None and self.task_ids is None and self.filenames is None):
+            raise InvalidInput("give upload, or package_id with task_ids or filenames, and not both")
+        # Results of mapped tasks come as a lazy sequence.
+        results = [self.upload] if isinstance(self.upload, Mapping) else list(self.upload)
+        try:
+            package_ids = {result["package_id"] for result in results}
+            task_ids = [task["task_id"] for result in results for task in result["tasks"]]
+        except (KeyError, TypeError):
+            raise InvalidInput("upload must be a result of UploadTaskOperator, or a list of them") from None
+        if len(package_ids) != 1:
+            raise InvalidInput(
+                f"upload names {len(package_ids)} packages ({', '.join(sorted(map(str, package_ids)))}); one sensor "
+                "waits for one package"
+            )
+        return wanted(package_ids.pop(), task_ids)
+
+    def _result(self, package_id: str, counts: Counts) -> dict[str, Any]:
+        self.log.info(
+            "Package %s: %d tasks finished; %d numbers matched, %d did not; %d WeChat Pay users",
+            package_id,
+            counts.tasks,
+            counts.success_count,
+            counts.fail_count,
+            counts.success_user_count,
+        )
+        if counts.failed_files:
+            self.log.error(
+                "Not one number matched in %d files (%s). Most likely they were encrypted with another key than the one "
+                "declared, or bank_type is wrong",
+                len(counts.failed_files),
+                ", ".join(counts.failed_files[:5]) + (", ..." if len(counts.failed_files) > 5 else ""),
+            )
+        if self.max_fail_ratio is not None and counts.fail_ratio > self.max_fail_ratio:
+            raise WaitFailed(
+                f"{counts.fail_count} of {counts.success_count + counts.fail_count} numbers did not match "
+                f"({counts.fail_ratio:.2%}); max_fail_ratio allows {self.max_fail_ratio:.2%}"
+            )
+        return {
+            "package_id": package_id,
+            "tasks": counts.tasks,
+            "success_count": counts.success_count,
+            "fail_count": counts.fail_count,
+            "success_user_count": counts.success_user_count,
+        }

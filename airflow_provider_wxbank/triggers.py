@@ -1,0 +1,80 @@
+"""TaskFinishedTrigger: waits for upload tasks in the triggerer, where no worker slot is held."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.wechatpay.errors import TryLater, UnverifiedAnswer, WxBankError
+from airflow_provider_wxbank.wechatpay.waiting import count, poll, wanted
+
+
+class TaskFinishedTrigger(BaseTrigger):
+    """Polls a package until upload tasks are finished.
+
+    Its only event is a dict: ``{"status": "finished", "counts": ...}`` with the fields of
+    :class:`~airflow_provider_wxbank.wechatpay.waiting.Counts`, or ``{"status": "error", "message": ...}`` for what
+    waiting will not mend. Outages of WeChat Pay are waited through. It only reads, so it may be restarted, or run
+    twice, at any time.
+
+    :param package_id: the number package.
+    :param task_ids: the tasks to wait for; None together with ``filenames`` None for the whole package.
+    :param filenames: instead of ``task_ids``, the files to wait for.
+    :param poll_interval: seconds between polls; each pause is up to a tenth longer or shorter, to spread many waits.
+    :param wxbank_conn_id: connection of type ``wxbank``.
+    """
+
+    def __init__(
+        self,
+        package_id: str,
+        task_ids: Sequence[str] | None = None,
+        filenames: Sequence[str] | None = None,
+        poll_interval: float = 60.0,
+        wxbank_conn_id: str = WxBankHook.default_conn_name,
+    ) -> None:
+        super().__init__()
+        self.package_id = package_id
+        self.task_ids = task_ids
+        self.filenames = filenames
+        self.poll_interval = poll_interval
+        self.wxbank_conn_id = wxbank_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments, from which the trigger is made again."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "package_id": self.package_id,
+                "task_ids": None if self.task_ids is None else list(self.task_ids),
+                "filenames": None if self.filenames is None else list(self.filenames),
+                "poll_interval": self.poll_interval,
+                "wxbank_conn_id": self.wxbank_conn_id,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Poll until finished; yield one event."""
+        try:
+            target = wanted(self.package_id, self.task_ids, self.filenames)
+            client = await WxBankHook(self.wxbank_conn_id).aget_conn()
+            watched = None
+            while True:
+                await asyncio.sleep(self.poll_interval * random.uniform(0.9, 1.1))  # noqa: S311  # jitter
+                try:
+                    seen = await asyncio.to_thread(poll, client, target, watched)
+                except (TryLater, UnverifiedAnswer) as failure:
+                    self.log.warning("This poll failed, the next one may not: %s", failure)
+                    continue
+                watched = seen.watched
+                if seen.tasks is not None:
+                    yield TriggerEvent({"status": "finished", "counts": asdict(count(seen.tasks))})
+                    return
+                self.log.info("Package %s: %s", self.package_id, seen.note)
+        except WxBankError as failure:
+            yield TriggerEvent({"status": "error", "message": f"{type(failure).__name__}: {failure}"})

@@ -1,0 +1,369 @@
+"""The client: every call signed, every answer verified, retried by kind, failed over once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random as random_module
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from airflow_provider_wxbank.wechatpay.errors import (
+    InvalidCredentials,
+    InvalidInput,
+    OutcomeUnknown,
+    QuotaReached,
+    RateLimited,
+    Refusal,
+    Refused,
+    TryLater,
+    Unauthorized,
+    UnverifiedAnswer,
+    WxBankError,
+)
+from airflow_provider_wxbank.wechatpay.keys import PlatformKey, PlatformKeys, verified_certificates
+from airflow_provider_wxbank.wechatpay.retries import Trouble, next_attempt
+from airflow_provider_wxbank.wechatpay.settings import Settings
+from airflow_provider_wxbank.wechatpay.transport import Answer, Call, NoAnswer, NotSent, Transport
+from airflow_provider_wxbank.wechatpay.verification import MAX_CLOCK_DIFFERENCE, verify
+
+BACKUP_SECONDS = 60.0
+"""Seconds for which the other host is asked first once a host did not answer in time."""
+
+_PATH = re.compile(r"/[A-Za-z0-9_.~!$&'()*+,;=:@%/-]*")
+
+log = logging.getLogger(__name__)
+
+
+class Client:
+    """Signed and verified calls for one merchant; safe to use from many threads.
+
+    :param settings: see :func:`~airflow_provider_wxbank.wechatpay.settings.read_settings`.
+    :param clock: unix seconds.
+    :param sleep: waits some seconds.
+    :param random: uniform in [0, 1), for the jitter of pauses.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        random: Callable[[], float] = random_module.random,
+    ) -> None:
+        self.settings = settings
+        self.keys = PlatformKeys(
+            settings.public_key, self._download_certificates if settings.apiv3_key else None, clock
+        )
+        self._transport = Transport(settings, clock)
+        self._clock = clock
+        self._sleep = sleep
+        self._random = random
+        self._prefer_backup_until = 0.0
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._transport.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        json: object = None,
+        serial_no: str | None = None,
+        repeatable: bool | None = None,
+    ) -> Any:
+        """A signed and verified call of any APIv3 endpoint.
+
+        :param path: path without host, for example ``/v3/certificates``; percent-encode what needs it.
+        :param params: query, encoded here.
+        :param json: body; sent, and signed, as compact UTF-8 JSON.
+        :param serial_no: ``Wechatpay-Serial``; needed when the body holds encrypted fields.
+        :param repeatable: whether the call may be sent again when it was perhaps taken; default: only GET.
+        :return: the parsed JSON; None for an empty body.
+        :raises WxBankError: see :mod:`airflow_provider_wxbank.wechatpay.errors`.
+        """
+        method = method.upper()
+        body = b"" if json is None else compact_json(json)
+        call = Call(
+            method,
+            target(path, params),
+            body,
+            None if json is None else body,
+            None if json is None else "application/json",
+            serial_no or self.keys.request_serial,
+            method == "GET" if repeatable is None else repeatable,
+        )
+        return parsed(self.send(call))
+
+    def send(self, call: Call) -> Answer:
+        """Send a call until it is answered with a verified 2xx.
+
+        :raises Refused: WeChat Pay refuses the call (4xx).
+        :raises OutcomeUnknown: a call that is not repeatable was perhaps taken.
+        :raises TryLater: not answered, 5xx or 429, retries included.
+        :raises UnverifiedAnswer: answered 2xx, but not verifiable, retries included.
+        """
+        return self._send(call, lambda answer: verify(answer.headers, answer.body, self._key, self._clock()))
+
+    def encryption_key(self) -> PlatformKey:
+        """The platform key to encrypt with now; see :meth:`PlatformKeys.encryption_key`."""
+        return self.keys.encryption_key()
+
+    def _key(self, serial_no: str) -> Any:
+        return self.keys.verification_key(serial_no)
+
+    def _download_certificates(self) -> tuple[PlatformKey, ...]:
+        apiv3_key = self.settings.apiv3_key
+        assert apiv3_key is not None
+        downloaded: list[PlatformKey] = []
+
+        def verify_with_itself(answer: Answer) -> None:
+            downloaded[:] = verified_certificates(answer.headers, answer.body, apiv3_key, self._clock())
+
+        try:
+            self._send(Call("GET", "/v3/certificates"), verify_with_itself)
+        except Refused as failure:
+            if failure.refusal.code in ("RESOURCE_NOT_EXISTS", "NOT_ENOUGH"):
+                raise InvalidCredentials(
+                    f"this merchant has no platform certificates ({failure}); it uses WeChat Pay's public key: "
+                    "fill in wechatpay_public_key and wechatpay_public_key_id and leave the password empty"
+                ) from failure
+            raise
+        return tuple(downloaded)
+
+    def _send(self, call: Call, check: Callable[[Answer], None]) -> Answer:
+        hosts = self._hosts()
+        failed_over = len(hosts) == 1
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return self._attempt(hosts[0], call, check)
+            except _Failed as failed:
+                again = next_attempt(
+                    failed.trouble,
+                    attempts,
+                    repeatable=call.repeatable,
+                    other_host_untried=not failed_over,
+                    random=self._random,
+                )
+                if again is None:
+                    raise failed.error from None
+                log.warning("%s; attempt %d follows in %.1f s", failed.error, attempts + 1, again.pause)
+            if again.other_host:
+                failed_over = True
+                hosts.reverse()
+                self._prefer(hosts[0])
+            self._sleep(again.pause)
+
+    def _attempt(self, base_url: str, call: Call, check: Callable[[Answer], None]) -> Answer:
+        """One attempt: a verified 2xx, a lasting error, or :class:`_Failed` for what a retry may mend."""
+        what = f"{call} at {base_url}"
+        try:
+            answer = self._transport.exchange(base_url, call)
+        except NotSent as failure:
+            raise _Failed(Trouble.NOT_SENT, TryLater(f"{what} was not sent: {failure}")) from None
+        except NoAnswer as failure:
+            if failure.timed_out:
+                self._prefer(self._other(base_url))
+            trouble = Trouble.TIMED_OUT if failure.timed_out else Trouble.BROKEN
+            raise _Failed(trouble, self._unclear(call, f"{what}: {failure}")) from None
+        unverified = self._unverified(call, answer, check)
+        if 200 <= answer.status < 300 and answer.status != 202:
+            if unverified is None:
+                return answer
+            if call.repeatable:
+                # Its own class and text are kept: they say which key is missing or what does not fit.
+                error: WxBankError = type(unverified)(f"{what}: {unverified} [Request-ID {answer.request_id}]")
+            else:
+                error = self._unclear(call, f"{what} was answered {answer.status}, but {unverified}")
+            raise _Failed(Trouble.UNVERIFIED, error)
+        refusal = read_refusal(call, answer, verified=unverified is None)
+        if answer.status == 429:
+            if "当天" in refusal.message:
+                raise QuotaReached(f"{refusal}. The daily number of files is used up: run it again tomorrow")
+            raise _Failed(Trouble.LIMITED, RateLimited(f"{refusal}. It was not taken; run it again later"))
+        if answer.status >= 500 or answer.status == 202:
+            raise _Failed(Trouble.SERVER_ERROR, self._unclear(call, str(refusal)))
+        if answer.status == 401:
+            raise Unauthorized(replace(refusal, hint=self._explain_401(answer, refusal)))
+        raise Refused(refusal)
+
+    @staticmethod
+    def _unverified(
+        call: Call, answer: Answer, check: Callable[[Answer], None]
+    ) -> UnverifiedAnswer | None:
+        """Why an answer is not to be believed, or None if it is verified."""
+        try:
+            check(answer)
+        except UnverifiedAnswer as failure:
+            return failure
+        except WxBankError as failure:
+            # The keys to verify with are not to be had. A call that was perhaps taken must not seem refused.
+            if call.repeatable and 200 <= answer.status < 300:
+                raise
+            return UnverifiedAnswer(f"it cannot be verified: {failure}")
+        return None
+
+    @staticmethod
+    def _unclear(call: Call, text: str) -> TryLater:
+        if call.repeatable:
+            return TryLater(f"{text}. Run it again later")
+        return OutcomeUnknown(f"{text}. Whether it was taken is not known")
+
+    def _hosts(self) -> list[str]:
+        settings = self.settings
+        if settings.backup_url is None:
+            return [settings.base_url]
+        hosts = [settings.base_url, settings.backup_url]
+        return hosts[::-1] if time.monotonic() < self._prefer_backup_until else hosts
+
+    def _other(self, base_url: str) -> str:
+        settings = self.settings
+        return settings.backup_url or base_url if base_url == settings.base_url else settings.base_url
+
+    def _prefer(self, base_url: str) -> None:
+        to_backup = base_url == self.settings.backup_url
+        self._prefer_backup_until = time.monotonic() + BACKUP_SECONDS if to_backup else 0.0
+
+    def _explain_401(self, answer: Answer, refusal: Refusal) -> str:
+        """What to do about a refused signature, with both signing strings, bodies left out."""
+        difference = _clock_difference(answer, self._clock())
+        merchant = self.settings.merchant
+        if difference is not None and abs(difference) > MAX_CLOCK_DIFFERENCE:
+            cause = f"This machine's clock differs by {difference:.0f} s from WeChat Pay's: set it right"
+        elif "序列号" in refusal.message or "serial" in refusal.message.lower():
+            cause = f"merchant_serial_no {merchant.serial_no} is not a certificate of merchant {merchant.mchid}"
+        elif "timestamp" in refusal.message.lower() or "时间" in refusal.message:
+            cause = "Compare this machine's clock with WeChat Pay's: more than 5 minutes apart are refused"
+        else:
+            cause = (
+                "Compare merchant id, merchant_serial_no and private key: all three must belong to one "
+                "API certificate"
+            )
+        theirs = _their_message(answer)
+        return f"{cause}. Signed here: {shown_message(answer.signed_message)}" + (
+            f"; signed for WeChat Pay: {theirs}" if theirs else ""
+        )
+
+
+class _Failed(Exception):
+    """An attempt failed in a way that another attempt may mend; carries what to raise if there is none."""
+
+    def __init__(self, trouble: Trouble, error: WxBankError) -> None:
+        super().__init__()
+        self.trouble = trouble
+        self.error = error
+
+
+def compact_json(value: object) -> bytes:
+    """UTF-8 JSON without spaces: the bytes that are signed and sent."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def target(path: str, params: Mapping[str, object] | None = None) -> str:
+    """Path and query as they go over the wire; parameters that are None are left out.
+
+    :raises InvalidInput: the path is not one, or has its own query.
+    """
+    if not _PATH.fullmatch(path) or path.startswith("//"):
+        raise InvalidInput(f"{path[:100]!r} is not a path like /v3/certificates (query goes into params)")
+    query = urlencode(
+        {name: value for name, value in (params or {}).items() if value is not None}, quote_via=quote
+    )
+    return f"{path}?{query}" if query else path
+
+
+def parsed(answer: Answer) -> Any:
+    """The JSON of a verified answer; None for an empty body.
+
+    :raises UnverifiedAnswer: it is not JSON.
+    """
+    if not answer.body:
+        return None
+    try:
+        return json.loads(answer.body)
+    except (ValueError, RecursionError):
+        raise UnverifiedAnswer(f"the answer is not JSON [Request-ID {answer.request_id}]") from None
+
+
+def read_refusal(call: Call, answer: Answer, *, verified: bool) -> Refusal:
+    """An error answer as a value; one that is not WeChat Pay's JSON keeps its status only."""
+    body = _json_object(answer.body)
+    code, message = body.get("code"), body.get("message")
+    detail = body.get("detail")
+    return Refusal(
+        answer.status,
+        code[:64] if isinstance(code, str) else "",
+        message[:500] if isinstance(message, str) else "no message",
+        _detail_line(detail) if isinstance(detail, dict) else "",
+        answer.request_id,
+        verified,
+        str(call),
+        _ADVICE.get(answer.status, ""),
+    )
+
+
+_ADVICE = {
+    301: "Redirects are not followed: check the host",
+    302: "Redirects are not followed: check the host",
+    307: "Redirects are not followed: check the host",
+    308: "Redirects are not followed: check the host",
+    400: "Correct the input; repeating it unchanged will not help",
+    403: "Ask WeChat Pay for the permission (号码包开通需要申请权限), and check that the mchid may use it",
+    404: "Check the package id, in the merchant platform, and the host",
+}
+
+
+def _detail_line(detail: Mapping[str, object]) -> str:
+    """Field, location and issue. ``value`` is left out: it is input, which may be personal."""
+    inner = detail.get("detail")
+    parts = {**(inner if isinstance(inner, dict) else {}), **detail}
+    return ", ".join(
+        f"{name}: {parts[name]}"[:200]
+        for name in ("field", "location", "issue")
+        if isinstance(parts.get(name), str) and parts[name]
+    )
+
+
+def shown_message(message: bytes) -> str:
+    """A string to sign for an error message: its first four lines, and the body's length only."""
+    *lines, body = message.split(b"\n", 4)
+    return repr(b"\n".join(lines).decode("utf-8", "replace")) + f" and a body of {max(len(body) - 1, 0)} bytes"
+
+
+def _their_message(answer: Answer) -> str:
+    detail = _json_object(answer.body).get("detail")
+    information = detail.get("sign_information") if isinstance(detail, dict) else None
+    if not isinstance(information, dict):
+        return ""
+    text = information.get("truncated_sign_message")
+    if not isinstance(text, str):
+        return ""
+    lines = "\n".join(text.split("\n")[:4])[:1000]
+    return f"{lines!r}, {str(information.get('sign_message_length'))[:10]} bytes in all"
+
+
+def _json_object(body: bytes) -> Mapping[str, object]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _clock_difference(answer: Answer, now: float) -> float | None:
+    """Seconds by which this machine's clock is ahead of the answer's ``Date``."""
+    try:
+        return now - parsedate_to_datetime(answer.headers["Date"]).timestamp()
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None

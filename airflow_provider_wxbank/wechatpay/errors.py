@@ -1,0 +1,103 @@
+"""What can go wrong, by what the caller can do about it.
+
+================================ ==========================================================
+class                            the caller can
+================================ ==========================================================
+:class:`InvalidInput`            correct the input; nothing was sent
+:class:`InvalidCredentials`      correct the connection: keys, serial numbers, clock
+:class:`Refused`                 correct what WeChat Pay names, or ask WeChat Pay
+:class:`TryLater`                run it again later; nothing has to be changed
+:class:`UnverifiedAnswer`        run it again; if it persists, see what alters the answers
+================================ ==========================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+class WxBankError(Exception):
+    """Anything that this package raises on purpose. Messages never carry an agreement number or a secret."""
+
+
+class InvalidInput(WxBankError, ValueError):
+    """The input is wrong: correct it. Raised before anything is sent."""
+
+
+class InvalidCredentials(WxBankError):
+    """The connection is wrong: correct its keys, its serial numbers or the clock of this machine."""
+
+
+class TryLater(WxBankError):
+    """WeChat Pay cannot serve the call now, or was not reached; the same call can succeed later."""
+
+
+class RateLimited(TryLater):
+    """HTTP 429, still after backing off. The call was not taken."""
+
+
+class QuotaReached(TryLater):
+    """The merchant's daily number of files is used up; uploads are taken again from midnight, Asia/Shanghai."""
+
+
+class OutcomeUnknown(TryLater):
+    """An upload was sent and it is not known whether it was taken; running it again settles that."""
+
+
+class UnverifiedAnswer(WxBankError):
+    """An answer's signature does not verify, so the answer is not believed."""
+
+
+class UnknownSerial(UnverifiedAnswer):
+    """An answer names a platform key that this connection does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error answer of WeChat Pay (P/4012081709).
+
+    :param status: HTTP status.
+    :param code: WeChat Pay's code, for example ``PARAM_ERROR``; empty when the answer was not WeChat Pay's JSON.
+    :param message: WeChat Pay's text.
+    :param detail: field, location and issue, already as one line; empty when there was none.
+    :param request_id: the answer's ``Request-ID``, which WeChat Pay's support asks for.
+    :param verified: whether the answer's signature was verified.
+    """
+
+    status: int
+    code: str
+    message: str
+    detail: str = ""
+    request_id: str = ""
+    verified: bool = False
+    call: str = ""
+    hint: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        code = f" {self.code}" if self.code else ""
+        detail = f" ({self.detail})" if self.detail else ""
+        signed = "" if self.verified else ", unsigned answer"
+        request_id = self.request_id or "none"
+        hint = f". {self.hint}" if self.hint else ""
+        return (
+            f"WeChat Pay answered {self.status}{code} to {self.call}: {self.message}{detail} "
+            f"[Request-ID {request_id}{signed}]{hint}"
+        )
+
+
+class Refused(WxBankError):
+    """WeChat Pay refused the call (4xx): repeating it unchanged will not help.
+
+    :ivar refusal: status, code, message, detail and Request-ID.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+    def __reduce__(self) -> tuple[type[Refused], tuple[Refusal]]:
+        return type(self), (self.refusal,)
+
+
+class Unauthorized(Refused, InvalidCredentials):
+    """HTTP 401: WeChat Pay does not accept the signature."""

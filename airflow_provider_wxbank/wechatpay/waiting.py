@@ -1,0 +1,153 @@
+"""Waiting until upload tasks are finished, at one call a poll."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from airflow_provider_wxbank.wechatpay.client import Client
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+from airflow_provider_wxbank.wechatpay.packages import (
+    TaskPage,
+    UploadTask,
+    check_filename,
+    find_task,
+    list_tasks,
+    list_tasks_page,
+    tasks_path,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Whose tasks are waited for: those named by id or by filename, or with neither every task of the package."""
+
+    package_id: str
+    task_ids: frozenset[str] | None = None
+    filenames: frozenset[str] | None = None
+
+    def includes(self, task: UploadTask) -> bool:
+        """Whether a task of the package is waited for."""
+        if self.task_ids is not None:
+            return task.task_id in self.task_ids
+        return self.filenames is None or task.filename in self.filenames
+
+    def missing(self, tasks: Iterable[UploadTask]) -> list[str]:
+        """The named ones that are not among some tasks."""
+        if self.task_ids is not None:
+            return sorted(self.task_ids - {task.task_id for task in tasks})
+        return sorted((self.filenames or frozenset()) - {task.filename for task in tasks})
+
+
+def wanted(
+    package_id: str, task_ids: Iterable[str] | None = None, filenames: Iterable[str] | None = None
+) -> Wanted:
+    """What to wait for, checked.
+
+    :raises InvalidInput: a wrong package id or filename, both lists at once, or an empty list.
+    """
+    tasks_path(package_id)
+    if task_ids is not None and filenames is not None:
+        raise InvalidInput("give task_ids or filenames, not both")
+    chosen = Wanted(
+        package_id,
+        None if task_ids is None else frozenset(str(one) for one in task_ids),
+        None if filenames is None else frozenset(filenames),
+    )
+    for filename in chosen.filenames or ():
+        check_filename(filename)
+    if frozenset() in (chosen.task_ids, chosen.filenames):
+        raise InvalidInput(f"the list of tasks to wait for in package {package_id} is empty")
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What one poll saw.
+
+    :param tasks: all the tasks waited for, finished; None while one is not.
+    :param watched: filename of a task that is processing; ask for it first in the next poll.
+    :param note: why it is not over yet, for the log.
+    """
+
+    tasks: tuple[UploadTask, ...] | None
+    watched: str | None = None
+    note: str = ""
+
+
+def poll(client: Client, target: Wanted, watched: str | None = None) -> Poll:
+    """Look once whether the tasks are finished.
+
+    One call while one of ours is on the first page of what is processing. When the tasks of others fill that page,
+    one of ours is remembered as ``watched``, and asking for it alone is the one call of the next polls. Only when
+    nothing of ours is processing are the tasks themselves read, 20 a call.
+    """
+    if watched is not None:
+        task = find_task(client, target.package_id, watched)
+        if task is not None and not task.is_finished:
+            return Poll(None, watched, "still processing")
+    first = list_tasks_page(client, target.package_id, status="PROCESSING")
+    if any(target.includes(task) for task in first.tasks):
+        return Poll(None, None, f"{first.total_count} tasks of the package are processing")
+    if _is_part(first):
+        for task in list_tasks(client, target.package_id, status="PROCESSING"):
+            if target.includes(task):
+                return Poll(None, task.filename, f"{first.total_count} tasks of the package are processing")
+    return _collect(client, target)
+
+
+def _is_part(page: TaskPage) -> bool:
+    return page.total_count > len(page.tasks)
+
+
+def _collect(client: Client, target: Wanted) -> Poll:
+    """Read the tasks waited for; they are not over while one is not listed or not finished."""
+    found: dict[str, UploadTask] = {}
+    named = target.task_ids or target.filenames
+    for task in list_tasks(client, target.package_id):
+        if target.includes(task):
+            found[task.task_id] = task
+            if named is not None and len(found) == len(named):
+                break
+    tasks = tuple(found.values())
+    if missing := target.missing(tasks):
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        return Poll(None, None, f"{len(missing)} of the tasks are not listed yet: {shown}")
+    if not tasks:
+        return Poll(None, None, "the package has no upload task yet")
+    unfinished = [task for task in tasks if not task.is_finished]
+    if unfinished:
+        return Poll(None, unfinished[0].filename, f"{len(unfinished)} tasks are still processing")
+    return Poll(tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The sums over finished tasks.
+
+    :param success_user_count: WeChat Pay users matched; a number may belong to several.
+    :param failed_files: files of which every row failed: a key or bank type mistake, most likely.
+    """
+
+    tasks: int
+    success_count: int
+    fail_count: int
+    success_user_count: int
+    failed_files: tuple[str, ...] = ()
+
+    @property
+    def fail_ratio(self) -> float:
+        """Share of the numbers that did not match, 0 to 1."""
+        return self.fail_count / max(self.success_count + self.fail_count, 1)
+
+
+def count(tasks: Iterable[UploadTask]) -> Counts:
+    """Sum up finished tasks."""
+    tasks = tuple(tasks)
+    return Counts(
+        len(tasks),
+        sum(task.success_count or 0 for task in tasks),
+        sum(task.fail_count or 0 for task in tasks),
+        sum(task.success_user_count or 0 for task in tasks),
+        tuple(task.filename for task in tasks if task.fail_count and not task.success_count),
+    )
