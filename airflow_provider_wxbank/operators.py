@@ -247,7 +247,7 @@ class UploadTaskOperator(BaseOperator):
         uploaded = self._uploads.run(files)
         rows = sum(one.file.rows for one in uploaded)
         self.log.info(
-            "Package %s has %d numbers in %d upload tasks of this import; WeChat Pay processes them in about %d minutes",
+            "Package %s has %d numbers in %d tasks of this import; WeChat Pay processes them in about %d minutes",
             self.package_id,
             rows,
             len(uploaded),
@@ -258,8 +258,7 @@ class UploadTaskOperator(BaseOperator):
             "bank_type": bank_type,
             "rows": rows,
             "tasks": [
-                {"task_id": one.task.task_id, "filename": one.file.filename, "rows": one.file.rows}
-                for one in uploaded
+                {"task_id": one.task.task_id, "filename": one.file.filename, "rows": one.file.rows} for one in uploaded
             ],
         }
 
@@ -277,9 +276,7 @@ class UploadTaskOperator(BaseOperator):
         if self.file is not None and not self.bank_type:
             raise InvalidInput("file needs bank_type, for example ICBC_DEBIT")
         if self.encrypted and not self.serial_no:
-            raise InvalidInput(
-                "encrypted=True needs serial_no: the serial of the platform key that encrypted the file"
-            )
+            raise InvalidInput("encrypted=True needs serial_no: the serial of the platform key that encrypted the file")
         if self.serial_no and not self.encrypted:
             raise InvalidInput("serial_no goes with encrypted=True; plain numbers are encrypted here")
         if self.bank_type is not None:
@@ -291,9 +288,7 @@ class UploadTaskOperator(BaseOperator):
         where = location(self.manifest, "manifest")
         manifest = manifests.read_manifest(where, key)
         if self.bank_type not in (None, manifest.bank_type):
-            raise InvalidInput(
-                f"{where.uri} is for bank_type {manifest.bank_type}, not {self.bank_type}"
-            )
+            raise InvalidInput(f"{where.uri} is for bank_type {manifest.bank_type}, not {self.bank_type}")
         # A file that was changed must be known before the first one is sent.
         with ThreadPoolExecutor(self.max_workers, thread_name_prefix="wxbank-check") as pool:
             for _ in pool.map(lambda file: len(manifests.read_file(where.parent, file)), manifest.files):
@@ -311,7 +306,9 @@ class UploadTaskOperator(BaseOperator):
         return manifest.bank_type, len(manifest.files), manifest.rows, files
 
     def _encrypted_file(self, key: bytes, prefix: str) -> _Files:
-        assert self.file is not None and self.bank_type is not None and self.serial_no is not None
+        assert self.file is not None
+        assert self.bank_type is not None
+        assert self.serial_no is not None
         where = location(self.file, "file")
         content = where.read(MAX_BYTES)
         rows = check_encrypted(content, where.uri)
@@ -320,7 +317,8 @@ class UploadTaskOperator(BaseOperator):
         return self.bank_type, 1, rows, [file]
 
     def _plain_file(self, client: Client, key: bytes, prefix: str) -> _Files:
-        assert self.file is not None and self.bank_type is not None
+        assert self.file is not None
+        assert self.bank_type is not None
         bank_type, where = self.bank_type, location(self.file, "file")
 
         def numbers() -> Iterator[Sequence[str]]:
@@ -331,12 +329,8 @@ class UploadTaskOperator(BaseOperator):
         if not rows:
             raise InvalidInput(f"{where.uri} has no number in it")
         files = (
-            OutgoingFile(
-                plain.filename, len(plain.numbers), bank_type, plain.key.serial_no, plain.encrypted
-            )
-            for plain in plain_files(
-                batches(numbers(), client.encryption_key, MAX_ROWS), prefix, key, bank_type
-            )
+            OutgoingFile(plain.filename, len(plain.numbers), bank_type, plain.key.serial_no, plain.encrypted)
+            for plain in plain_files(batches(numbers(), client.encryption_key, MAX_ROWS), prefix, key, bank_type)
         )
         return bank_type, -(-rows // MAX_ROWS), rows, files
 

@@ -40,7 +40,7 @@ class TaskFinishedSensor(BaseSensorOperator):
     :param max_fail_ratio: fail if more than this share of the numbers did not match, 0 to 1; None accepts any.
     :param deferrable: wait in the triggerer, where no worker slot is held.
     :param wxbank_conn_id: connection of type ``wxbank`` (templated).
-    :return: ``{"package_id", "tasks", "success_count", "fail_count", "success_user_count"}``, all but the first numbers.
+    :return: ``{"package_id", "tasks", "success_count", "fail_count", "success_user_count"}``; ``tasks`` is a count.
     """
 
     template_fields: Sequence[str] = ("upload", "package_id", "task_ids", "filenames", "wxbank_conn_id")
@@ -146,8 +146,8 @@ class TaskFinishedSensor(BaseSensorOperator):
         )
         if counts.failed_files:
             self.log.error(
-                "Not one number matched in %d files (%s). Most likely they were encrypted with another key than the one "
-                "declared, or bank_type is wrong",
+                "Not one number matched in %d files (%s). Most likely they were encrypted with another key than "
+                "the one declared, or bank_type is wrong",
                 len(counts.failed_files),
                 ", ".join(counts.failed_files[:5]) + (", ..." if len(counts.failed_files) > 5 else ""),
             )

@@ -22,9 +22,7 @@ MAX_LINE_BYTES = 1 << 16
 """Bytes of a line: far above a number or a table row; a longer one means that the file is not lines of text."""
 
 
-def read_sql(
-    engine: Engine, sql: str, parameters: Mapping[str, object] | None, column: str | None
-) -> Iterator[Values]:
+def read_sql(engine: Engine, sql: str, parameters: Mapping[str, object] | None, column: str | None) -> Iterator[Values]:
     """The values of one column of a query's result, streamed with the database's own cursor where it has one.
 
     :param sql: a query; its parameters are written ``:name``, alike for every database.
@@ -103,9 +101,7 @@ def _read_csv(file: Location, column: str) -> Iterator[Values]:
         if header is None:
             return
         if header[0].startswith("\ufeff"):
-            raise InvalidInput(
-                f"{file.uri} starts with a byte order mark (BOM); save it as UTF-8 without it"
-            )
+            raise InvalidInput(f"{file.uri} starts with a byte order mark (BOM); save it as UTF-8 without it")
         index = column_index(header, column, file.uri)
         while chunk := [(rows.line_num, row) for row in islice(rows, CHUNK_ROWS)]:
             for line, row in chunk:

@@ -199,9 +199,7 @@ class Client:
         raise Refused(refusal)
 
     @staticmethod
-    def _unverified(
-        call: Call, answer: Answer, check: Callable[[Answer], None]
-    ) -> UnverifiedAnswer | None:
+    def _unverified(call: Call, answer: Answer, check: Callable[[Answer], None]) -> UnverifiedAnswer | None:
         """Why an answer is not to be believed, or None if it is verified."""
         try:
             check(answer)
@@ -247,8 +245,7 @@ class Client:
             cause = "Compare this machine's clock with WeChat Pay's: more than 5 minutes apart are refused"
         else:
             cause = (
-                "Compare merchant id, merchant_serial_no and private key: all three must belong to one "
-                "API certificate"
+                "Compare merchant id, merchant_serial_no and private key: all three must belong to one API certificate"
             )
         theirs = _their_message(answer)
         return f"{cause}. Signed here: {shown_message(answer.signed_message)}" + (
@@ -277,9 +274,7 @@ def target(path: str, params: Mapping[str, object] | None = None) -> str:
     """
     if not _PATH.fullmatch(path) or path.startswith("//"):
         raise InvalidInput(f"{path[:100]!r} is not a path like /v3/certificates (query goes into params)")
-    query = urlencode(
-        {name: value for name, value in (params or {}).items() if value is not None}, quote_via=quote
-    )
+    query = urlencode({name: value for name, value in (params or {}).items() if value is not None}, quote_via=quote)
     return f"{path}?{query}" if query else path
 
 

@@ -113,9 +113,7 @@ def _read_certificate(entry: Mapping[str, object], apiv3_key: str) -> PlatformKe
     if f"{certificate.serial_number:X}" != _comparable(serial_no):
         raise UnverifiedAnswer("a platform certificate has another serial number than the list says")
     # The list can move the end of a certificate ahead of the certificate's own (P/4012069411).
-    listed_effective, listed_expiry = (
-        _timestamp(values.get(name)) for name in ("effective_time", "expire_time")
-    )
+    listed_effective, listed_expiry = (_timestamp(values.get(name)) for name in ("effective_time", "expire_time"))
     own_effective = certificate.not_valid_before_utc.timestamp()
     own_expiry = certificate.not_valid_after_utc.timestamp()
     return PlatformKey(
@@ -267,9 +265,7 @@ class PlatformKeys:
         except WxBankError as failure:
             self._failure = failure
             if self._certificates:
-                log.warning(
-                    "The platform certificates could not be refreshed; the ones at hand stay: %s", failure
-                )
+                log.warning("The platform certificates could not be refreshed; the ones at hand stay: %s", failure)
         else:
             self._failure = None
             self._downloaded_at = self._clock()

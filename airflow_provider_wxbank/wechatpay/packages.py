@@ -104,9 +104,7 @@ def create_task(
     check_content(content, filename)
     if not serial_no:
         raise InvalidInput(f"{filename}: the serial of the platform key that encrypted it is missing")
-    meta = compact_json(
-        {"filename": filename, "sha256": hashlib.sha256(content).hexdigest(), "bank_type": bank_type}
-    )
+    meta = compact_json({"filename": filename, "sha256": hashlib.sha256(content).hexdigest(), "bank_type": bank_type})
     body, content_type = multipart(meta, filename, content)
     call = Call("POST", path, meta, body, content_type, serial_no, repeatable=False)
     answer = client.send(call)
@@ -116,9 +114,7 @@ def create_task(
         raise OutcomeUnknown(f"{filename}: {failure}. Whether it was taken is not known") from None
     if (task.filename, task.package_id) != (filename, package_id):
         # A signed answer to another request, brought again within its five minutes.
-        raise OutcomeUnknown(
-            f"{filename}: the answer is about another file. Whether this one was taken is not known"
-        )
+        raise OutcomeUnknown(f"{filename}: the answer is about another file. Whether this one was taken is not known")
     return task
 
 
@@ -228,9 +224,7 @@ def tasks_path(package_id: str) -> str:
 def check_filename(filename: str) -> None:
     """:raises InvalidInput: not 4 to 128 of ``A-Z a-z 0-9 _ . -``."""
     if not isinstance(filename, str) or not _FILENAME.fullmatch(filename):
-        raise InvalidInput(
-            f"filename {str(filename)[:140]!r} must be 4 to 128 characters of A-Z a-z 0-9 _ . -"
-        )
+        raise InvalidInput(f"filename {str(filename)[:140]!r} must be 4 to 128 characters of A-Z a-z 0-9 _ . -")
 
 
 def check_bank_type(bank_type: str) -> None:

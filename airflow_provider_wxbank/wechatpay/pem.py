@@ -48,8 +48,7 @@ def load_private_key(text: str, what: str) -> RSAPrivateKey:
     except Exception:
         # The library's own text is left out: it may quote what it could not read.
         raise InvalidCredentials(
-            f"{what} is not a readable private key: expected apiclient_key.pem without a passphrase "
-            "(PKCS#8 or PKCS#1)"
+            f"{what} is not a readable private key: expected apiclient_key.pem without a passphrase (PKCS#8 or PKCS#1)"
         ) from None
     if not isinstance(key, RSAPrivateKey):
         raise InvalidCredentials(f"{what} is not an RSA key")
@@ -94,6 +93,4 @@ def _rsa_public_key(key: object, what: str) -> RSAPublicKey:
 
 def _check_size(bits: int, what: str) -> None:
     if not MIN_KEY_BITS <= bits <= MAX_KEY_BITS:
-        raise InvalidCredentials(
-            f"{what} has {bits} bits; WeChat Pay uses RSA keys of {MIN_KEY_BITS} bits or more"
-        )
+        raise InvalidCredentials(f"{what} has {bits} bits; WeChat Pay uses RSA keys of {MIN_KEY_BITS} bits or more")

@@ -201,8 +201,6 @@ def _proxies(value: object) -> Mapping[str, str] | None:
         return None
     if isinstance(value, str):
         return {"https": value, "http": value}
-    if isinstance(value, dict) and all(
-        isinstance(key, str) and isinstance(url, str) for key, url in value.items()
-    ):
+    if isinstance(value, dict) and all(isinstance(key, str) and isinstance(url, str) for key, url in value.items()):
         return value
     raise InvalidInput('proxies must be one proxy URL, or an object like {"https": "http://proxy:3128"}')

@@ -80,8 +80,6 @@ class WeChatPayAuth(AuthBase):
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         timestamp, nonce = int(self._clock()), self._nonce()
-        self.message = string_to_sign(
-            request.method or "", request.path_url, timestamp, nonce, self._signed_body
-        )
+        self.message = string_to_sign(request.method or "", request.path_url, timestamp, nonce, self._signed_body)
         request.headers["Authorization"] = authorization(self._merchant, self.message, timestamp, nonce)
         return request

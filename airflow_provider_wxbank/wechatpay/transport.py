@@ -26,9 +26,7 @@ MAX_ANSWER_BYTES = 4_000_000
 MAX_ANSWER_TIMEOUTS = 4
 """An answer as a whole may take this many read timeouts."""
 
-USER_AGENT = (
-    f"airflow-provider-wxbank/{__version__} Python/{python_version()} requests/{requests.__version__}"
-)
+USER_AGENT = f"airflow-provider-wxbank/{__version__} Python/{python_version()} requests/{requests.__version__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +109,7 @@ class Transport:
         except requests.exceptions.ProxyError as failure:
             raise NotSent(f"the proxy did not connect: {_reason(failure)}") from None
         except (requests.exceptions.ReadTimeout, ReadTimeoutError):
-            raise NoAnswer(
-                f"no answer within {self._settings.read_timeout:g} s", timed_out=True
-            ) from None
+            raise NoAnswer(f"no answer within {self._settings.read_timeout:g} s", timed_out=True) from None
         except requests.exceptions.ConnectionError as failure:
             if isinstance(_cause(failure), NewConnectionError):
                 raise NotSent(f"no connection: {_reason(failure)}") from None
@@ -141,9 +137,7 @@ class Transport:
             stream=True,
         ) as response:
             body = _read(response, deadline)
-            return Answer(
-                response.status_code, CaseInsensitiveDict(response.headers), body, auth.message
-            )
+            return Answer(response.status_code, CaseInsensitiveDict(response.headers), body, auth.message)
 
     @contextmanager
     def _session(self) -> Iterator[Session]:

@@ -101,9 +101,7 @@ def upload_once(
     unclear: WxBankError | None = None
     for posts in range(1, MAX_POSTS + 1):
         try:
-            task = create_task(
-                client, package_id, content, file.bank_type, file.filename, file.serial_no
-            )
+            task = create_task(client, package_id, content, file.bank_type, file.filename, file.serial_no)
         except OutcomeUnknown as failure:
             unclear = failure
             log.warning("%s; asking for %s", failure, file.filename)

@@ -39,9 +39,7 @@ class Wanted:
         return sorted((self.filenames or frozenset()) - {task.filename for task in tasks})
 
 
-def wanted(
-    package_id: str, task_ids: Iterable[str] | None = None, filenames: Iterable[str] | None = None
-) -> Wanted:
+def wanted(package_id: str, task_ids: Iterable[str] | None = None, filenames: Iterable[str] | None = None) -> Wanted:
     """What to wait for, checked.
 
     :raises InvalidInput: a wrong package id or filename, both lists at once, or an empty list.

@@ -41,9 +41,7 @@ def ids(cases: list[dict[str, Any]]) -> list[str]:
 
 def platform_keys() -> list[PlatformKey]:
     return [
-        PlatformKey(
-            KEYS["wechatpay_public_key_id"], load_public_key(KEYS["wechatpay_public_key"], "public key")
-        ),
+        PlatformKey(KEYS["wechatpay_public_key_id"], load_public_key(KEYS["wechatpay_public_key"], "public key")),
         *(
             PlatformKey(KEYS[f"{name}_serial"], load_certificate(KEYS[f"{name}_cert"].encode(), name)[1])
             for name in ("platform_1", "platform_2")
@@ -82,9 +80,7 @@ def test_the_string_to_sign_ends_every_line_even_the_empty_last_one() -> None:
 def test_an_upload_has_the_bytes_of_the_vector() -> None:
     case = VECTORS["requests"][0]
     content = case["file_text"].encode()
-    body, content_type = multipart(
-        case["meta"].encode(), "active_user_0001.csv", content, "wxpay-test-boundary-0001"
-    )
+    body, content_type = multipart(case["meta"].encode(), "active_user_0001.csv", content, "wxpay-test-boundary-0001")
     assert hashlib.sha256(content).hexdigest() == case["file_sha256"]
     assert content_type == case["content_type"]
     assert body == base64.b64decode(case["multipart_base64"])
@@ -144,9 +140,7 @@ def test_an_answer_with_a_broken_header_is_not_believed(header: str, value: str,
 def test_certificates_are_decrypted_with_the_apiv3_key() -> None:
     vector = VECTORS["certificates"]
     keys = read_certificates(vector["response_body"].encode(), vector["apiv3_key"])
-    expected = {
-        serial: load_certificate(pem.encode(), serial)[1] for serial, pem in vector["expected_pem"].items()
-    }
+    expected = {serial: load_certificate(pem.encode(), serial)[1] for serial, pem in vector["expected_pem"].items()}
     assert {key.serial_no: key.public_key.public_numbers() for key in keys} == {
         serial: key.public_numbers() for serial, key in expected.items()
     }

@@ -1,0 +1,80 @@
+# Everything is done through this file; `make help` lists it. Needs Python 3.11 or later, GNU make and a package index.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+AIRFLOW := 3.3.2
+AIRFLOW_OLD := 2.11.2
+UV_VERSION := 0.13.9
+UV := .venv-uv/bin/uv
+BIN := .venv/bin
+BIN_OLD := .venv-$(AIRFLOW_OLD)/bin
+# uv does not read pip's configuration: an index that is configured for pip alone is passed on.
+USE_PIP_INDEX = index=$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$(.venv-uv/bin/pip config get global.index-url 2>/dev/null || true)}}}; \
+	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi
+
+.PHONY: help install demo test lint bench docs clean constraints
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+install: .venv/.made ## Make the environment .venv with Airflow 3.3.2 and this package
+
+demo: .venv/.made ## Export 20,000 generated users and import them into the simulator
+	@exec $(BIN)/python tools/demo.py
+
+test: .venv/.made .venv-$(AIRFLOW_OLD)/.made ## Run the tests on Airflow 3.3.2 and 2.11.2, and print the coverage
+	@exec $(BIN)/python tools/test.py $(BIN)/python $(BIN_OLD)/python
+
+lint: .venv/.made ## Check style and types
+	@$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.made ## Measure speed and memory, as ratios
+	@exec $(BIN)/python tests/benchmarks/run.py
+
+docs: .venv/.made ## Build the documentation into docs/_build
+	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	echo "docs/_build/html/index.html"
+
+clean: ## Remove the environments and everything that was built
+	@rm -rf .venv .venv-* .demo build dist docs/_build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+constraints: $(UV) ## Choose the versions of all dependencies anew
+	@$(USE_PIP_INDEX)
+	for version in $(AIRFLOW) $(AIRFLOW_OLD); do
+		groups="--group test"
+		if [ $$version = $(AIRFLOW) ]; then groups="--group test --group lint --group docs"; fi
+		{
+			echo "# Versions that are tested with Airflow $$version on Python 3.11; made by: make constraints"
+			echo "apache-airflow==$$version" | $(UV) pip compile -q --python-version 3.11 --no-header --no-annotate \
+				--no-emit-index-url --no-emit-find-links --extra simulator $$groups pyproject.toml -
+		} > constraints/new.txt
+		mv constraints/new.txt constraints/airflow-$$version.txt
+	done
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
+	$(PYTHON) -m venv .venv-uv
+	.venv-uv/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)
+	@echo "Making .venv with Airflow $(AIRFLOW) ..."
+	$(USE_PIP_INDEX)
+	$(UV) venv -q --clear -p $(PYTHON) .venv
+	$(UV) pip install -q -p $(BIN)/python -c constraints/airflow-$(AIRFLOW).txt \
+		-e '.[simulator]' --group test --group lint --group docs
+	touch $@
+
+.venv-$(AIRFLOW_OLD)/.made: pyproject.toml constraints/airflow-$(AIRFLOW_OLD).txt | $(UV)
+	@echo "Making .venv-$(AIRFLOW_OLD) with Airflow $(AIRFLOW_OLD) ..."
+	$(USE_PIP_INDEX)
+	$(UV) venv -q --clear -p $(PYTHON) .venv-$(AIRFLOW_OLD)
+	$(UV) pip install -q -p $(BIN_OLD)/python -c constraints/airflow-$(AIRFLOW_OLD).txt \
+		-e '.[simulator]' --group test
+	touch $@

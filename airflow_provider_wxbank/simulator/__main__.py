@@ -1,0 +1,103 @@
+"""The command ``wxbank-simulator``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Event
+
+from airflow_provider_wxbank.simulator import SimulatorSettings, serve
+from airflow_provider_wxbank.simulator.faults import KINDS, Fault, parse_fault
+from airflow_provider_wxbank.simulator.settings import CHECKS, KEY_MODES
+
+DEFAULT_PORT = 8971
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a simulator until Ctrl-C or SIGTERM.
+
+    :return: 0 after an orderly end, 1 if it could not start.
+    """
+    options = _parser().parse_args(arguments)
+    settings = SimulatorSettings(
+        key_mode=options.keys,
+        processing_seconds=options.processing_seconds,
+        check=options.check,
+        daily_file_quota=options.quota,
+        latency_seconds=options.latency,
+        offset_unit=options.offset_unit,
+        unmatched_ratio=options.unmatched_ratio,
+    )
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        with serve(settings, host=options.host, port=options.port) as simulator:
+            for fault in options.fault:
+                simulator.add_fault(fault)
+            connection = json.dumps(simulator.airflow_connection())
+            if options.connection_file:
+                _write_private(options.connection_file, connection)
+            print(f"WeChat Pay simulator at {simulator.base_url}, keys: {options.keys}. NOT FOR PRODUCTION:")
+            print("it takes agreement files, checks them as strictly as WeChat Pay, and keeps digests only.")
+            print(f"What has arrived: {simulator.base_url}/simulator/report. Ctrl-C ends it. For Airflow:\n")
+            print(f"export AIRFLOW_CONN_WXBANK_DEFAULT={shlex.quote(connection)}", flush=True)
+            stop.wait()
+    except (OSError, ValueError) as failure:
+        reason = failure.strerror if isinstance(failure, OSError) and failure.strerror else str(failure)
+        print(f"wxbank-simulator: {options.host}:{options.port}: {reason}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _fault(text: str) -> Fault:
+    try:
+        return parse_fault(text)
+    except ValueError as failure:
+        raise argparse.ArgumentTypeError(str(failure)) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="wxbank-simulator",
+        description="A local WeChat Pay for development, demos and tests. Not for production.",
+        epilog="Kinds of fault: " + "; ".join(f"{kind} ({what})" for kind, what in KINDS.items()),
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="loopback only (default %(default)s)")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 for a free one (default %(default)s)")
+    parser.add_argument("--keys", choices=KEY_MODES, default="certificates", help="default %(default)s")
+    parser.add_argument("--processing-seconds", type=float, default=2.0, help="until FINISHED (default %(default)s)")
+    parser.add_argument("--check", choices=CHECKS, default="all", help="lines decrypted at upload (default all)")
+    parser.add_argument("--quota", type=int, default=6000, help="files a day (default %(default)s)")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds added to every answer")
+    parser.add_argument("--offset-unit", choices=("page", "row"), default="page", help="default %(default)s")
+    parser.add_argument("--unmatched-ratio", type=float, default=0.0, help="share of numbers without a user, 0 to 1")
+    parser.add_argument("--connection-file", type=Path, help="write the Airflow connection to this file, too")
+    parser.add_argument(
+        "--fault",
+        type=_fault,
+        action="append",
+        default=[],
+        metavar="KIND[:NAME=VALUE,...]",
+        help="repeatable; for example drop:on=upload,every=3,commit=true",
+    )
+    return parser
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file whole and readable by its owner only."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    Path(temporary).replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

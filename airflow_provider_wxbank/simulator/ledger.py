@@ -1,0 +1,187 @@
+"""What has arrived: packages, their tasks, and digests of the numbers. Numbers themselves are never kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from airflow_provider_wxbank.simulator.checks import Meta, Refusal, decrypt
+from airflow_provider_wxbank.simulator.platform import BEIJING, beijing
+from airflow_provider_wxbank.simulator.settings import SimulatorSettings
+
+COUNTS = ("success_count", "fail_count", "success_user_count")
+
+TWO_USERS = 13
+"""Of 256 numbers, so many belong to two WeChat Pay users."""
+
+
+def numbers_digest(numbers: Iterable[str]) -> str:
+    """A digest of a set of numbers, whatever their order: of the sorted SHA-256 digests of each, a line each."""
+    return _set_digest({hashlib.sha256(number.encode()).digest() for number in numbers})
+
+
+def _set_digest(digests: Iterable[bytes]) -> str:
+    return hashlib.sha256("\n".join(sorted(one.hex() for one in digests)).encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class Task:
+    """An upload task.
+
+    :param digests: SHA-256 of each number decrypted so far.
+    :param undecrypted: lines that are still to be decrypted, with the key to do so.
+    """
+
+    task_id: str
+    package_id: str
+    meta: Meta
+    rows: int
+    bytes: int
+    serial_no: str
+    created: float
+    digests: list[bytes] = field(default_factory=list, repr=False)
+    undecryptable: int = 0
+    undecrypted: tuple[RSAPrivateKey, Sequence[bytes]] | None = field(default=None, repr=False)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """All packages of the merchant.
+
+    :param whole_bodies: how many times an upload of a filename was received in full.
+    """
+
+    settings: SimulatorSettings
+    packages: dict[str, dict[str, Task]] = field(default_factory=dict)
+    requests: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    whole_bodies: Counter[str] = field(default_factory=Counter)
+    uploads_under_way: int = 0
+    max_concurrent_uploads: int = 0
+    _by_day: Counter[str] = field(default_factory=Counter)
+    _last_id: int = 100
+
+    def check_package(self, package_id: str) -> None:
+        """:raises Refusal: there is no such package."""
+        if self.settings.packages is not None and package_id not in self.settings.packages:
+            raise Refusal(404, "RESOURCE_NOT_EXISTS", "号码包不存在")
+
+    def check_new(self, package_id: str, filename: str) -> None:
+        """:raises Refusal: the filename exists in the package, or the day's files are used up."""
+        if filename in self.packages.get(package_id, {}):
+            # Inferred: the code for a duplicate filename is documented nowhere.
+            raise Refusal(400, "INVALID_REQUEST", "文件名已存在，同一个号码包的多个上传任务的文件名不可重复")
+        if self._by_day[self._today()] >= self.settings.daily_file_quota:
+            raise Refusal(429, "FREQUENCY_LIMIT_EXCEED", "当天上传文件数已达上限，请明天再试")
+
+    def add(self, package_id: str, meta: Meta, rows: int, size: int, serial_no: str) -> Task:
+        """Commit an upload."""
+        self._last_id += 1
+        task = Task(str(self._last_id), package_id, meta, rows, size, serial_no, self.settings.clock())
+        self.packages.setdefault(package_id, {})[meta.filename] = task
+        self._by_day[self._today()] += 1
+        return task
+
+    def listed(self, package_id: str, filename: str | None, status: str | None) -> list[Task]:
+        """The tasks that a list request means, in their order."""
+        visible_until = self.settings.clock() - self.settings.listing_delay_seconds
+        tasks = [
+            task
+            for task in self.packages.get(package_id, {}).values()
+            if task.created <= visible_until
+            and filename in (None, task.meta.filename)
+            and status in (None, "FINISHED" if self.is_finished(task) else "PROCESSING")
+        ]
+        return tasks[::-1] if self.settings.newest_first else tasks
+
+    def page(self, tasks: Sequence[Task], offset: int, limit: int) -> Sequence[Task]:
+        """One page; what ``offset`` counts is a setting."""
+        start = offset * limit if self.settings.offset_unit == "page" else offset
+        return tasks[start : start + limit]
+
+    def is_finished(self, task: Task) -> bool:
+        """Whether the task's time is over."""
+        return self.settings.clock() >= task.created + self.settings.processing_seconds
+
+    def counts(self, task: Task) -> tuple[int, int, int]:
+        """Success, fail and user counts; of lines not decrypted yet it is assumed that they would."""
+        ratio = self.settings.unmatched_ratio
+        matched = [one for one in task.digests if int.from_bytes(one[:4], "big") >= ratio * 2**32]
+        assumed = task.rows - len(task.digests) - task.undecryptable
+        success = len(matched) + assumed - round(assumed * ratio)
+        users = success + sum(one[4] < TWO_USERS for one in matched)
+        return success, task.rows - success, users
+
+    def as_json(self, task: Task, timespec: str) -> dict[str, Any]:
+        """A task as WeChat Pay answers it; counts are there when it is finished."""
+        finished = self.is_finished(task)
+        updated = task.created + (self.settings.processing_seconds if finished else 0)
+        value: dict[str, Any] = {
+            "task_id": task.task_id,
+            "package_id": task.package_id,
+            "filename": task.meta.filename,
+            "create_time": beijing(task.created, timespec),
+            "update_time": beijing(updated, timespec),
+            "status": "FINISHED" if finished else "PROCESSING",
+            "bank_type": task.meta.bank_type,
+        }
+        if finished:
+            value.update(zip(COUNTS, self.counts(task), strict=True))
+        return value
+
+    def report(self, faults: Counter[str], decrypt_all: Callable[[Task], None]) -> dict[str, Any]:
+        """Everything that a test wants to prove.
+
+        :param decrypt_all: decrypts what was left for later.
+        """
+        for tasks in self.packages.values():
+            for task in tasks.values():
+                decrypt_all(task)
+        return {
+            "requests": {step: self.requests[step] for step in ("upload", "find", "list", "certificates")},
+            "accepted_uploads": sum(map(len, self.packages.values())),
+            "refused": dict(self.refused),
+            "faults": dict(faults),
+            "max_concurrent_uploads": self.max_concurrent_uploads,
+            "whole_bodies": dict(self.whole_bodies),
+            "packages": {name: self._package_report(tasks.values()) for name, tasks in self.packages.items()},
+        }
+
+    def _package_report(self, tasks: Iterable[Task]) -> dict[str, Any]:
+        tasks = list(tasks)
+        distinct = {one for task in tasks for one in task.digests}
+        lines = sum(task.rows for task in tasks)
+        undecryptable = sum(task.undecryptable for task in tasks)
+        return {
+            "tasks": [
+                {
+                    **dict.fromkeys(COUNTS),
+                    **self.as_json(task, "seconds"),
+                    "rows": task.rows,
+                    "bytes": task.bytes,
+                    "sha256": task.meta.sha256,
+                    "serial_no": task.serial_no,
+                }
+                for task in tasks
+            ],
+            "lines": lines,
+            "distinct_numbers": len(distinct),
+            "repeated_numbers": lines - undecryptable - len(distinct),
+            "undecryptable": undecryptable,
+            "numbers_digest": _set_digest(distinct),
+        }
+
+    def _today(self) -> str:
+        return datetime.fromtimestamp(self.settings.clock(), BEIJING).date().isoformat()
+
+
+def digests_of(key: RSAPrivateKey, lines: Sequence[bytes]) -> list[bytes | None]:
+    """The digest of the number in each line; None where a line does not decrypt."""
+    numbers = (decrypt(key, line) for line in lines)
+    return [None if number is None else hashlib.sha256(number).digest() for number in numbers]

@@ -1,0 +1,170 @@
+"""WeChat Pay's keys as the simulator has them: certificates, a public key, and the signing of answers."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
+
+from airflow_provider_wxbank.simulator.settings import KeyMode
+
+BEIJING = timezone(timedelta(hours=8))
+PUBLIC_KEY_ID = "PUB_KEY_ID_0119000000012026010100000000000001"
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key of the platform.
+
+    :param certificate: PEM; empty for the public key.
+    :param effective: unix seconds.
+    :param expires: unix seconds.
+    """
+
+    serial_no: str
+    private_key: RSAPrivateKey = field(repr=False)
+    certificate: bytes = field(default=b"", repr=False)
+    effective: float = 0.0
+    expires: float = float("inf")
+
+
+def new_rsa_key() -> RSAPrivateKey:
+    """A throwaway key, as long as WeChat Pay's."""
+    return generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def new_certificate(effective: float, expires: float) -> SigningKey:
+    """A platform certificate that looks like WeChat Pay's; its serial is 20 bytes, written as 40 digits."""
+    key = new_rsa_key()
+    serial = int.from_bytes(b"\x0a" + secrets.token_bytes(19), "big")
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Tenpay.com sign (simulator)")])
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Tenpay.com Root CA (simulator)")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(serial)
+        .not_valid_before(datetime.fromtimestamp(effective, UTC))
+        .not_valid_after(datetime.fromtimestamp(expires, UTC))
+        .sign(key, SHA256())
+    )
+    return SigningKey(f"{serial:040X}", key, certificate.public_bytes(Encoding.PEM), effective, expires)
+
+
+class Platform:
+    """The keys of WeChat Pay towards one merchant.
+
+    :param clock: unix seconds.
+    """
+
+    def __init__(self, mode: KeyMode, apiv3_key: str, clock: Callable[[], float]) -> None:
+        self.mode = mode
+        self._apiv3_key = apiv3_key
+        self.clock = clock
+        now = clock()
+        self.certificates = [new_certificate(now - 30 * 86400, now + 1800 * 86400)]
+        self._public_key: SigningKey | None = None
+        self._stranger: SigningKey | None = None
+
+    @property
+    def public_key(self) -> SigningKey:
+        """The WeChat Pay public key (微信支付公钥)."""
+        if self._public_key is None:
+            self._public_key = SigningKey(PUBLIC_KEY_ID, new_rsa_key())
+        return self._public_key
+
+    def public_key_pem(self) -> str:
+        """The text of ``pub_key.pem``."""
+        key = self.public_key.private_key.public_key()
+        return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+    def stranger(self) -> SigningKey:
+        """A key that is in no list."""
+        if self._stranger is None:
+            now = self.clock()
+            self._stranger = new_certificate(now - 86400, now + 86400)
+        return self._stranger
+
+    def rotate(self, *, overlap: bool = True) -> str:
+        """Bring a new certificate into force; with overlap the old ones stay valid.
+
+        :return: the new serial.
+        """
+        now = self.clock()
+        latest = max(key.effective for key in self.certificates)
+        new = new_certificate(max(now - 60, latest + 1), now + 1800 * 86400)
+        self.certificates = [*(self.certificates if overlap else ()), new]
+        return new.serial_no
+
+    def declared(self, serial_no: str) -> SigningKey | None:
+        """The key that an upload may declare: any certificate in force, or the public key; None for another serial."""
+        usable: list[SigningKey] = []
+        if self.mode != "public-key":
+            now = self.clock()
+            usable += [key for key in self.certificates if key.expires > now]
+        if self.mode != "certificates":
+            usable.append(self.public_key)
+        return next((key for key in usable if key.serial_no == serial_no), None)
+
+    def answering(self, requested: str | None) -> SigningKey:
+        """The key that signs an answer: while both are in use, the one that the request names (P/4012154180)."""
+        if self.mode == "public-key":
+            return self.public_key
+        return self.declared(requested or "") or self.certificates[-1]
+
+    def certificate_list(
+        self, *, wrong_apiv3_key: bool = False, expired_only: bool = False
+    ) -> tuple[bytes, SigningKey]:
+        """The body of ``GET /v3/certificates``, and the key that signs it."""
+        now = self.clock()
+        listed = [new_certificate(now - 86400, now - 60)] if expired_only else self.certificates
+        key = secrets.token_hex(16) if wrong_apiv3_key else self._apiv3_key
+        body = json.dumps({"data": [_listed(one, key) for one in listed]}, separators=(",", ":")).encode()
+        return body, listed[-1]
+
+
+def _listed(key: SigningKey, apiv3_key: str) -> dict[str, object]:
+    nonce = secrets.token_hex(6)
+    sealed = AESGCM(apiv3_key.encode()).encrypt(nonce.encode(), key.certificate, b"certificate")
+    return {
+        "serial_no": key.serial_no,
+        "effective_time": beijing(key.effective),
+        "expire_time": beijing(key.expires),
+        "encrypt_certificate": {
+            "algorithm": "AEAD_AES_256_GCM",
+            "nonce": nonce,
+            "associated_data": "certificate",
+            "ciphertext": b64encode(sealed).decode(),
+        },
+    }
+
+
+def signed_headers(key: SigningKey, body: bytes, timestamp: float) -> dict[str, str]:
+    """The headers that sign an answer (P/4013053249)."""
+    seconds, nonce = str(int(timestamp)), secrets.token_hex(16)
+    message = f"{seconds}\n{nonce}\n".encode() + body + b"\n"
+    signature = key.private_key.sign(message, PKCS1v15(), SHA256())
+    return {
+        "Wechatpay-Timestamp": seconds,
+        "Wechatpay-Nonce": nonce,
+        "Wechatpay-Serial": key.serial_no,
+        "Wechatpay-Signature": b64encode(signature).decode(),
+        "Wechatpay-Signature-Type": "WECHATPAY2-SHA256-RSA2048",
+    }
+
+
+def beijing(timestamp: float, timespec: str = "seconds") -> str:
+    """A time as WeChat Pay writes it."""
+    return datetime.fromtimestamp(timestamp, BEIJING).isoformat(timespec=timespec)

@@ -1,0 +1,191 @@
+"""A running simulator: a uvicorn server in a thread of its own, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from uvicorn import Config, Server
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from airflow_provider_wxbank.simulator.app import App
+from airflow_provider_wxbank.simulator.checks import Authorizations, Authorized
+from airflow_provider_wxbank.simulator.faults import Fault, FaultPlan
+from airflow_provider_wxbank.simulator.ledger import Ledger
+from airflow_provider_wxbank.simulator.platform import PUBLIC_KEY_ID, Platform, new_rsa_key
+from airflow_provider_wxbank.simulator.settings import KeyMode, SimulatorSettings
+from airflow_provider_wxbank.simulator.spoiling import Wire
+
+START_SECONDS = 20.0
+
+
+class Simulator:
+    """A local WeChat Pay that is running; made by :func:`serve`.
+
+    :ivar base_url: ``http://127.0.0.1:PORT``.
+    """
+
+    def __init__(self, settings: SimulatorSettings, base_url: str, pool: ThreadPoolExecutor) -> None:
+        self.settings = settings
+        self.base_url = base_url
+        self._apiv3_key = settings.apiv3_key or secrets.token_hex(16)
+        self._merchant_key = _merchant_key(settings.merchant_private_key_pem)
+        self._merchant_serial_no = secrets.token_hex(20).upper()
+        self._faults = FaultPlan()
+        self.platform = Platform(settings.key_mode, self._apiv3_key, settings.clock)
+        merchant = Authorized(settings.mchid, self._merchant_serial_no, self._merchant_key.public_key())
+        self.app = App(
+            settings,
+            self.platform,
+            Ledger(settings),
+            Authorizations(merchant, settings.clock),
+            self._faults,
+            pool,
+        )
+
+    def airflow_connection(self) -> dict[str, Any]:
+        """The Airflow connection to this simulator, as its JSON form takes it; the key in it is a throwaway."""
+        pem = self._merchant_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        extra = {"merchant_serial_no": self._merchant_serial_no, "merchant_private_key": pem}
+        if self.platform.mode != "certificates":
+            extra["wechatpay_public_key"] = self.platform.public_key_pem()
+            extra["wechatpay_public_key_id"] = PUBLIC_KEY_ID
+        return {
+            "conn_type": "wxbank",
+            "host": self.base_url,
+            "login": self.settings.mchid,
+            "password": "" if self.platform.mode == "public-key" else self._apiv3_key,
+            "extra": extra,
+        }
+
+    def report(self) -> dict[str, Any]:
+        """What has arrived, as ``GET /simulator/report`` answers it."""
+        return self.app.report()
+
+    def add_fault(self, fault: Fault) -> None:
+        """Let a fault happen from now on."""
+        self._faults.add(fault)
+
+    def clear_faults(self) -> None:
+        """No more faults."""
+        self._faults.clear()
+
+    def rotate_certificate(self, *, overlap: bool = True) -> str:
+        """Bring a new certificate into force.
+
+        :param overlap: whether the old ones stay in the list.
+        :return: the new serial.
+        """
+        return self.platform.rotate(overlap=overlap)
+
+    def set_key_mode(self, mode: KeyMode) -> None:
+        """Begin, finish or take back the migration to the public key."""
+        self.platform.mode = mode
+
+
+@contextmanager
+def serve(settings: SimulatorSettings | None = None, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[Simulator]:
+    """Run a simulator until the block ends; requests that hang are cut off then.
+
+    :param port: 0 for a free one.
+    :raises ValueError: the host is not loopback.
+    :raises OSError: the port is in use.
+    """
+    if not (host == "localhost" or _is_loopback(host)):
+        raise ValueError(f"the simulator listens on loopback only, not on {host}")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with listener, ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="wxbank-simulator") as pool:
+        listener.bind((host, port))
+        address = f"[{host}]" if ":" in host else host
+        base_url = f"http://{address}:{listener.getsockname()[1]}"
+        simulator = Simulator(settings or SimulatorSettings(), base_url, pool)
+        wire = simulator.app.wire
+        server = _Server(wire, Config(
+            simulator.app,
+            http=_protocol(wire),
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=8,
+            timeout_graceful_shutdown=1,
+        ))  # fmt: skip
+        thread = Thread(target=server.run, kwargs={"sockets": [listener]}, name="wxbank-simulator", daemon=True)
+        thread.start()
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not server.started:
+                if not thread.is_alive() or time.monotonic() > deadline:
+                    raise RuntimeError("the simulator did not start")
+                time.sleep(0.01)
+            yield simulator
+        finally:
+            server.should_exit = True
+            thread.join(START_SECONDS)
+
+
+class _Server(Server):
+    """A server that lets hanging requests know when it stops."""
+
+    def __init__(self, wire: Wire, config: Config) -> None:
+        super().__init__(config)
+        self._wire = wire
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._wire.stopping = asyncio.Event()
+        await super().startup(sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._wire.stopping is not None:
+            self._wire.stopping.set()
+        await super().shutdown(sockets)
+
+
+def _protocol(wire: Wire) -> type[H11Protocol]:
+    """uvicorn's protocol, with its transport known to the faults."""
+
+    class Protocol(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            wire.transports[tuple(transport.get_extra_info("peername")[:2])] = transport
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            wire.transports.pop(tuple(self.transport.get_extra_info("peername")[:2]), None)
+            super().connection_lost(exc)
+
+    return Protocol
+
+
+def _merchant_key(pem: str | None) -> RSAPrivateKey:
+    if pem is None:
+        return new_rsa_key()
+    key = load_pem_private_key(pem.encode(), password=None)
+    if not isinstance(key, RSAPrivateKey):
+        raise ValueError("merchant_private_key_pem is not an RSA key")
+    return key
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

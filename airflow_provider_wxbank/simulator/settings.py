@@ -1,0 +1,51 @@
+"""How a simulator behaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+KeyMode = Literal["certificates", "public-key", "both"]
+Check = Literal["all", "sample", "later"]
+
+KEY_MODES: tuple[KeyMode, ...] = ("certificates", "public-key", "both")
+CHECKS: tuple[Check, ...] = ("all", "sample", "later")
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorSettings:
+    """How a simulator behaves.
+
+    :param mchid: the one merchant that it knows.
+    :param apiv3_key: 32 characters; None for a random one.
+    :param merchant_private_key_pem: None for a throwaway key.
+    :param key_mode: what WeChat Pay has given this merchant; ``both`` is a migration under way.
+    :param processing_seconds: from upload to FINISHED.
+    :param check: which lines are decrypted at the upload: ``all``, a ``sample`` of 20, or none before the report is
+        asked for (``later``); a line costs a quarter of a millisecond.
+    :param daily_file_quota: files a day, Asia/Shanghai (FAQ 4015182386: 6,000).
+    :param latency_seconds: added to every answer.
+    :param offset_unit: what ``offset`` counts in lists.
+    :param newest_first: order of lists.
+    :param unmatched_ratio: share of the numbers that do not match, chosen by their digests.
+    :param listing_delay_seconds: a task is listed only so long after its upload.
+    :param packages: the packages that exist; None for any.
+    :param clock: unix seconds.
+    """
+
+    mchid: str = "1900000001"
+    apiv3_key: str | None = field(default=None, repr=False)
+    merchant_private_key_pem: str | None = field(default=None, repr=False)
+    key_mode: KeyMode = "certificates"
+    processing_seconds: float = 2.0
+    check: Check = "all"
+    daily_file_quota: int = 6000
+    latency_seconds: float = 0.0
+    offset_unit: Literal["page", "row"] = "page"
+    newest_first: bool = False
+    unmatched_ratio: float = 0.0
+    listing_delay_seconds: float = 0.0
+    packages: frozenset[str] | None = None
+    clock: Callable[[], float] = field(default=time.time, repr=False)

@@ -1,0 +1,169 @@
+"""Sending an answer, or what a fault makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_wxbank.simulator.faults import Fault
+from airflow_provider_wxbank.simulator.platform import Platform, signed_headers
+
+ENDLESS_BYTES = 200_000_000
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Wire:
+    """The open connections by the client's address, for faults below HTTP; and whether the server is stopping."""
+
+    transports: dict[tuple[str, int], asyncio.Transport] = field(default_factory=dict)
+    stopping: asyncio.Event | None = None
+
+    def close(self, client: tuple[str, int], *, reset: bool = False) -> None:
+        """Close a connection; with ``reset`` by a TCP reset."""
+        transport = self.transports.get(client)
+        if transport is None:
+            return
+        if reset:
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+        else:
+            transport.close()
+
+    async def pause(self, seconds: float, receive: Receive) -> None:
+        """Wait, but not longer than the client or the server."""
+        waits = [asyncio.ensure_future(_disconnected(receive)), asyncio.ensure_future(asyncio.sleep(seconds))]
+        if self.stopping is not None:
+            waits.append(asyncio.ensure_future(self.stopping.wait()))
+        _, rest = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in rest:
+            wait.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer."""
+
+    status: int
+    body: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    async def send(self, send: Send, part: int | None = None) -> None:
+        """Send it whole, or only so many bytes of its body."""
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status,
+                "headers": [
+                    (name.encode(), value.encode())
+                    for name, value in {
+                        **self.headers,
+                        "Content-Length": str(len(self.body)),
+                        "Request-ID": f"SIM{secrets.token_hex(16).upper()}-0",
+                    }.items()
+                ],
+            }
+        )
+        body = self.body if part is None else self.body[:part]
+        await send({"type": "http.response.body", "body": body, "more_body": part is not None})
+
+
+async def send_spoiled(
+    reply: Reply,
+    fault: Fault | None,
+    wire: Wire,
+    scope: Mapping[str, Any],
+    receive: Receive,
+    send: Send,
+    platform: Platform,
+) -> None:
+    """Send a reply, or what a fault makes of it."""
+    client = tuple(scope["client"])
+    kind = fault.kind if fault else ""
+    seconds = fault.seconds if fault else 0.0
+    match kind:
+        case "reset" | "drop":
+            wire.close(client, reset=kind == "reset")
+            await _disconnected(receive)
+        case "hang":
+            await wire.pause(seconds, receive)
+            wire.close(client)
+            await _disconnected(receive)
+        case "hang-during" | "truncate":
+            await reply.send(send, len(reply.body) // 2)
+            if kind == "hang-during":
+                await wire.pause(seconds, receive)
+            wire.close(client)
+        case "trickle":
+            await reply.send(send, 0)
+            for start in range(len(reply.body)):
+                await wire.pause(0.1, receive)
+                await send({"type": "http.response.body", "body": reply.body[start : start + 1], "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        case "slow":
+            await wire.pause(seconds, receive)
+            await reply.send(send)
+        case "endless":
+            await _send_endless(reply, send)
+        case _:
+            await _spoiled(reply, kind, platform).send(send)
+
+
+def _spoiled(reply: Reply, kind: str, platform: Platform) -> Reply:
+    match kind:
+        case "bad-gateway":
+            return Reply(502, b"<html><body>502 Bad Gateway</body></html>", {"Content-Type": "text/html"})
+        case "redirect":
+            return Reply(302, b"", {"Location": "http://127.0.0.1:1/"})
+        case "huge-header":
+            return Reply(reply.status, reply.body, {**reply.headers, "X-Padding": "x" * 1_000_000})
+        case "tampered":
+            changed = reply.body[:-2] + bytes([reply.body[-2] ^ 1]) + reply.body[-1:]
+            return Reply(reply.status, changed, reply.headers)
+        case "signtest" | "signtest-prefix":
+            signature = reply.headers.get("Wechatpay-Signature", "")
+            kept = signature[19:] if kind == "signtest" else signature
+            return Reply(
+                reply.status, reply.body, {**reply.headers, "Wechatpay-Signature": f"WECHATPAY/SIGNTEST/{kept}"}
+            )
+    if kind not in _ERRORS:
+        return reply
+    status, code, message = _ERRORS[kind]
+    body = json.dumps({"code": code, "message": message}, ensure_ascii=False).encode()
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    return Reply(status, body, {**headers, **signed_headers(platform.answering(None), body, platform.clock())})
+
+
+_ERRORS = {
+    "too-many-requests": (429, "FREQUENCY_LIMITED", "频率超限，请稍后重试"),
+    "quota-reached": (429, "FREQUENCY_LIMIT_EXCEED", "当天上传文件数已达上限，请明天再试"),
+    "internal-error": (500, "SYSTEM_ERROR", "系统异常，请稍后重试"),
+    "unavailable": (503, "SERVICE_UNAVAILABLE", "服务不可用，过载保护"),
+    "forbidden": (403, "NO_AUTH", "商户号无权限使用该接口"),
+    "accepted": (202, "ACCEPTED", "请求已接受，但尚未处理"),
+}
+
+
+async def _send_endless(reply: Reply, send: Send) -> None:
+    headers = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    piece = b" " * 65536
+    with contextlib.suppress(OSError):
+        for _ in range(ENDLESS_BYTES // len(piece)):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
