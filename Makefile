@@ -24,10 +24,10 @@ help: ## List the targets
 install: .venv/.made ## Make the environment .venv with Airflow 3.3.2 and this package
 
 demo: .venv/.made ## Export 20,000 generated users and import them into the simulator
-	@exec $(BIN)/python tools/demo.py
+	@exec $(BIN)/python -m tools.demo
 
 test: .venv/.made .venv-$(AIRFLOW_OLD)/.made ## Run the tests on Airflow 3.3.2 and 2.11.2, and print the coverage
-	@exec $(BIN)/python tools/test.py $(BIN)/python $(BIN_OLD)/python
+	@exec $(BIN)/python -m tools.test $(BIN)/python $(BIN_OLD)/python
 
 lint: .venv/.made ## Check style and types
 	@$(BIN)/ruff check .
@@ -35,7 +35,7 @@ lint: .venv/.made ## Check style and types
 	$(BIN)/mypy
 
 bench: .venv/.made ## Measure speed and memory, as ratios
-	@exec $(BIN)/python tests/benchmarks/run.py
+	@exec $(BIN)/python -m tests.benchmarks.run
 
 docs: .venv/.made ## Build the documentation into docs/_build
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import BaseHook, BaseOperator
 
@@ -37,7 +37,7 @@ from airflow_provider_wxbank.wechatpay.uploads import (
 )
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, XComArg
     from sqlalchemy.engine import Engine
 
     from airflow_provider_wxbank.wechatpay.client import Client
@@ -121,8 +121,7 @@ class ExportUsersOperator(BaseOperator):
         prefix = self.prefix or default_prefix(context)
         check_prefix(prefix)
         folder = location(self.output_path, "output_path")
-        client = WxBankHook(self.wxbank_conn_id).get_conn()
-        with self._values() as values:
+        with closing(WxBankHook(self.wxbank_conn_id).get_conn()) as client, self._values() as values:
             target, manifest = export(
                 values,
                 folder,
@@ -205,7 +204,7 @@ class UploadTaskOperator(BaseOperator):
         self,
         *,
         package_id: str,
-        manifest: str | None = None,
+        manifest: str | XComArg | None = None,
         file: str | None = None,
         bank_type: str | None = None,
         encrypted: bool = False,
@@ -216,7 +215,8 @@ class UploadTaskOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.package_id = package_id
-        self.manifest = manifest
+        # Airflow puts the value in the place of another task's output before it is used.
+        self.manifest = cast("str | None", manifest)
         self.file = file
         self.bank_type = bank_type
         self.encrypted = encrypted
@@ -228,14 +228,17 @@ class UploadTaskOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload; return the upload tasks."""
         self._check()
-        client = WxBankHook(self.wxbank_conn_id).get_conn()
+        with closing(WxBankHook(self.wxbank_conn_id).get_conn()) as client:
+            return self._upload(client, default_prefix(context))
+
+    def _upload(self, client: Client, prefix: str) -> dict[str, Any]:
         key = naming_key(client.settings.merchant.private_key)
         if self.manifest is not None:
             bank_type, total, rows, files = self._from_manifest(key)
         elif self.encrypted:
-            bank_type, total, rows, files = self._encrypted_file(key, default_prefix(context))
+            bank_type, total, rows, files = self._encrypted_file(key, prefix)
         else:
-            bank_type, total, rows, files = self._plain_file(client, key, default_prefix(context))
+            bank_type, total, rows, files = self._plain_file(client, key, prefix)
         self._uploads = Uploads(
             client,
             self.package_id,

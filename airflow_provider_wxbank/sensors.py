@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -19,7 +20,7 @@ from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, Unv
 from airflow_provider_wxbank.wechatpay.waiting import Counts, Wanted, count, poll, wanted
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, XComArg
 
 
 class WaitFailed(AirflowException):
@@ -49,7 +50,7 @@ class TaskFinishedSensor(BaseSensorOperator):
     def __init__(
         self,
         *,
-        upload: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        upload: Mapping[str, Any] | Sequence[Mapping[str, Any]] | XComArg | None = None,
         package_id: str | None = None,
         task_ids: Sequence[str] | None = None,
         filenames: Sequence[str] | None = None,
@@ -59,7 +60,8 @@ class TaskFinishedSensor(BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.upload = upload
+        # Airflow puts the value in the place of another task's output before it is used.
+        self.upload = cast("Mapping[str, Any] | Sequence[Mapping[str, Any]] | None", upload)
         self.package_id = package_id
         self.task_ids = task_ids
         self.filenames = filenames
@@ -67,6 +69,11 @@ class TaskFinishedSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self.wxbank_conn_id = wxbank_conn_id
         self._watched: str | None = None
+
+    @cached_property
+    def hook(self) -> WxBankHook:
+        """One for all pokes, so that certificates are downloaded once."""
+        return WxBankHook(self.wxbank_conn_id)
 
     def execute(self, context: Context) -> Any:
         """Wait in this worker, or look once and leave the rest to the triggerer."""
@@ -93,7 +100,7 @@ class TaskFinishedSensor(BaseSensorOperator):
         """Look once. An outage of WeChat Pay is waited through, like tasks that are processing."""
         target = self._target()
         try:
-            seen = poll(WxBankHook(self.wxbank_conn_id).get_conn(), target, self._watched)
+            seen = poll(self.hook.get_conn(), target, self._watched)
         except (TryLater, UnverifiedAnswer) as failure:
             self.log.warning("This poll failed, the next one may not: %s", failure)
             return PokeReturnValue(is_done=False)

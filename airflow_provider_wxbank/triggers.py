@@ -38,7 +38,7 @@ class TaskFinishedTrigger(BaseTrigger):
         poll_interval: float = 60.0,
         wxbank_conn_id: str = WxBankHook.default_conn_name,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's own has no types
         self.package_id = package_id
         self.task_ids = task_ids
         self.filenames = filenames

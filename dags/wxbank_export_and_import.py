@@ -15,7 +15,7 @@ Everything is a parameter of the run. The connection ``wxbank_default`` holds th
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from airflow.providers.common.compat.sdk import DAG, Param
 
@@ -28,7 +28,7 @@ POLL_SECONDS = float(os.environ.get("WXBANK_POLL_SECONDS", "60"))
 with DAG(
     dag_id="wxbank_export_and_import",
     schedule=None,
-    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     default_args={"retries": 3, "retry_delay": timedelta(minutes=5), "retry_exponential_backoff": True},

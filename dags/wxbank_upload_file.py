@@ -7,7 +7,7 @@ nothing but ciphertext leaves the worker, and nothing is written.
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from airflow.providers.common.compat.sdk import DAG, Param
 
@@ -20,7 +20,7 @@ POLL_SECONDS = float(os.environ.get("WXBANK_POLL_SECONDS", "60"))
 with DAG(
     dag_id="wxbank_upload_file",
     schedule=None,
-    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     default_args={"retries": 3, "retry_delay": timedelta(minutes=5), "retry_exponential_backoff": True},

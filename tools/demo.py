@@ -17,11 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from airflow_home import airflow, environment, run, running
-
 from airflow_provider_wxbank.simulator import SimulatorSettings, numbers_digest, serve
+from tools.airflow_home import airflow, environment, run, running
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".demo"

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"What has arrived: {simulator.base_url}/simulator/report. Ctrl-C ends it. For Airflow:\n")
             print(f"export AIRFLOW_CONN_WXBANK_DEFAULT={shlex.quote(connection)}", flush=True)
             stop.wait()
-    except (OSError, ValueError) as failure:
+    except (OSError, OverflowError, ValueError) as failure:
         reason = failure.strerror if isinstance(failure, OSError) and failure.strerror else str(failure)
         print(f"wxbank-simulator: {options.host}:{options.port}: {reason}", file=sys.stderr)
         return 1

@@ -23,7 +23,7 @@ from airflow_provider_wxbank.simulator.checks import (
     check_query,
     param_error,
 )
-from airflow_provider_wxbank.simulator.faults import BEFORE_ANSWER, Fault, FaultPlan, fault_from_json
+from airflow_provider_wxbank.simulator.faults import BEFORE_ANSWER, Fault, FaultPlan, faults_from_json
 from airflow_provider_wxbank.simulator.ledger import Ledger, Task, digests_of
 from airflow_provider_wxbank.simulator.platform import Platform, SigningKey, signed_headers
 from airflow_provider_wxbank.simulator.settings import SimulatorSettings
@@ -37,7 +37,7 @@ MAX_BODY = 8_000_000
 CHUNK_LINES = 500
 SAMPLE_LINES = 20
 
-_TASKS = ("v3", "marketing", "bank", "packages")
+_TASKS = ["v3", "marketing", "bank", "packages"]
 
 
 @dataclass(slots=True)
@@ -80,8 +80,8 @@ class App:
                 status, value = 200, await asyncio.get_running_loop().run_in_executor(None, self.report)
             case "POST", "/simulator/faults":
                 try:
-                    faults = [fault_from_json(one) for one in json.loads(await request.body())]
-                except (ValueError, TypeError) as failure:
+                    faults = faults_from_json(json.loads(await request.body()))
+                except (ValueError, RecursionError) as failure:
                     status, value = 400, {"error": str(failure)}
                 else:
                     self.faults.clear()
@@ -114,7 +114,7 @@ class App:
             if refusal.detail is not None:
                 error["detail"] = refusal.detail
             content = _json(error)
-            if refusal.signed:
+            if refusal.signed and kind != "unsigned":
                 headers.update(signed_headers(signer, content, timestamp))
             return Reply(refusal.status, content, headers)
         content = b"[" * 1_000_000 if kind == "json-bomb" else value if isinstance(value, bytes) else _json(value)
@@ -140,10 +140,12 @@ class App:
             if not request.headers.get(name):
                 raise Refusal(400, "INVALID_REQUEST", f"Http头缺少{name}")
         package_id = _package_id(request)
-        if step == "certificates":
+        if step == "certificates" and request.method == "GET":
             return self._certificates(kind)
-        if package_id is None:
+        if package_id is None and step != "certificates":
             raise Refusal(404, "RESOURCE_NOT_EXISTS", "接口不存在")
+        if request.method not in ("GET", "POST") or package_id is None:
+            raise Refusal(405, "METHOD_NOT_ALLOWED", "不支持的请求方法")
         self.ledger.check_package(package_id)
         if step == "upload":
             self.ledger.uploads_under_way += 1
@@ -152,8 +154,6 @@ class App:
                 return await self._upload(request, package_id, parts), None
             finally:
                 self.ledger.uploads_under_way -= 1
-        if request.method != "GET":
-            raise Refusal(405, "METHOD_NOT_ALLOWED", "不支持的请求方法")
         if kind == "changing-page":
             self._add_foreign_task(package_id)
         return self._list(request, package_id), None
@@ -217,12 +217,13 @@ class App:
         }
 
     def _add_foreign_task(self, package_id: str) -> None:
-        """A task of somebody else, in front of all."""
+        """A task of somebody else, in front of all that are listed."""
         meta = check_meta(
             _json({"filename": f"foreign-{secrets.token_hex(8)}.csv", "sha256": "0" * 64, "bank_type": "OTHERS"})
         )
         before = self.ledger.packages.get(package_id, {})
-        self.ledger.packages[package_id] = {}
+        if not self.settings.newest_first:
+            self.ledger.packages[package_id] = {}
         self.ledger.add(package_id, meta, 1, 345, "").undecryptable = 1
         self.ledger.packages[package_id].update(before)
 
@@ -275,13 +276,14 @@ async def _parts(request: Request, body: bytes) -> list[Part]:
 
 
 def _url_on_the_wire(request: Request) -> str:
-    query = request.scope["query_string"]
-    return (request.scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1")
+    path: bytes = request.scope["raw_path"]
+    query: bytes = request.scope["query_string"]
+    return (path + (b"?" + query if query else b"")).decode("latin-1")
 
 
 def _package_id(request: Request) -> str | None:
-    parts = tuple(request.url.path.strip("/").split("/"))
-    if len(parts) != 6 or parts[:4] != _TASKS or parts[5] != "tasks":
+    root, *parts = request.url.path.split("/")
+    if root or len(parts) != 6 or parts[:4] != _TASKS or parts[5] != "tasks":
         return None
     if not 4 <= len(parts[4]) <= 16:
         raise param_error("package_id错误", "package_id", "url")
@@ -296,8 +298,9 @@ def _chosen(lines: Sequence[bytes], check: str) -> Sequence[bytes]:
 
 
 def _decrypt_rest(task: Task) -> None:
-    if task.undecrypted is not None:
-        digests = digests_of(*task.undecrypted)
+    undecrypted = task.undecrypted
+    if undecrypted is not None:
+        digests = digests_of(*undecrypted)
         task.digests = [one for one in digests if one is not None]
         task.undecryptable = digests.count(None)
         task.undecrypted = None

@@ -84,7 +84,7 @@ class Authorizations:
         if items["serial_no"] != self._merchant.serial_no:
             raise _sign_error("商户证书序列号有误。请使用签名私钥匹配的证书序列号")
         now = self._clock()
-        if not items["timestamp"].isdecimal() or abs(int(items["timestamp"]) - now) > CLOCK_SECONDS:
+        if not re.fullmatch(r"[0-9]{1,12}", items["timestamp"]) or abs(int(items["timestamp"]) - now) > CLOCK_SECONDS:
             raise _sign_error("Http头Authorization中的timestamp与发起请求的时间不得超过5分钟")
         if not 1 <= len(items["nonce_str"]) <= 128:
             raise _sign_error("Http头Authorization中的nonce_str长度错误")

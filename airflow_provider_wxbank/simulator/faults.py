@@ -94,8 +94,20 @@ def parse_fault(text: str) -> Fault:
         if not equals or name not in types or name == "kind":
             known = ", ".join(field.name for field in fields(Fault) if field.name != "kind")
             raise ValueError(f"{item!r} is not NAME=VALUE with a name of {known}")
+        if types[name] is bool and value not in ("true", "false"):
+            raise ValueError(f"{item!r}: {name} is true or false")
         values[name] = value == "true" if types[name] is bool else types[name](value)
     return Fault(kind, **values)  # type: ignore[arg-type]  # converted by the fields' own types
+
+
+def faults_from_json(value: object) -> list[Fault]:
+    """The faults in a JSON list.
+
+    :raises ValueError: it is no list, or one of them is wrong.
+    """
+    if not isinstance(value, list):
+        raise ValueError("faults are a list of objects")
+    return [fault_from_json(one) for one in value]
 
 
 def fault_from_json(value: object) -> Fault:
@@ -104,11 +116,11 @@ def fault_from_json(value: object) -> Fault:
     :raises ValueError: unknown fields, or values of another type.
     """
     types = get_type_hints(Fault)
-    if not isinstance(value, dict) or not set(value) <= set(types):
-        raise ValueError(f"a fault is an object with {', '.join(types)}")
+    if not isinstance(value, dict) or not {"kind"} <= set(value) <= set(types):
+        raise ValueError(f"a fault is an object with kind, and maybe others of {', '.join(types)}")
     for name, item in value.items():
         accepted = (int, float) if types[name] is float else (get_args(types[name]) or types[name])
-        if not isinstance(item, accepted):
+        if not isinstance(item, accepted) or isinstance(item, bool) != (types[name] is bool):
             raise ValueError(f"{name} must be a {types[name].__name__}")
     return Fault(**value)
 

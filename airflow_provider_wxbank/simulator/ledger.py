@@ -42,7 +42,7 @@ class Task:
     package_id: str
     meta: Meta
     rows: int
-    bytes: int
+    size: int
     serial_no: str
     created: float
     digests: list[bytes] = field(default_factory=list, repr=False)
@@ -140,17 +140,18 @@ class Ledger:
 
         :param decrypt_all: decrypts what was left for later.
         """
-        for tasks in self.packages.values():
-            for task in tasks.values():
+        # Copies, since uploads come in meanwhile.
+        for tasks in list(self.packages.values()):
+            for task in list(tasks.values()):
                 decrypt_all(task)
         return {
             "requests": {step: self.requests[step] for step in ("upload", "find", "list", "certificates")},
-            "accepted_uploads": sum(map(len, self.packages.values())),
+            "accepted_uploads": sum(map(len, list(self.packages.values()))),
             "refused": dict(self.refused),
             "faults": dict(faults),
             "max_concurrent_uploads": self.max_concurrent_uploads,
             "whole_bodies": dict(self.whole_bodies),
-            "packages": {name: self._package_report(tasks.values()) for name, tasks in self.packages.items()},
+            "packages": {name: self._package_report(tasks.values()) for name, tasks in list(self.packages.items())},
         }
 
     def _package_report(self, tasks: Iterable[Task]) -> dict[str, Any]:
@@ -164,7 +165,7 @@ class Ledger:
                     **dict.fromkeys(COUNTS),
                     **self.as_json(task, "seconds"),
                     "rows": task.rows,
-                    "bytes": task.bytes,
+                    "bytes": task.size,
                     "sha256": task.meta.sha256,
                     "serial_no": task.serial_no,
                 }

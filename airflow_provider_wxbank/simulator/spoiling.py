@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.datastructures import Headers
+
 from airflow_provider_wxbank.simulator.faults import Fault
 from airflow_provider_wxbank.simulator.platform import Platform, signed_headers
 
@@ -42,7 +44,10 @@ class Wire:
 
     async def pause(self, seconds: float, receive: Receive) -> None:
         """Wait, but not longer than the client or the server."""
-        waits = [asyncio.ensure_future(_disconnected(receive)), asyncio.ensure_future(asyncio.sleep(seconds))]
+        waits: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(_disconnected(receive)),
+            asyncio.ensure_future(asyncio.sleep(seconds)),
+        ]
         if self.stopping is not None:
             waits.append(asyncio.ensure_future(self.stopping.wait()))
         _, rest = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -82,7 +87,7 @@ async def send_spoiled(
     reply: Reply,
     fault: Fault | None,
     wire: Wire,
-    scope: Mapping[str, Any],
+    scope: MutableMapping[str, Any],
     receive: Receive,
     send: Send,
     platform: Platform,
@@ -104,6 +109,7 @@ async def send_spoiled(
             if kind == "hang-during":
                 await wire.pause(seconds, receive)
             wire.close(client)
+            await _disconnected(receive)
         case "trickle":
             await reply.send(send, 0)
             for start in range(len(reply.body)):
@@ -116,10 +122,10 @@ async def send_spoiled(
         case "endless":
             await _send_endless(reply, send)
         case _:
-            await _spoiled(reply, kind, platform).send(send)
+            await _spoiled(reply, kind, platform, Headers(scope=scope).get("Wechatpay-Serial")).send(send)
 
 
-def _spoiled(reply: Reply, kind: str, platform: Platform) -> Reply:
+def _spoiled(reply: Reply, kind: str, platform: Platform, requested: str | None) -> Reply:
     match kind:
         case "bad-gateway":
             return Reply(502, b"<html><body>502 Bad Gateway</body></html>", {"Content-Type": "text/html"})
@@ -141,7 +147,7 @@ def _spoiled(reply: Reply, kind: str, platform: Platform) -> Reply:
     status, code, message = _ERRORS[kind]
     body = json.dumps({"code": code, "message": message}, ensure_ascii=False).encode()
     headers = {"Content-Type": "application/json; charset=utf-8"}
-    return Reply(status, body, {**headers, **signed_headers(platform.answering(None), body, platform.clock())})
+    return Reply(status, body, {**headers, **signed_headers(platform.answering(requested), body, platform.clock())})
 
 
 _ERRORS = {

@@ -198,16 +198,19 @@ class Client:
             raise Unauthorized(replace(refusal, hint=self._explain_401(answer, refusal)))
         raise Refused(refusal)
 
-    @staticmethod
-    def _unverified(call: Call, answer: Answer, check: Callable[[Answer], None]) -> UnverifiedAnswer | None:
+    def _unverified(self, call: Call, answer: Answer, check: Callable[[Answer], None]) -> UnverifiedAnswer | None:
         """Why an answer is not to be believed, or None if it is verified."""
         try:
-            check(answer)
+            if 200 <= answer.status < 300:
+                check(answer)
+            else:
+                # Nothing is downloaded to verify an error: while WeChat Pay asks for less, that would be more.
+                verify(answer.headers, answer.body, self.keys.known_key, self._clock())
         except UnverifiedAnswer as failure:
             return failure
         except WxBankError as failure:
             # The keys to verify with are not to be had. A call that was perhaps taken must not seem refused.
-            if call.repeatable and 200 <= answer.status < 300:
+            if call.repeatable:
                 raise
             return UnverifiedAnswer(f"it cannot be verified: {failure}")
         return None

@@ -214,14 +214,17 @@ class PlatformKeys:
 
         :raises UnknownSerial: there is no such key, or it has expired.
         """
-        if is_public_key_id(serial_no):
-            found = find_key(self.known(), serial_no)
-        else:
+        if not is_public_key_id(serial_no):
             self._refresh(self._is_old)
-            found = self._unexpired(serial_no)
-            if found is None:
-                self._refresh(lambda: self._unexpired(serial_no) is None)
-                found = self._unexpired(serial_no)
+            self._refresh(lambda: self._unexpired(serial_no) is None)
+        return self.known_key(serial_no)
+
+    def known_key(self, serial_no: str) -> RSAPublicKey:
+        """The public key of a serial among those at hand; nothing is downloaded.
+
+        :raises UnknownSerial: there is no such key, or it has expired.
+        """
+        found = self._unexpired(serial_no)
         if found is None:
             raise UnknownSerial(self._unknown(serial_no))
         return found.public_key
@@ -238,7 +241,7 @@ class PlatformKeys:
 
     def _unexpired(self, serial_no: str) -> PlatformKey | None:
         now = self._clock()
-        return find_key((key for key in self._certificates if key.expires > now), serial_no)
+        return find_key((key for key in self.known() if key.expires > now), serial_no)
 
     def _is_old(self) -> bool:
         return self._clock() - self._downloaded_at > REFRESH_AFTER

@@ -264,7 +264,7 @@ def parse_time(text: object) -> datetime | None:
 
 def _page(value: Any) -> TaskPage:
     try:
-        data = value.get("data") or []
+        data = [] if value.get("data") is None else value["data"]
         if not isinstance(data, list) or len(data) > 10 * MAX_PAGE:
             raise TypeError
         return TaskPage(

@@ -105,7 +105,7 @@ def base_url_of(text: str | None, what: str) -> str | None:
 
     :raises InvalidInput: plain http to another machine, or more than scheme, host and port.
     """
-    text = (text or "").strip().rstrip("/")
+    text = (text or "").strip()
     if not text:
         return None
     try:
@@ -115,7 +115,7 @@ def base_url_of(text: str | None, what: str) -> str | None:
         raise InvalidInput(f"{what} is not a URL") from None
     if parts.scheme not in ("https", "http") or not hostname:
         raise InvalidInput(f"{what} must be a URL like {MAIN_HOST}, not one with scheme {parts.scheme!r}")
-    if parts.path or parts.query or parts.fragment or parts.username is not None:
+    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
         raise InvalidInput(f"{what} must be scheme, host and port alone, without path, query or user")
     if parts.scheme == "http" and not is_loopback(hostname):
         raise InvalidInput(

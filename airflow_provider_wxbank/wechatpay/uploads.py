@@ -26,7 +26,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
 from airflow_provider_wxbank.wechatpay.packages import UploadTask, create_task, find_task
 from airflow_provider_wxbank.wechatpay.retries import pause
 
-MAX_POSTS = 4
+MAX_POSTS = 6
 """Times that one file is posted because nothing was known of it after the last time."""
 
 LOOKS = 6

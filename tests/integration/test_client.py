@@ -1,0 +1,477 @@
+"""The client against a real server: what is believed, what is repeated, where, and what is told."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from airflow_provider_wxbank.simulator import Fault
+from airflow_provider_wxbank.wechatpay import transport
+from airflow_provider_wxbank.wechatpay.connection_test import examine
+from airflow_provider_wxbank.wechatpay.errors import (
+    InvalidCredentials,
+    InvalidInput,
+    OutcomeUnknown,
+    QuotaReached,
+    RateLimited,
+    Refused,
+    TryLater,
+    Unauthorized,
+    UnknownSerial,
+    UnverifiedAnswer,
+)
+from airflow_provider_wxbank.wechatpay.packages import create_task, find_task, list_tasks, list_tasks_page
+from airflow_provider_wxbank.wechatpay.retries import MAX_ATTEMPTS, MAX_LIMITED_ATTEMPTS
+from tests.conftest import PACKAGE, NewClient, NewSimulator
+from tests.integration.files import agreement_file
+from tests.vectors import VECTORS
+
+MODES = ("certificates", "public-key", "both")
+
+
+@contextmanager
+def closed_port() -> Iterator[str]:
+    """A URL that nobody listens at."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@contextmanager
+def silent_server() -> Iterator[str]:
+    """A URL where connections are made and nothing is ever said."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def raw_server(answer: bytes) -> Iterator[str]:
+    """A URL where every connection gets these bytes after its request, and is closed."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_call_is_signed_and_its_answer_verified_in_every_mode(
+    new_simulator: NewSimulator, new_client: NewClient, mode: str
+) -> None:
+    simulator = new_simulator(key_mode=mode)
+    page = list_tasks_page(new_client(simulator), PACKAGE)
+    assert (page.tasks, page.total_count, page.offset, page.limit) == ((), 0, 0, 20)
+    assert simulator.report()["refused"] == {}
+
+
+def test_certificates_are_not_downloaded_in_public_key_mode(new_simulator: NewSimulator, new_client: NewClient) -> None:
+    simulator = new_simulator(key_mode="public-key")
+    client = new_client(simulator)
+    create_task(client, PACKAGE, *agreement_file(client, 1))
+    assert simulator.report()["requests"]["certificates"] == 0
+
+
+def test_any_endpoint_can_be_called(simulator: Any, new_client: NewClient) -> None:
+    client = new_client(simulator)
+    path = f"/v3/marketing/bank/packages/{PACKAGE}/tasks"
+    assert (
+        client.request("get", path, params={"limit": 5, "status": None, "filename": "a b.csv"[:0] or None})["limit"]
+        == 5
+    )
+    with pytest.raises(Refused, match="404 RESOURCE_NOT_EXISTS"):
+        client.request("GET", "/v3/there/is/none")
+    with pytest.raises(Refused, match="404"):
+        client.request("POST", "/v3/marketing/favor/stocks", json={"name": "号码包"})
+
+
+@pytest.mark.parametrize("path", ["v3/certificates", "//evil.example/v3", "/v3/a b", "/v3?x=1", "http://evil.example/"])
+def test_a_path_that_is_none_is_not_sent(simulator: Any, new_client: NewClient, path: str) -> None:
+    with pytest.raises(InvalidInput, match="is not a path"):
+        new_client(simulator).request("GET", path)
+
+
+def test_a_refusal_tells_status_code_message_place_and_request_id(simulator: Any, new_client: NewClient) -> None:
+    client = new_client(simulator)
+    content, bank_type, filename, serial_no = agreement_file(client, 1)
+    with pytest.raises(Refused) as raised:
+        create_task(client, PACKAGE, content, bank_type, filename, "0A" * 20)
+    refusal = raised.value.refusal
+    assert (refusal.status, refusal.code, refusal.message, refusal.verified) == (
+        400,
+        "PARAM_ERROR",
+        "平台证书序列号Wechatpay-Serial错误",
+        True,
+    )
+    assert refusal.request_id.startswith("SIM")
+    assert refusal.request_id in str(raised.value)
+    assert "location: header" in str(raised.value)
+    assert "repeating it unchanged will not help" in str(raised.value)
+    assert find_task(client, PACKAGE, filename) is None
+    assert serial_no != "0A" * 20
+
+
+@pytest.mark.parametrize(
+    ("kind", "commit"),
+    [
+        ("too-many-requests", False),
+        ("internal-error", False),
+        ("bad-gateway", False),
+        ("unavailable", False),
+        ("accepted", False),
+        ("reset", False),
+        ("drop", False),
+        ("truncate", True),
+        ("unsigned", True),
+        ("tampered", True),
+        ("stale", True),
+        ("unknown-serial", True),
+        ("signtest", True),
+        ("signtest-prefix", True),
+        ("huge-header", True),
+        ("json-bomb", True),
+    ],
+)
+def test_a_question_is_asked_again_after_a_fault(
+    simulator: Any, new_client: NewClient, kind: str, commit: bool
+) -> None:
+    client = new_client(simulator)
+    simulator.add_fault(Fault(kind, on="list", times=1, commit=commit))
+    if kind == "json-bomb":
+        with pytest.raises(UnverifiedAnswer, match="not JSON"):
+            list_tasks_page(client, PACKAGE)
+    assert list_tasks_page(client, PACKAGE).total_count == 0
+    assert simulator.report()["requests"]["list"] == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "attempts"),
+    [
+        ("too-many-requests", RateLimited, MAX_LIMITED_ATTEMPTS),
+        ("quota-reached", QuotaReached, 1),
+        ("internal-error", TryLater, MAX_ATTEMPTS),
+        ("bad-gateway", TryLater, MAX_ATTEMPTS),
+        ("drop", TryLater, MAX_ATTEMPTS),
+        ("truncate", TryLater, MAX_ATTEMPTS),
+        ("endless", TryLater, MAX_ATTEMPTS),
+        ("unsigned", UnverifiedAnswer, MAX_ATTEMPTS),
+        ("tampered", UnverifiedAnswer, MAX_ATTEMPTS),
+        ("unknown-serial", UnknownSerial, MAX_ATTEMPTS),
+        ("forbidden", Refused, 1),
+        ("redirect", Refused, 1),
+    ],
+)
+def test_a_lasting_fault_ends_with_its_own_error(
+    simulator: Any, new_client: NewClient, kind: str, error: type[Exception], attempts: int
+) -> None:
+    client = new_client(simulator)
+    client.encryption_key()
+    simulator.add_fault(Fault(kind, on="list"))
+    with pytest.raises(error):
+        list_tasks_page(client, PACKAGE)
+    assert simulator.report()["requests"]["list"] == attempts
+
+
+def test_pauses_grow_and_differ(simulator: Any, new_client: NewClient) -> None:
+    pauses: list[float] = []
+    client = new_client(simulator, sleep=pauses.append)
+    simulator.add_fault(Fault("too-many-requests"))
+    with pytest.raises(RateLimited):
+        list_tasks_page(client, PACKAGE)
+    # Nothing more is asked for, not even the keys to verify these answers with.
+    assert simulator.report()["requests"]["certificates"] == 0
+    assert len(pauses) == MAX_LIMITED_ATTEMPTS - 1
+    assert all(0.25 * 2**n <= pause <= 0.5 * 2**n for n, pause in enumerate(pauses[:5]))
+    assert max(pauses) <= 20
+    assert len(set(pauses)) == len(pauses)
+
+
+@pytest.mark.parametrize(
+    ("kind", "commit"),
+    [
+        ("internal-error", False),
+        ("internal-error", True),
+        ("bad-gateway", True),
+        ("accepted", False),
+        ("drop", False),
+        ("drop", True),
+        ("reset", True),
+        ("truncate", True),
+        ("unsigned", True),
+        ("tampered", True),
+        ("signtest", True),
+        ("json-bomb", True),
+    ],
+)
+def test_an_upload_of_unknown_outcome_is_not_repeated_by_itself(
+    simulator: Any, new_client: NewClient, kind: str, commit: bool
+) -> None:
+    client = new_client(simulator)
+    file = agreement_file(client, 1)
+    simulator.add_fault(Fault(kind, on="upload", commit=commit))
+    with pytest.raises(OutcomeUnknown, match="Whether it was taken is not known"):
+        create_task(client, PACKAGE, *file)
+    assert simulator.report()["requests"]["upload"] == 1
+
+
+def test_an_upload_that_was_not_taken_is_repeated(simulator: Any, new_client: NewClient) -> None:
+    client = new_client(simulator)
+    simulator.add_fault(Fault("too-many-requests", on="upload", times=3))
+    task = create_task(client, PACKAGE, *agreement_file(client, 1))
+    assert task.package_id == PACKAGE
+    assert simulator.report()["requests"]["upload"] == 4
+
+
+def test_an_answer_about_another_file_is_not_believed(simulator: Any, new_client: NewClient) -> None:
+    """Somebody in between repeats the signed answer to another upload."""
+    client = new_client(simulator)
+    content, bank_type, filename, serial_no = agreement_file(client, 1)
+    create_task(client, PACKAGE, content, bank_type, filename, serial_no)
+    answer = client.send(
+        transport.Call("GET", f"/v3/marketing/bank/packages/{PACKAGE}/tasks?filename={filename}&limit=1")
+    )
+    headers = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
+    replayed = f"HTTP/1.1 200 OK\r\n{headers}\r\n".encode() + answer.body
+    with raw_server(replayed) as url:
+        other = new_client(simulator, {"host": url})
+        other.keys._certificates = client.keys._certificates
+        other.keys._downloaded_at = time.time()
+        with pytest.raises(UnverifiedAnswer, match="about other tasks"):
+            find_task(other, PACKAGE, "another_file.csv")
+        with pytest.raises(OutcomeUnknown, match="not an upload task"):
+            create_task(other, PACKAGE, content, bank_type, "another_file.csv", serial_no)
+
+
+def test_nothing_is_sent_to_the_place_of_a_redirect(simulator: Any, new_client: NewClient) -> None:
+    client = new_client(simulator)
+    simulator.add_fault(Fault("redirect", on="list"))
+    with pytest.raises(Refused, match="Redirects are not followed"):
+        list_tasks_page(client, PACKAGE)
+
+
+def test_an_answer_that_trickles_ends(simulator: Any, new_client: NewClient) -> None:
+    client = new_client(simulator, {"read_timeout": 0.15})
+    client.encryption_key()
+    simulator.add_fault(Fault("trickle", on="list"))
+    started = time.monotonic()
+    with pytest.raises(TryLater, match="too slowly"):
+        list_tasks_page(client, PACKAGE)
+    assert time.monotonic() - started < 30
+
+
+def test_a_timeout_goes_once_to_the_backup_host(simulator: Any, new_client: NewClient) -> None:
+    with silent_server() as url:
+        client = new_client(simulator, {"host": url, "backup_host": simulator.base_url, "read_timeout": 0.2})
+        assert list_tasks_page(client, PACKAGE).total_count == 0
+        started = time.monotonic()
+        # The host that timed out is left alone for a while.
+        assert list_tasks_page(client, PACKAGE).total_count == 0
+        assert time.monotonic() - started < 0.2
+
+
+def test_a_host_that_is_down_is_left_for_the_backup_host(simulator: Any, new_client: NewClient) -> None:
+    with closed_port() as url:
+        client = new_client(simulator, {"host": url, "backup_host": simulator.base_url})
+        assert create_task(client, PACKAGE, *agreement_file(client, 1)).package_id == PACKAGE
+
+
+def test_both_hosts_down_can_be_tried_later(simulator: Any, new_client: NewClient) -> None:
+    with closed_port() as one, closed_port() as other:
+        client = new_client(simulator, {"host": one, "backup_host": other})
+        with pytest.raises(TryLater, match="was not sent"):
+            list_tasks_page(client, PACKAGE)
+
+
+def test_an_upload_that_times_out_is_not_sent_to_the_backup_host_by_itself(
+    simulator: Any, new_client: NewClient
+) -> None:
+    warm = new_client(simulator)
+    file = agreement_file(warm, 1)
+    with silent_server() as url:
+        client = new_client(simulator, {"host": url, "backup_host": simulator.base_url, "read_timeout": 0.2})
+        with pytest.raises(OutcomeUnknown, match=r"no answer within 0\.2 s"):
+            create_task(client, PACKAGE, *file)
+        # The question what became of it goes to the host that works.
+        assert find_task(client, PACKAGE, file[2]) is None
+
+
+def test_connections_are_used_again_while_they_are_fresh(
+    simulator: Any, new_client: NewClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = new_client(simulator)
+    list_tasks_page(client, PACKAGE)
+    assert len(simulator.app.wire.transports) == 1
+    list_tasks_page(client, PACKAGE)
+    assert len(simulator.app.wire.transports) == 1
+    (before,) = simulator.app.wire.transports
+    monkeypatch.setattr(transport, "MAX_IDLE", 0.0)
+    list_tasks_page(client, PACKAGE)
+    assert before not in simulator.app.wire.transports or len(simulator.app.wire.transports) == 2
+
+
+def test_plain_http_to_loopback_does_not_go_through_a_proxy_of_the_environment(
+    simulator: Any, new_client: NewClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closed_port() as url:
+        monkeypatch.setenv("HTTP_PROXY", url)
+        monkeypatch.delenv("NO_PROXY")
+        assert list_tasks_page(new_client(simulator), PACKAGE).total_count == 0
+
+
+def test_a_proxy_that_is_named_is_used(simulator: Any, new_client: NewClient) -> None:
+    with closed_port() as url:
+        client = new_client(simulator, {"proxies": url})
+        with pytest.raises(TryLater, match="proxy"):
+            list_tasks_page(client, PACKAGE)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", "compressed"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", "could not be read|incomplete|broke"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "broke"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "could not be read|broke"),
+    ],
+)
+def test_what_is_no_answer_is_none(simulator: Any, new_client: NewClient, answer: bytes, message: str) -> None:
+    with raw_server(answer) as url, pytest.raises(TryLater, match=message):
+        list_tasks_page(new_client(simulator, {"host": url}), PACKAGE)
+
+
+def test_tls_to_a_server_without_it_is_not_sent(simulator: Any, new_client: NewClient) -> None:
+    host = simulator.base_url.replace("http://", "https://")
+    with pytest.raises(TryLater, match="TLS"):
+        list_tasks_page(new_client(simulator, {"host": host}), PACKAGE)
+
+
+# What test_connection and SIGN_ERROR tell apart.
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_right_connection_is_told_so(new_simulator: NewSimulator, new_client: NewClient, mode: str) -> None:
+    simulator = new_simulator(key_mode=mode)
+    works, message = examine(new_client(simulator))
+    assert works, message
+    assert mode.replace("-", " ") in message
+    assert simulator.report()["requests"]["upload"] == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_wrong_private_key_is_told(new_simulator: NewSimulator, new_client: NewClient, mode: str) -> None:
+    simulator = new_simulator(key_mode=mode)
+    wrong = {"merchant_private_key": VECTORS["keys"]["platform_1_private"]}
+    works, message = examine(new_client(simulator, wrong))
+    assert not works
+    assert "all three must belong to one API certificate" in message
+    assert "Signed here: 'GET\\n/v3/" in message
+    assert "signed for WeChat Pay: 'GET\\n/v3/" in message
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_wrong_serial_is_told(new_simulator: NewSimulator, new_client: NewClient, mode: str) -> None:
+    simulator = new_simulator(key_mode=mode)
+    works, message = examine(new_client(simulator, {"merchant_serial_no": "ABC123"}))
+    assert not works
+    assert "merchant_serial_no ABC123 is not a certificate of merchant 1900000001" in message
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_wrong_clock_is_told(new_simulator: NewSimulator, new_client: NewClient, mode: str) -> None:
+    simulator = new_simulator(key_mode=mode)
+    works, message = examine(new_client(simulator, clock=lambda: time.time() + 1000))
+    assert not works
+    assert "clock differs by" in message
+
+
+def test_no_network_is_told(simulator: Any, new_client: NewClient) -> None:
+    with closed_port() as url:
+        works, message = examine(new_client(simulator, {"host": url}))
+    assert not works
+    assert "was not sent" in message
+
+
+def test_a_wrong_public_key_is_told(new_simulator: NewSimulator, new_client: NewClient) -> None:
+    simulator = new_simulator(key_mode="public-key")
+    own = VECTORS["keys"]["wechatpay_public_key"]
+    works, message = examine(new_client(simulator, {"wechatpay_public_key": own}))
+    assert not works
+    assert "holds another key under this serial" in message
+
+
+def test_a_wrong_public_key_id_is_told(new_simulator: NewSimulator, new_client: NewClient) -> None:
+    simulator = new_simulator(key_mode="public-key")
+    works, message = examine(new_client(simulator, {"wechatpay_public_key_id": "PUB_KEY_ID_1"}))
+    assert not works
+    assert "compare wechatpay_public_key_id" in message
+
+
+def test_a_wrong_apiv3_key_is_told(simulator: Any, new_client: NewClient) -> None:
+    simulator.add_fault(Fault("wrong-apiv3-key", on="certificates"))
+    works, message = examine(new_client(simulator))
+    assert not works
+    assert "APIv3 key" in message
+
+
+def test_a_missing_permission_is_told_but_the_keys_are_right(simulator: Any, new_client: NewClient) -> None:
+    simulator.add_fault(Fault("forbidden", on="list"))
+    works, message = examine(new_client(simulator))
+    assert works
+    assert "ask WeChat Pay for the permission" in message
+
+
+def test_an_unsigned_refusal_proves_nothing(simulator: Any, new_client: NewClient) -> None:
+    answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}"
+    with raw_server(answer) as url:
+        client = new_client(simulator, {"host": url})
+        client.keys._downloaded_at = time.time()
+        with pytest.raises(Refused, match="unsigned answer"):
+            list_tasks_page(client, PACKAGE)
+        works, message = examine(client)
+    assert not works
+    assert "404" in message
+
+
+def test_a_merchant_without_certificates_is_told_to_use_the_public_key(
+    new_simulator: NewSimulator, new_client: NewClient
+) -> None:
+    simulator = new_simulator(key_mode="certificates")
+    client = new_client(simulator)
+    simulator.set_key_mode("public-key")
+    with pytest.raises(InvalidCredentials, match="fill in wechatpay_public_key"):
+        client.encryption_key()
+
+
+def test_an_error_can_be_sent_between_processes(simulator: Any, new_client: NewClient) -> None:
+    import pickle
+
+    with pytest.raises(Unauthorized) as raised:
+        list_tasks_page(new_client(simulator, {"merchant_serial_no": "ABC123"}), PACKAGE)
+    again = pickle.loads(pickle.dumps(raised.value))
+    assert str(again) == str(raised.value)
+    assert again.refusal == raised.value.refusal
+
+
+def test_a_walk_needs_no_more_pages_than_there_are(simulator: Any, new_client: NewClient) -> None:
+    client = new_client(simulator)
+    assert list(list_tasks(client, PACKAGE)) == []
+    assert simulator.report()["requests"]["list"] == 1

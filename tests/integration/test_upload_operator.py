@@ -1,0 +1,384 @@
+"""UploadTaskOperator and TaskFinishedSensor against the simulator, as tasks use them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
+
+from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator, progress_log
+from airflow_provider_wxbank.sensors import TaskFinishedSensor, WaitFailed
+from airflow_provider_wxbank.simulator import Fault, Simulator, numbers_digest
+from airflow_provider_wxbank.triggers import TaskFinishedTrigger
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
+from airflow_provider_wxbank.wechatpay.uploads import Progress
+from tests.conftest import PACKAGE, NewClient, NewSimulator, numbers
+from tests.integration.conftest import context
+from tests.integration.files import agreement_file
+
+Connect = Callable[..., None]
+
+
+@pytest.fixture
+def connected(simulator: Simulator, connect: Connect) -> Simulator:
+    connect(simulator)
+    return simulator
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "active_user.csv"
+    path.write_text("".join(f"{number}\n" for number in numbers(6000)))
+    return str(path)
+
+
+def upload(**options: Any) -> dict[str, Any]:
+    options = {"package_id": PACKAGE, "bank_type": "ICBC_DEBIT", **options}
+    return UploadTaskOperator(task_id="upload", **options).execute(context())
+
+
+def exported(tmp_path: Path, rows: int = 20, max_rows: int = 5) -> str:
+    (tmp_path / "users.txt").write_text("\n".join(numbers(rows)))
+    return ExportUsersOperator(
+        task_id="export",
+        source=str(tmp_path / "users.txt"),
+        bank_type="ICBC_DEBIT",
+        output_path=str(tmp_path / "out"),
+        max_rows_per_file=max_rows,
+    ).execute(context())
+
+
+def requests(simulator: Simulator) -> int:
+    return sum(simulator.report()["requests"].values())
+
+
+def test_a_plain_file_is_encrypted_cut_and_uploaded(connected: Simulator, file: str, tmp_path: Path) -> None:
+    result = upload(file=file)
+    assert (result["package_id"], result["bank_type"], result["rows"]) == (PACKAGE, "ICBC_DEBIT", 6000)
+    assert [task["rows"] for task in result["tasks"]] == [5500, 500]
+    package = connected.report()["packages"][PACKAGE]
+    assert {task["task_id"] for task in package["tasks"]} == {task["task_id"] for task in result["tasks"]}
+    assert package["numbers_digest"] == numbers_digest(numbers(6000))
+    # Nothing was written beside the file.
+    assert [path.name for path in tmp_path.iterdir()] == ["active_user.csv"]
+
+
+def test_a_second_try_of_the_same_run_adopts_and_the_next_run_imports_anew(
+    connected: Simulator, file: str, logged: Callable[[], str]
+) -> None:
+    first = upload(file=file)
+    assert upload(file=file) == first
+    assert "0 files uploaded, 2 adopted, 0 refused" in logged()
+    again = UploadTaskOperator(task_id="upload", package_id=PACKAGE, bank_type="ICBC_DEBIT", file=file)
+    other = again.execute(context(run_id="manual__2"))
+    assert not {task["filename"] for task in other["tasks"]} & {task["filename"] for task in first["tasks"]}
+
+
+def test_a_manifest_is_uploaded_with_its_own_bank_type(connected: Simulator, tmp_path: Path) -> None:
+    uri = exported(tmp_path)
+    result = upload(manifest=uri, bank_type=None)
+    assert (result["bank_type"], result["rows"], len(result["tasks"])) == ("ICBC_DEBIT", 20, 4)
+    assert connected.report()["packages"][PACKAGE]["numbers_digest"] == numbers_digest(numbers(20))
+    with pytest.raises(InvalidInput, match="is for bank_type ICBC_DEBIT, not ICBC_CREDIT"):
+        upload(manifest=uri, bank_type="ICBC_CREDIT")
+
+
+def test_lost_answers_are_settled_and_told(connected: Simulator, tmp_path: Path, logged: Callable[[], str]) -> None:
+    uri = exported(tmp_path, rows=60)
+    connected.add_fault(Fault("drop", on="upload", every=3, commit=True))
+    result = upload(manifest=uri, bank_type=None, max_workers=8)
+    report = connected.report()
+    assert report["packages"][PACKAGE]["numbers_digest"] == numbers_digest(numbers(60))
+    assert report["packages"][PACKAGE]["repeated_numbers"] == 0
+    assert len(report["packages"][PACKAGE]["tasks"]) == len(result["tasks"]) == 12
+    text = logged()
+    assert "8 files uploaded, 4 adopted, 0 refused" in text
+    assert text.count("Adopted import_users-") >= 4
+
+
+def test_a_changed_file_is_known_before_the_first_is_sent(connected: Simulator, tmp_path: Path) -> None:
+    uri = exported(tmp_path)
+    last = sorted((tmp_path / "out").glob("*.csv"))[-1]
+    last.write_bytes(last.read_bytes()[:-2] + b"A\n")
+    before = requests(connected)
+    with pytest.raises(InvalidInput, match="was changed after its export"):
+        upload(manifest=uri, bank_type=None)
+    last.unlink()
+    with pytest.raises(InvalidInput, match="does not exist"):
+        upload(manifest=uri, bank_type=None)
+    assert requests(connected) == before
+
+
+def test_an_encrypted_file_is_uploaded_byte_for_byte(
+    connected: Simulator, new_client: NewClient, tmp_path: Path
+) -> None:
+    content, _, _, serial_no = agreement_file(new_client(connected), 0, rows=7)
+    path = tmp_path / "encrypted.csv"
+    path.write_bytes(content)
+    result = upload(file=str(path), encrypted=True, serial_no=serial_no)
+    (task,) = connected.report()["packages"][PACKAGE]["tasks"]
+    assert (task["rows"], task["bytes"], task["serial_no"]) == (7, len(content), serial_no)
+    assert result["rows"] == 7
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda content: b"", "is empty"),
+        (lambda content: b"\xef\xbb\xbf" + content, "byte order mark"),
+        (lambda content: content.replace(b"\n", b"\r\n"), "line 1 has a carriage return|not an encrypted"),
+        (lambda content: content + b"\n", "line 3 is empty"),
+        (lambda content: content + b"622588\n", "line 3 is not an encrypted number"),
+        (lambda content: b"6225880137001234\n" + content, "line 1 is not an encrypted number"),
+        (lambda content: content[:-5] + b"\n", "line 2 is not an encrypted number"),
+        (lambda content: content[:345] * 5501, "5501 rows"),
+    ],
+)
+def test_a_wrong_encrypted_file_is_not_sent(
+    connected: Simulator, new_client: NewClient, tmp_path: Path, spoil: Any, message: str
+) -> None:
+    content, _, _, serial_no = agreement_file(new_client(connected), 0)
+    (tmp_path / "encrypted.csv").write_bytes(spoil(content))
+    with pytest.raises(InvalidInput, match=message):
+        upload(file=str(tmp_path / "encrypted.csv"), encrypted=True, serial_no=serial_no)
+    assert connected.report()["requests"]["upload"] == 0
+
+
+def test_a_wrong_row_at_the_end_of_a_file_is_known_before_the_first_is_sent(
+    connected: Simulator, tmp_path: Path
+) -> None:
+    (tmp_path / "users.csv").write_text("\n".join([*numbers(12_000), "12 34"]))
+    with pytest.raises(InvalidInput, match=r"users\.csv line 12001 has a blank"):
+        upload(file=str(tmp_path / "users.csv"))
+    (tmp_path / "users.csv").write_text("")
+    with pytest.raises(InvalidInput, match="has no number in it"):
+        upload(file=str(tmp_path / "users.csv"))
+    assert requests(connected) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "either manifest or file"),
+        ({"file": "/x", "manifest": "/y"}, "either manifest or file"),
+        ({"manifest": "/y", "encrypted": True}, "go with file"),
+        ({"manifest": "/y", "serial_no": "1"}, "go with file"),
+        ({"file": "/x", "bank_type": None}, "file needs bank_type"),
+        ({"file": "/x", "encrypted": True}, "needs serial_no"),
+        ({"file": "/x", "serial_no": "1"}, "goes with encrypted"),
+        ({"file": "/x", "bank_type": "icbc"}, "bank_type"),
+        ({"file": "/x", "package_id": "84"}, "package_id"),
+        ({"file": "/x"}, "/x does not exist"),
+        ({"manifest": "/x/manifest.json"}, "does not exist"),
+    ],
+)
+def test_wrong_parameters_are_told_before_anything_is_sent(
+    connected: Simulator, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        upload(**options)
+    assert requests(connected) == 0
+
+
+def test_killing_the_task_starts_no_more_uploads(new_simulator: NewSimulator, connect: Connect, tmp_path: Path) -> None:
+    simulator = new_simulator(latency_seconds=0.05)
+    connect(simulator)
+    uri = exported(tmp_path, rows=60)
+    operator = UploadTaskOperator(task_id="upload", package_id=PACKAGE, manifest=uri, max_workers=1)
+    operator.on_kill()
+    with ThreadPoolExecutor(1) as pool:
+        task = pool.submit(operator.execute, context())
+        while simulator.report()["accepted_uploads"] < 3 and not task.done():
+            pass
+        operator.on_kill()
+        with pytest.raises(TryLater, match="stopped after"):
+            task.result(30)
+    assert 3 <= simulator.report()["accepted_uploads"] <= 5
+    upload(manifest=uri, bank_type=None)
+    report = simulator.report()
+    assert report["packages"][PACKAGE]["numbers_digest"] == numbers_digest(numbers(60))
+    assert set(report["whole_bodies"].values()) == {1}
+
+
+def test_progress_is_logged_every_half_minute_and_at_the_end(logged: Callable[[], str]) -> None:
+    now = [0.0]
+    note = progress_log(logging.getLogger("test"), lambda: now[0])
+    for files in range(1, 11):
+        now[0] += 10
+        note(Progress(files, files * 5500, 10, 55_000))
+    lines = [line for line in logged().splitlines() if "are with WeChat Pay" in line]
+    assert len(lines) == 4
+    assert "10 of 10 files, 55000 of 55000 numbers" in lines[-1]
+
+
+# The sensor, in each of its modes.
+
+
+def sensor(**options: Any) -> TaskFinishedSensor:
+    return TaskFinishedSensor(task_id="finished", **{"poke_interval": 0.05, "timeout": 30, **options})
+
+
+def expected(rows: int, tasks: int) -> dict[str, Any]:
+    return {"package_id": PACKAGE, "tasks": tasks, "success_count": rows, "fail_count": 0}
+
+
+def matches(result: Any, rows: int, tasks: int) -> bool:
+    users = result.pop("success_user_count")
+    return result == expected(rows, tasks) and users >= rows
+
+
+@pytest.fixture
+def slow(new_simulator: NewSimulator, connect: Connect) -> Simulator:
+    simulator = new_simulator(processing_seconds=0.4)
+    connect(simulator)
+    return simulator
+
+
+def test_poking_waits_in_the_worker(slow: Simulator, tmp_path: Path) -> None:
+    result = upload(manifest=exported(tmp_path), bank_type=None)
+    before = slow.report()["requests"]["certificates"]
+    assert matches(sensor(upload=result).execute(context()), 20, 4)
+    assert slow.report()["requests"]["certificates"] == before + 1
+
+
+@pytest.mark.parametrize("how", ["upload", "uploads", "task_ids", "filenames", "package"])
+def test_the_tasks_are_named_in_any_way(connected: Simulator, tmp_path: Path, how: str) -> None:
+    result = upload(manifest=exported(tmp_path), bank_type=None)
+    options: dict[str, dict[str, Any]] = {
+        "upload": {"upload": result},
+        "uploads": {"upload": [result, result]},
+        "task_ids": {"package_id": PACKAGE, "task_ids": [task["task_id"] for task in result["tasks"]]},
+        "filenames": {"package_id": PACKAGE, "filenames": [task["filename"] for task in result["tasks"]]},
+        "package": {"package_id": PACKAGE},
+    }
+    assert matches(sensor(**options[how]).execute(context()), 20, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "give upload, or package_id"),
+        ({"upload": {"package_id": PACKAGE}}, "must be a result"),
+        ({"upload": {"package_id": PACKAGE, "tasks": []}, "package_id": PACKAGE}, "not both"),
+        ({"upload": []}, "0 packages"),
+        ({"upload": [{"package_id": "8473295", "tasks": []}, {"package_id": "8473296", "tasks": []}]}, "2 packages"),
+        ({"upload": {"package_id": PACKAGE, "tasks": []}}, "is empty"),
+        ({"package_id": "1"}, "package_id"),
+        ({"package_id": PACKAGE, "max_fail_ratio": 2}, "max_fail_ratio"),
+    ],
+)
+def test_what_the_sensor_cannot_wait_for_is_told(connected: Simulator, options: Any, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        sensor(**options).execute(context())
+    assert requests(connected) == 0
+
+
+def run_trigger(trigger: TaskFinishedTrigger) -> dict[str, Any]:
+    async def first() -> dict[str, Any]:
+        stream = trigger.run()
+        try:
+            event = await asyncio.wait_for(anext(stream), 30)
+        finally:
+            await stream.aclose()  # type: ignore[attr-defined]
+        payload: dict[str, Any] = event.payload
+        return payload
+
+    return asyncio.run(first())
+
+
+def test_deferring_waits_in_the_triggerer(slow: Simulator, tmp_path: Path) -> None:
+    result = upload(manifest=exported(tmp_path), bank_type=None)
+    waiting = sensor(upload=result, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        waiting.execute(context())
+    assert deferred.value.timeout == timedelta(seconds=30)
+    path, options = deferred.value.trigger.serialize()
+    assert path == "airflow_provider_wxbank.triggers.TaskFinishedTrigger"
+    # The triggerer makes the trigger anew, as after a restart.
+    event = run_trigger(TaskFinishedTrigger(**options))
+    assert matches(getattr(sensor(upload=result), deferred.value.method_name)(context(), event), 20, 4)
+
+
+def test_what_is_finished_already_is_not_deferred(connected: Simulator, tmp_path: Path) -> None:
+    result = upload(manifest=exported(tmp_path), bank_type=None)
+    assert matches(sensor(upload=result, deferrable=True).execute(context()), 20, 4)
+
+
+@pytest.mark.parametrize("kind", ["internal-error", "unsigned", "drop"])
+def test_an_outage_is_waited_through(slow: Simulator, tmp_path: Path, kind: str, logged: Callable[[], str]) -> None:
+    result = upload(manifest=exported(tmp_path, rows=5), bank_type=None)
+    slow.add_fault(Fault(kind, on="list", times=4))
+    assert matches(sensor(upload=result).execute(context()), 5, 1)
+    assert "the next one may not" in logged()
+
+
+def test_an_outage_is_waited_through_in_the_triggerer(slow: Simulator, tmp_path: Path) -> None:
+    result = upload(manifest=exported(tmp_path, rows=5), bank_type=None)
+    slow.add_fault(Fault("unsigned", on="list", times=4))
+    ids = [task["task_id"] for task in result["tasks"]]
+    event = run_trigger(TaskFinishedTrigger(PACKAGE, task_ids=ids, poll_interval=0.05))
+    assert event["status"] == "finished"
+    by_name = [task["filename"] for task in result["tasks"]]
+    assert run_trigger(TaskFinishedTrigger(PACKAGE, filenames=by_name, poll_interval=0.05)) == event
+
+
+def test_what_waiting_does_not_mend_ends_it(connected: Simulator, connect: Connect) -> None:
+    connected.add_fault(Fault("forbidden", on="list"))
+    event = run_trigger(TaskFinishedTrigger(PACKAGE, poll_interval=0.01))
+    assert event["status"] == "error"
+    assert "403 NO_AUTH" in event["message"]
+    with pytest.raises(WaitFailed, match="403 NO_AUTH"):
+        sensor(package_id=PACKAGE).execute_complete(context(), event)
+    connect(connected, login="")
+    assert "merchant id" in run_trigger(TaskFinishedTrigger(PACKAGE, poll_interval=0.01))["message"]
+
+
+@pytest.mark.parametrize("event", [None, {}, {"status": "success"}])
+def test_an_event_that_is_none_of_ours_fails(connected: Simulator, event: Any) -> None:
+    with pytest.raises(AirflowException, match="unknown event"):
+        sensor(package_id=PACKAGE).execute_complete(context(), event)
+
+
+def test_numbers_that_do_not_match_can_fail_the_task(
+    new_simulator: NewSimulator, connect: Connect, tmp_path: Path, logged: Callable[[], str]
+) -> None:
+    connect(new_simulator(unmatched_ratio=1.0))
+    result = upload(manifest=exported(tmp_path), bank_type=None)
+    assert sensor(upload=result, max_fail_ratio=1.0).execute(context())["fail_count"] == 20
+    assert "Not one number matched in 4 files" in logged()
+    with pytest.raises(WaitFailed, match=r"20 of 20 numbers did not match \(100\.00%\)"):
+        sensor(upload=result, max_fail_ratio=0.05).execute(context())
+
+
+def test_a_wait_that_takes_too_long_times_out(new_simulator: NewSimulator, connect: Connect, tmp_path: Path) -> None:
+    connect(new_simulator(processing_seconds=3600))
+    result = upload(manifest=exported(tmp_path), bank_type=None)
+    with pytest.raises(AirflowException, match="(?i)timeout|timed out|time"):
+        sensor(upload=result, timeout=0.2).execute(context())
+
+
+def test_secrets_of_the_connection_are_masked(connected: Simulator) -> None:
+    from airflow.providers.common.compat.sdk import redact
+
+    from airflow_provider_wxbank.hooks import WxBankHook
+
+    WxBankHook().get_conn()
+    pem = connected.airflow_connection()["extra"]["merchant_private_key"]
+    lines = [line for line in pem.splitlines() if not line.startswith("-----")]
+    shown = str(redact(f"some text with {pem!r} and {connected.airflow_connection()['password']}"))
+    assert not [line for line in lines if line in shown]
+    assert connected.airflow_connection()["password"] not in shown
+
+
+def test_nothing_is_left_in_the_working_folder(connected: Simulator, file: str) -> None:
+    before = set(os.listdir())
+    upload(file=file)
+    assert set(os.listdir()) == before

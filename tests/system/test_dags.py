@@ -1,0 +1,76 @@
+"""The sample DAGs run to their end in a real Airflow, and every number arrives once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_wxbank.simulator import Fault, numbers_digest
+from tests.conftest import PACKAGE, NewSimulator, numbers
+from tests.system.conftest import active
+
+DEFERRABLE = "deferrable=True,"
+RESCHEDULE = 'mode="reschedule",'
+POKE = 'mode="poke",'
+
+NewAirflow = Callable[..., Any]
+
+
+def test_export_and_import_with_lost_answers(
+    new_simulator: NewSimulator, new_airflow: NewAirflow, tmp_path: Path
+) -> None:
+    """Eight uploads at a time, and every third answer is lost after the file was taken."""
+    simulator = new_simulator(processing_seconds=3.0)
+    simulator.add_fault(Fault("drop", on="upload", every=3, commit=True))
+    airflow = new_airflow(simulator, rows=36_000)
+    airflow.add_dag("wxbank_export_and_import.py")
+    code, output = airflow.test_dag("wxbank_export_and_import", package_id=PACKAGE, output=str(tmp_path / "out"))
+    assert code == 0, output[-5000:]
+    report = simulator.report()
+    package = report["packages"][PACKAGE]
+    assert package["numbers_digest"] == numbers_digest(active(36_000))
+    assert package["lines"] == package["distinct_numbers"] == len(active(36_000))
+    assert [task["rows"] for task in sorted(package["tasks"], key=lambda task: -task["rows"])] == [5500] * 5 + [4900]
+    assert report["requests"]["upload"] == len(package["tasks"]) == 6
+    assert set(report["whole_bodies"].values()) == {1}
+    lost = report["faults"]["drop"]
+    assert lost == 2
+    assert f"{6 - lost} files uploaded, {lost} adopted, 0 refused" in output
+    adopted = set(re.findall(r"Adopted (\S+): it is there already as task (\d+)", output))
+    assert adopted <= {(task["filename"], task["task_id"]) for task in package["tasks"]}
+    assert len(adopted) == lost
+    assert f"6 tasks finished; {len(active(36_000))} numbers matched" in output
+    # Only ciphertext was written, and no number was printed.
+    written = "".join(file.read_text() for file in (tmp_path / "out").rglob("*.*") if file.is_file())
+    assert not re.search(r"2024\d{14}", written + output)
+
+
+@pytest.mark.parametrize("mode", [POKE, RESCHEDULE, DEFERRABLE], ids=["poke", "reschedule", "deferrable"])
+def test_export_and_import_in_every_mode_of_the_sensor(
+    new_simulator: NewSimulator, new_airflow: NewAirflow, tmp_path: Path, mode: str
+) -> None:
+    simulator = new_simulator(processing_seconds=4.0)
+    airflow = new_airflow(simulator, rows=200)
+    airflow.add_dag("wxbank_export_and_import.py", lambda text: text.replace(DEFERRABLE, mode))
+    code, output = airflow.test_dag("wxbank_export_and_import", package_id=PACKAGE, output=str(tmp_path / "out"))
+    assert code == 0, output[-5000:]
+    assert simulator.report()["packages"][PACKAGE]["numbers_digest"] == numbers_digest(active(200))
+    assert "1 tasks finished; 180 numbers matched, 0 did not" in output
+
+
+@pytest.mark.parametrize("mode", [POKE, RESCHEDULE, DEFERRABLE], ids=["poke", "reschedule", "deferrable"])
+def test_upload_file_in_every_mode_of_the_sensor(
+    new_simulator: NewSimulator, new_airflow: NewAirflow, tmp_path: Path, mode: str
+) -> None:
+    simulator = new_simulator(processing_seconds=4.0, key_mode="public-key")
+    airflow = new_airflow(simulator)
+    airflow.add_dag("wxbank_upload_file.py", lambda text: text.replace(RESCHEDULE, mode))
+    (tmp_path / "active_user.csv").write_text("\n".join(numbers(100)))
+    code, output = airflow.test_dag("wxbank_upload_file", package_id=PACKAGE, file=str(tmp_path / "active_user.csv"))
+    assert code == 0, output[-5000:]
+    assert simulator.report()["packages"][PACKAGE]["numbers_digest"] == numbers_digest(numbers(100))
+    assert "1 tasks finished; 100 numbers matched, 0 did not" in output

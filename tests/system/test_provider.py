@@ -1,0 +1,34 @@
+"""Airflow's own commands know the provider, and complain of nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_wxbank.simulator import Simulator
+
+NewAirflow = Callable[..., Any]
+
+COMPLAINT = re.compile(r"warn|deprecat|error|exception|traceback", re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (("providers", "get", "airflow-provider-wxbank", "--full"), "WeChat Pay number packages for banks"),
+        (("providers", "hooks"), "airflow_provider_wxbank.hooks.WxBankHook"),
+        (("providers", "behaviours"), "Merchant id (mchid)"),
+        (("providers", "triggers"), "airflow_provider_wxbank.triggers"),
+    ],
+    ids=lambda value: value[1] if isinstance(value, tuple) else "",
+)
+def test_airflow_lists_the_provider(
+    simulator: Simulator, new_airflow: NewAirflow, command: tuple[str, ...], expected: str
+) -> None:
+    code, output = new_airflow(simulator).command(*command, "--output", "json")
+    assert code == 0, output
+    assert expected in output
+    assert not COMPLAINT.search(output), output

@@ -1,0 +1,184 @@
+"""A connection is checked, field by field, before anything is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput
+from airflow_provider_wxbank.wechatpay.settings import BACKUP_HOST, MAIN_HOST, Settings, read_settings
+from tests.vectors import VECTORS
+
+KEYS = VECTORS["keys"]
+APIV3_KEY = VECTORS["certificates"]["apiv3_key"]
+MERCHANT = {
+    "merchant_serial_no": KEYS["merchant_serial"],
+    "merchant_private_key": KEYS["merchant_private_pkcs8"],
+}
+PUBLIC_KEY = {
+    "wechatpay_public_key": KEYS["wechatpay_public_key"],
+    "wechatpay_public_key_id": KEYS["wechatpay_public_key_id"],
+}
+
+
+def settings(
+    login: str | None = VECTORS["mchid"], password: str | None = APIV3_KEY, host: str | None = "", **extra: Any
+) -> Settings:
+    return read_settings(login, password, host, {**MERCHANT, **extra})
+
+
+def pem(key: Any, passphrase: bytes | None = None) -> str:
+    encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    text: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+    return text.decode()
+
+
+def test_the_mode_follows_from_what_is_filled_in() -> None:
+    assert settings().mode == "certificates"
+    assert settings(password="", **PUBLIC_KEY).mode == "public key"
+    assert settings(**PUBLIC_KEY).mode == "both"
+
+
+def test_an_empty_host_means_wechat_pays_own_with_its_backup() -> None:
+    assert (settings().base_url, settings().backup_url) == (MAIN_HOST, BACKUP_HOST)
+
+
+def test_another_host_has_no_backup_unless_one_is_named() -> None:
+    assert settings(host="http://127.0.0.1:8971/").backup_url is None
+    named = settings(host="gateway.bank.example:8443", backup_host="https://other.bank.example")
+    assert named.base_url == "https://gateway.bank.example:8443"
+    assert named.backup_url == "https://other.bank.example"
+
+
+def test_timeouts_are_seconds() -> None:
+    assert (settings().connect_timeout, settings().read_timeout) == (5.0, 30.0)
+    assert settings(connect_timeout="2.5", read_timeout=7).connect_timeout == 2.5
+
+
+def test_a_proxy_is_one_url_or_one_a_scheme() -> None:
+    assert settings().proxies is None
+    assert settings(proxies="http://proxy:3128").proxies == {
+        "https": "http://proxy:3128",
+        "http": "http://proxy:3128",
+    }
+    assert settings(proxies={"https": "http://proxy:3128"}).proxies == {"https": "http://proxy:3128"}
+
+
+def test_keys_are_read_from_files(tmp_path: Path) -> None:
+    private, public = tmp_path / "apiclient_key.pem", tmp_path / "pub_key.pem"
+    private.write_text(KEYS["merchant_private_pkcs1"])
+    public.write_text(KEYS["wechatpay_public_key"])
+    read = read_settings(
+        VECTORS["mchid"],
+        None,
+        None,
+        {
+            "merchant_serial_no": "1D:DE:55",
+            "merchant_private_key_file": str(private),
+            "wechatpay_public_key_file": str(public),
+            "wechatpay_public_key_id": KEYS["wechatpay_public_key_id"],
+        },
+    )
+    assert read.merchant.serial_no == "1DDE55"
+    assert read.mode == "public key"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"login": None}, "no merchant id"),
+        ({"login": "mch1"}, "digits only"),
+        ({"merchant_serial_no": ""}, "no merchant_serial_no"),
+        ({"merchant_serial_no": "my serial"}, "hexadecimal"),
+        ({"merchant_private_key": ""}, "no private key"),
+        ({"merchant_private_key": "MIIE..."}, "exactly one PEM block"),
+        ({"merchant_private_key": "x" * 100_000}, "longer than"),
+        ({"merchant_private_key": KEYS["merchant_private_pkcs8"] * 2}, "2 were found"),
+        (
+            {"merchant_private_key": KEYS["merchant_private_pkcs8"].replace("MII", "MIJ")},
+            "not a readable private key",
+        ),
+        ({"merchant_private_key": KEYS["merchant_cert"]}, "not a readable private key"),
+        ({"merchant_private_key_file": "/there/is/none.pem"}, "not both"),
+        ({"merchant_private_key": "", "merchant_private_key_file": "/there/is/none.pem"}, "No such file"),
+        ({"password": ""}, "no platform key"),
+        ({"password": "short"}, "32 characters, not 5"),
+        ({"wechatpay_public_key": KEYS["wechatpay_public_key"]}, "the id is missing"),
+        ({"wechatpay_public_key_id": KEYS["wechatpay_public_key_id"]}, "the key is missing"),
+        ({**PUBLIC_KEY, "wechatpay_public_key_id": "5157F09E"}, "PUB_KEY_ID_"),
+        ({**PUBLIC_KEY, "wechatpay_public_key": KEYS["merchant_cert"]}, "not a readable public key"),
+    ],
+)
+def test_a_wrong_identity_or_key_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidCredentials, match=message) as raised:
+        settings(**changes)
+    secrets = [KEYS["merchant_private_pkcs8"][100:140], APIV3_KEY]
+    assert not [secret for secret in secrets if secret in str(raised.value)]
+
+
+def test_a_key_must_be_rsa_of_2048_bits_without_a_passphrase() -> None:
+    small = rsa.generate_private_key(65537, 1024)
+    for key, message in (
+        (pem(small), "1024 bits"),
+        (pem(ec.generate_private_key(ec.SECP256R1())), "not an RSA key"),
+        (pem(rsa.generate_private_key(65537, 2048), b"secret"), "without a passphrase"),
+    ):
+        with pytest.raises(InvalidCredentials, match=message):
+            settings(merchant_private_key=key)
+    elliptic = ec.generate_private_key(ec.SECP256R1()).public_key()
+    text = elliptic.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    with pytest.raises(InvalidCredentials, match="not an RSA key"):
+        settings(**{**PUBLIC_KEY, "wechatpay_public_key": text})
+
+
+def test_a_key_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "key.p12"
+    file.write_bytes(b"\x30\x82\xff")
+    with pytest.raises(InvalidCredentials, match="not a text file"):
+        settings(merchant_private_key="", merchant_private_key_file=str(file))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"host": "http://api.mch.weixin.qq.com"}, "plain http"),
+        ({"host": "http://192.168.1.5:8971"}, "plain http"),
+        ({"host": "http://127.0.0.1.evil.example"}, "plain http"),
+        ({"backup_host": "http://api2.mch.weixin.qq.com"}, "backup_host uses plain http"),
+        ({"host": "ftp://127.0.0.1"}, "scheme 'ftp'"),
+        ({"host": "https://bank.example/wechat"}, "without path"),
+        ({"host": "https://user:secret@bank.example"}, "without path, query or user"),
+        ({"host": "https://bank.example:port"}, "not a URL"),
+        ({"host": "https://"}, "must be a URL"),
+        ({"connect_timeout": 0}, "connect_timeout"),
+        ({"read_timeout": "soon"}, "read_timeout"),
+        ({"read_timeout": []}, "read_timeout"),
+        ({"read_timeout": 1e9}, "read_timeout"),
+        ({"proxies": 3128}, "proxies"),
+    ],
+)
+def test_another_wrong_field_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        settings(**changes)
+
+
+@pytest.mark.parametrize("host", ["http://localhost:1", "http://[::1]:8971", "http://127.9.9.9"])
+def test_plain_http_is_for_this_machine(host: str) -> None:
+    assert settings(host=host).base_url == host
+
+
+def test_nothing_shows_a_secret_when_it_is_printed() -> None:
+    shown = repr(settings(**PUBLIC_KEY, proxies="http://user:pass@proxy"))
+    assert APIV3_KEY not in shown
+    assert "PRIVATE" not in shown
+    assert "pass@proxy" not in shown
