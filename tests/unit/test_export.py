@@ -94,7 +94,7 @@ def test_only_ciphertext_is_written_and_only_the_owner_reads_it(tmp_path: Path) 
         run(tmp_path / "deep" / "out", *numbers(3))
     finally:
         os.umask(before)
-    written = [file for file in (tmp_path / "deep" / "out").iterdir()]
+    written = list((tmp_path / "deep" / "out").iterdir())
     assert len(written) == 2
     for file in written:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -130,10 +130,13 @@ def test_each_file_declares_the_key_that_encrypted_it(tmp_path: Path) -> None:
     _, manifest = run(tmp_path, *numbers(250), encryption_key=lambda: next(keys))
     assert [file.serial_no for file in manifest.files] == ["5157F09E", "0A06", "5157F09E"]
     found = [
-        decrypted((tmp_path / file.filename).read_bytes(), other if file.serial_no == "0A06" else PRIVATE_KEY)
+        number
         for file in manifest.files
+        for number in decrypted(
+            (tmp_path / file.filename).read_bytes(), other if file.serial_no == "0A06" else PRIVATE_KEY
+        )
     ]
-    assert sum(found, []) == numbers(250)
+    assert found == numbers(250)
 
 
 def test_a_wrong_row_exports_nothing_and_leaves_nothing(tmp_path: Path) -> None:
