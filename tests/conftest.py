@@ -41,15 +41,29 @@ NewSimulator = Callable[..., Simulator]
 NewClient = Callable[..., Client]
 
 
+@pytest.fixture(scope="session")
+def kept_simulators() -> Iterator[tuple[dict[SimulatorSettings, Simulator], ExitStack]]:
+    """Simulators by their settings: one that runs is used again, with nothing kept but its address."""
+    with ExitStack() as stack:
+        yield {}, stack
+
+
 @pytest.fixture
-def new_simulator() -> Iterator[NewSimulator]:
-    """Starts simulators; options are those of SimulatorSettings."""
+def new_simulator(kept_simulators: tuple[dict[SimulatorSettings, Simulator], ExitStack]) -> Iterator[NewSimulator]:
+    """Gives simulators; options are those of SimulatorSettings."""
+    kept, kept_stack = kept_simulators
     with ExitStack() as stack:
 
         def start(**options: Any) -> Simulator:
             options.setdefault("merchant_private_key_pem", VECTORS["keys"]["merchant_private_pkcs8"])
             options.setdefault("processing_seconds", 0.0)
-            return stack.enter_context(serve(SimulatorSettings(**options)))
+            settings = SimulatorSettings(**options)
+            if "clock" in options:
+                return stack.enter_context(serve(settings))
+            if settings not in kept:
+                kept[settings] = kept_stack.enter_context(serve(settings))
+            kept[settings].reset()
+            return kept[settings]
 
         yield start
 

@@ -46,7 +46,7 @@ def airflow(*arguments: str) -> list[str]:
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], env: Mapping[str, str], output: int | IO[str] | None = subprocess.PIPE
+    command: Sequence[str], env: Mapping[str, str], output: int | IO[str] = subprocess.PIPE
 ) -> Iterator[subprocess.Popen[str]]:
     """A process that never outlives the block, nor do its children: it leads a session of its own."""
     process = subprocess.Popen(

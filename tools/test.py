@@ -1,45 +1,76 @@
-"""Run the tests on each environment that is given, then print the coverage of all runs together.
+"""Run the tests in several environments at once, show what each printed, and the coverage of all of them together.
 
-Usage: python tools/test.py PYTHON [PYTHON ...]; set PYTEST to pass arguments to pytest.
+Usage: python -m tools.test PYTHON [PYTHON ...]; set PYTEST to pass arguments to pytest.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import tempfile
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
+from tools.airflow_home import running
+
 COVERAGE = 95
+POLL_SECONDS = 0.5
+TELL_SECONDS = 60.0
 
 
 def main(pythons: list[str]) -> int:
     """Exit code: 0 if all is green and the coverage is high enough."""
-    for old in Path().glob(".coverage.*"):
+    for old in Path().glob(".coverage*"):
         old.unlink()
     arguments = shlex.split(os.environ.get("PYTEST", ""))
-    for python in pythons:
-        version = subprocess.run(
-            [python, "-c", "from importlib.metadata import version; print(version('apache-airflow'))"],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
-        print(f"== Tests on Airflow {version}", flush=True)
-        code = subprocess.run(
-            [python, "-m", "pytest", "-q", "--cov", "--cov-report=", *arguments], check=False
-        ).returncode
-        if code:
-            return code
-        for data in [Path(".coverage")] if Path(".coverage").exists() else []:
-            data.rename(f".coverage.airflow-{version}")
+    versions = [airflow_version(python) for python in pythons]
+    started = told = time.monotonic()
+    print(f"== Testing on Airflow {' and '.join(versions)}, at once", flush=True)
+    with ExitStack() as stack:
+        outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in pythons]
+        processes = [
+            stack.enter_context(
+                running(
+                    [python, "-m", "pytest", "-q", "--cov", "--cov-report=", *arguments],
+                    {**os.environ, "COVERAGE_FILE": f".coverage.airflow-{version}"},
+                    output,
+                )
+            )
+            for python, version, output in zip(pythons, versions, outputs, strict=True)
+        ]
+        while any(process.poll() is None for process in processes):
+            time.sleep(POLL_SECONDS)
+            if time.monotonic() - told > TELL_SECONDS:
+                told = time.monotonic()
+                print(f"   still running after {told - started:.0f} s", flush=True)
+        for version, output in zip(versions, outputs, strict=True):
+            output.seek(0)
+            print(f"\n== Airflow {version}\n{output.read()}", flush=True)
+        codes = [process.returncode for process in processes]
+    if any(codes):
+        return 1
     coverage = [pythons[0], "-m", "coverage"]
     subprocess.run([*coverage, "combine", "-q"], check=True)
     return subprocess.run([*coverage, "report", f"--fail-under={COVERAGE}"], check=False).returncode
 
 
+def airflow_version(python: str) -> str:
+    """The version of Airflow in an environment."""
+    code = "from importlib.metadata import version; print(version('apache-airflow'))"
+    return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def interrupt(*_: object) -> None:
+    """SIGTERM ends the tests as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:

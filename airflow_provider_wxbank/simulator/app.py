@@ -47,8 +47,8 @@ class App:
     settings: SimulatorSettings
     platform: Platform
     ledger: Ledger
-    authorizations: Authorizations
     faults: FaultPlan
+    authorizations: Authorizations
     pool: ThreadPoolExecutor
     wire: Wire = field(default_factory=Wire)
 

@@ -47,17 +47,22 @@ class Simulator:
         self._apiv3_key = settings.apiv3_key or secrets.token_hex(16)
         self._merchant_key = _merchant_key(settings.merchant_private_key_pem)
         self._merchant_serial_no = secrets.token_hex(20).upper()
-        self._faults = FaultPlan()
-        self.platform = Platform(settings.key_mode, self._apiv3_key, settings.clock)
         merchant = Authorized(settings.mchid, self._merchant_serial_no, self._merchant_key.public_key())
-        self.app = App(
-            settings,
-            self.platform,
-            Ledger(settings),
-            Authorizations(merchant, settings.clock),
-            self._faults,
-            pool,
-        )
+        self._authorizations = Authorizations(merchant, settings.clock)
+        self.app = App(settings, *self._fresh(), self._authorizations, pool)
+
+    @property
+    def platform(self) -> Platform:
+        """WeChat Pay's keys."""
+        return self.app.platform
+
+    def reset(self) -> None:
+        """Forget what has arrived and the faults, and begin with new keys of WeChat Pay; the merchant stays."""
+        self.app.platform, self.app.ledger, self.app.faults = self._fresh()
+
+    def _fresh(self) -> tuple[Platform, Ledger, FaultPlan]:
+        settings = self.settings
+        return Platform(settings.key_mode, self._apiv3_key, settings.clock), Ledger(settings), FaultPlan()
 
     def airflow_connection(self) -> dict[str, Any]:
         """The Airflow connection to this simulator, as its JSON form takes it; the key in it is a throwaway."""
@@ -80,11 +85,11 @@ class Simulator:
 
     def add_fault(self, fault: Fault) -> None:
         """Let a fault happen from now on."""
-        self._faults.add(fault)
+        self.app.faults.add(fault)
 
     def clear_faults(self) -> None:
         """No more faults."""
-        self._faults.clear()
+        self.app.faults.clear()
 
     def rotate_certificate(self, *, overlap: bool = True) -> str:
         """Bring a new certificate into force.

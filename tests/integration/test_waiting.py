@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 from airflow_provider_wxbank.wechatpay.packages import (
     counts_rows,
     create_task,
@@ -75,14 +75,6 @@ def test_a_package_that_grows_while_it_is_read_is_read_whole(
     seen = [task.task_id for task in list_tasks(client, PACKAGE)]
     assert set(ids) <= set(seen)
     assert len(seen) == len(set(seen))
-
-
-def test_a_package_that_never_stops_growing_can_be_tried_later(simulator: Simulator, new_client: NewClient) -> None:
-    client = new_client(simulator)
-    fill(client, 21)
-    simulator.add_fault(Fault("changing-page", on="list"))
-    with pytest.raises(TryLater, match="could not be read whole"):
-        list(list_tasks(client, PACKAGE))
 
 
 def test_rows_are_told_from_pages() -> None:
