@@ -5,16 +5,32 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The first that runs and is new enough; the version that the constraints were made for comes first.
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
+	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$python; exit; fi; done; echo python3)
 AIRFLOW := 3.3.2
 AIRFLOW_OLD := 2.11.2
 UV_VERSION := 0.13.9
 UV := .venv-uv/bin/uv
 BIN := .venv/bin
 BIN_OLD := .venv-$(AIRFLOW_OLD)/bin
-# uv does not read pip's configuration: an index that is configured for pip alone is passed on.
-USE_PIP_INDEX = index=$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$(.venv-uv/bin/pip config get global.index-url 2>/dev/null || true)}}}; \
-	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi
+# uv does not read pip's configuration: what was set for pip alone, in its environment or its files, is passed on.
+define USE_PIP_SETTINGS
+settings=$$(.venv-uv/bin/pip config list)
+setting() {
+	local section
+	for section in :env: install global; do
+		sed -nE "s/^$$section\.$$1='(.*)'$$/\1/p" <<< "$$settings"
+	done | sed -n '1{s/\\n/ /g;s/^ *//;p}'
+}
+pass_on() { if [ -n "$$2" ] && [ -z "$${!1:-}" ]; then export "$$1=$$2"; fi; }
+pass_on UV_DEFAULT_INDEX "$${UV_INDEX_URL:-$$(setting index-url)}"
+pass_on UV_INDEX "$${UV_EXTRA_INDEX_URL:-$$(setting extra-index-url)}"
+pass_on UV_FIND_LINKS "$$(setting find-links | sed -E 's/ +/,/g')"
+pass_on SSL_CERT_FILE "$$(setting cert)"
+# As pip does: the best version of all indexes, not the first index that has any.
+pass_on UV_INDEX_STRATEGY "$${UV_INDEX:+unsafe-best-match}"
+endef
 
 .PHONY: help install demo test lint bench docs clean constraints
 
@@ -46,7 +62,7 @@ clean: ## Remove the environments and everything that was built
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 constraints: $(UV) ## Choose the versions of all dependencies anew
-	@$(USE_PIP_INDEX)
+	@$(USE_PIP_SETTINGS)
 	for version in $(AIRFLOW) $(AIRFLOW_OLD); do
 		groups="--group test"
 		if [ $$version = $(AIRFLOW) ]; then groups="--group test --group lint --group docs"; fi
@@ -65,7 +81,7 @@ $(UV):
 
 .venv/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)
 	@echo "Making .venv with Airflow $(AIRFLOW) ..."
-	$(USE_PIP_INDEX)
+	$(USE_PIP_SETTINGS)
 	$(UV) venv -q --clear -p $(PYTHON) .venv
 	$(UV) pip install -q -p $(BIN)/python -c constraints/airflow-$(AIRFLOW).txt \
 		-e '.[simulator]' --group test --group lint --group docs
@@ -73,7 +89,7 @@ $(UV):
 
 .venv-$(AIRFLOW_OLD)/.made: pyproject.toml constraints/airflow-$(AIRFLOW_OLD).txt | $(UV)
 	@echo "Making .venv-$(AIRFLOW_OLD) with Airflow $(AIRFLOW_OLD) ..."
-	$(USE_PIP_INDEX)
+	$(USE_PIP_SETTINGS)
 	$(UV) venv -q --clear -p $(PYTHON) .venv-$(AIRFLOW_OLD)
 	$(UV) pip install -q -p $(BIN_OLD)/python -c constraints/airflow-$(AIRFLOW_OLD).txt \
 		-e '.[simulator]' --group test

@@ -34,6 +34,8 @@ def environment(home: Path, dags: Path, connections: Mapping[str, Mapping[str, A
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        # Airflow 2.11 warns of its own default.
+        "AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY": "True",
         "NO_PROXY": "127.0.0.1,localhost",
         **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(value) for name, value in connections.items()},
     }

