@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import TryLater, UnverifiedAnswer, WxBankError
-from airflow_provider_wxbank.wechatpay.waiting import count, poll, wanted
+from airflow_provider_wxbank.wechatpay.packages import UploadTask
+from airflow_provider_wxbank.wechatpay.waiting import Wanted, count, poll, wanted
 
 
 class TaskFinishedTrigger(BaseTrigger):
@@ -62,19 +65,23 @@ class TaskFinishedTrigger(BaseTrigger):
         """Poll until finished; yield one event."""
         try:
             target = wanted(self.package_id, self.task_ids, self.filenames)
-            client = await WxBankHook(self.wxbank_conn_id).aget_conn()
-            watched = None
-            while True:
-                await asyncio.sleep(self.poll_interval * random.uniform(0.9, 1.1))  # noqa: S311  # jitter
-                try:
-                    seen = await asyncio.to_thread(poll, client, target, watched)
-                except (TryLater, UnverifiedAnswer) as failure:
-                    self.log.warning("This poll failed, the next one may not: %s", failure)
-                    continue
-                watched = seen.watched
-                if seen.tasks is not None:
-                    yield TriggerEvent({"status": "finished", "counts": asdict(count(seen.tasks))})
-                    return
-                self.log.info("Package %s: %s", self.package_id, seen.note)
+            with closing(await WxBankHook(self.wxbank_conn_id).aget_conn()) as client:
+                tasks = await self._finished_tasks(client, target)
         except WxBankError as failure:
             yield TriggerEvent({"status": "error", "message": f"{type(failure).__name__}: {failure}"})
+        else:
+            yield TriggerEvent({"status": "finished", "counts": asdict(count(tasks))})
+
+    async def _finished_tasks(self, client: Client, target: Wanted) -> Sequence[UploadTask]:
+        watched = None
+        while True:
+            await asyncio.sleep(self.poll_interval * random.uniform(0.9, 1.1))  # noqa: S311  # jitter
+            try:
+                seen = await asyncio.to_thread(poll, client, target, watched)
+            except (TryLater, UnverifiedAnswer) as failure:
+                self.log.warning("This poll failed, the next one may not: %s", failure)
+                continue
+            if seen.tasks is not None:
+                return seen.tasks
+            watched = seen.watched
+            self.log.info("Package %s: %s", self.package_id, seen.note)

@@ -198,7 +198,7 @@ class PlatformKeys:
         """
         if self._public_key is not None:
             return self._public_key
-        self._refresh(self._is_old)
+        self._refresh(self._is_old, wait=False)
         now = self._clock()
         in_force = [key for key in self._certificates if key.effective <= now < key.expires]
         if not in_force:
@@ -215,8 +215,8 @@ class PlatformKeys:
         :raises UnknownSerial: there is no such key, or it has expired.
         """
         if not is_public_key_id(serial_no):
-            self._refresh(self._is_old)
-            self._refresh(lambda: self._unexpired(serial_no) is None)
+            self._refresh(self._is_old, wait=False)
+            self._refresh(lambda: self._unexpired(serial_no) is None, wait=True)
         return self.known_key(serial_no)
 
     def known_key(self, serial_no: str) -> RSAPublicKey:
@@ -246,11 +246,14 @@ class PlatformKeys:
     def _is_old(self) -> bool:
         return self._clock() - self._downloaded_at > REFRESH_AFTER
 
-    def _refresh(self, is_due: Callable[[], bool]) -> None:
-        """Download once if due. Who comes while another downloads waits only if there is nothing to go on with."""
+    def _refresh(self, is_due: Callable[[], bool], *, wait: bool) -> None:
+        """Download once if due.
+
+        :param wait: whether to wait while another thread downloads, although there are certificates to go on with.
+        """
         if self._download is None or not is_due():
             return
-        if not self._lock.acquire(blocking=not self._certificates or is_due is not self._is_old):
+        if not self._lock.acquire(blocking=wait or not self._certificates):
             return
         try:
             if is_due() and self._clock() - self._tried_at > DOWNLOAD_PAUSE:

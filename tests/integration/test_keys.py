@@ -76,6 +76,20 @@ def test_many_threads_download_once(certified: Simulator, client: Client) -> Non
     assert downloads(certified) == 1
 
 
+def test_a_slow_refresh_holds_nobody_up(certified: Simulator, client: Client, clock: Clock) -> None:
+    """While one thread downloads, the others go on with the list at hand."""
+    serial = client.encryption_key().serial_no
+    certified.add_fault(Fault("hang", on="certificates", times=1, seconds=2.0))
+    clock.now += REFRESH_AFTER + 1
+    refreshing = threading.Thread(target=client.encryption_key)
+    refreshing.start()
+    while downloads(certified) < 2:
+        pass
+    assert client.encryption_key().serial_no == serial
+    assert refreshing.is_alive()
+    refreshing.join(30)
+
+
 def test_after_a_rotation_the_newest_certificate_encrypts_and_the_old_declaration_still_counts(
     certified: Simulator, client: Client, clock: Clock
 ) -> None:
