@@ -80,14 +80,16 @@ def read_manifest(location: Location, key: bytes) -> Manifest:
         content = json.loads(location.read(MAX_MANIFEST_BYTES))
         if not isinstance(content, dict):
             raise TypeError
+        version, digest = content.get("version"), content.pop("hmac_sha256", None)
+        expected = _digest(content, key)
     except (ValueError, TypeError, RecursionError) as failure:
         if isinstance(failure, InvalidInput):
             raise
         raise InvalidInput(f"{where} is no manifest, or is truncated: run the export again") from None
-    version, digest = content.get("version"), content.pop("hmac_sha256", None)
     if version != VERSION:
-        raise InvalidInput(f"{where} has version {str(version)[:10]}, not {VERSION}: run the export again")
-    if not isinstance(digest, str) or not hmac.compare_digest(digest.encode(), _digest(content, key).encode()):
+        known = version if isinstance(version, int) and 0 <= version < 1000 else "unknown"
+        raise InvalidInput(f"{where} has version {known}, not {VERSION}: run the export again")
+    if not (isinstance(digest, str) and digest.isascii() and hmac.compare_digest(digest, expected)):
         raise InvalidInput(
             f"{where} was altered after its export, or was exported with another merchant's connection: "
             "run the export again"

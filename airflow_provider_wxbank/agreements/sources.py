@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from airflow_provider_wxbank.agreements.numbers import Values
 from airflow_provider_wxbank.agreements.storage import Location
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -23,16 +25,21 @@ MAX_LINE_BYTES = 1 << 16
 """Bytes of a line: far above a number or a table row; a longer one means that the file is not lines of text."""
 
 
+_LONG_NUMBER = re.compile(r"\w*\d{5,}\w*")
+
+
 def read_sql(engine: Engine, sql: str, parameters: Mapping[str, object] | None, column: str | None) -> Iterator[Values]:
     """The values of one column of a query's result, streamed with the database's own cursor where it has one.
 
     :param sql: a query; its parameters are written ``:name``, alike for every database.
     :param parameters: values by name. Without any, colons in ``sql`` mean nothing special.
     :param column: the column, if the result has several.
-    :raises InvalidInput: the query gives no rows at all, several columns and no ``column``, or not the named one.
+    :raises InvalidInput: the query gives no rows at all, several columns and no ``column``, or not the named one; or
+        the database refuses it.
+    :raises TryLater: the database was not reached, or went away.
     """
     statement = text(sql if parameters else sql.replace(":", r"\:"))
-    with engine.connect() as connection, _never_committed(connection):
+    with _without_values_in_errors(), engine.connect() as connection, _never_committed(connection):
         streaming = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS)
         result = streaming.execute(statement, dict(parameters or {}))
         if not result.returns_rows:
@@ -42,6 +49,17 @@ def read_sql(engine: Engine, sql: str, parameters: Mapping[str, object] | None, 
         for rows in result.partitions(CHUNK_ROWS):
             yield Values("row", range(first, first + len(rows)), [row[index] for row in rows])
             first += len(rows)
+
+
+@contextmanager
+def _without_values_in_errors() -> Iterator[None]:
+    """A database may quote in its error what it could not read, and SQLAlchemy adds the parameters."""
+    try:
+        yield
+    except DBAPIError as failure:
+        told = _LONG_NUMBER.sub("***", str(failure.orig))[:500]
+        kind = TryLater if isinstance(failure, (OperationalError, InterfaceError)) else InvalidInput
+        raise kind(f"the database answered {type(failure).__name__}: {told}") from None
 
 
 @contextmanager
@@ -111,9 +129,17 @@ def _read_csv(file: Location, column: str) -> Iterator[Values]:
         header = next(rows, None)
         if header is None:
             return
+        if not header:
+            raise InvalidInput(f"{place} 1 is empty; the first line must be the header")
         if header[0].startswith("\ufeff"):
             raise InvalidInput(f"{file.uri} starts with a byte order mark (BOM); save it as UTF-8 without it")
-        index = column_index(header, column, file.uri)
+        if header.count(column) != 1:
+            # The names are left out: a file without a header has a customer's data there.
+            raise InvalidInput(
+                f"the first line of {file.uri} has {header.count(column)} of {len(header)} columns named {column!r}; "
+                "it must be the header"
+            )
+        index = header.index(column)
         while chunk := [(rows.line_num, row) for row in islice(rows, CHUNK_ROWS)]:
             for line, row in chunk:
                 if len(row) != len(header):

@@ -68,12 +68,12 @@ class Location:
         return bytes(content)
 
     def write(self, content: bytes) -> None:
-        """Write the file whole or not at all; on a local disk with mode 0600, in a folder made with 0700."""
+        """Write the file whole or not at all; on a local disk with mode 0600, in folders made with 0700."""
         if not self.is_local:
             self.filesystem.pipe_file(self.path, content)
             return
         folder = os.path.dirname(self.path)
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        _make_private(folder)
         # mkstemp creates with mode 0600 whatever the umask; the rename makes the file appear whole.
         descriptor, temporary = tempfile.mkstemp(prefix=".wxbank-", dir=folder)
         try:
@@ -108,3 +108,11 @@ class Location:
         # The folder part of a pattern may hold wildcards itself, so a match is named by its own path.
         scheme = self.uri.partition("://")[0] + "://" if "://" in self.uri else ""
         return [Location(f"{scheme}{path}", self.filesystem, path) for path in paths]
+
+
+def _make_private(folder: str) -> None:
+    """Make a folder and what it is in, each for its owner only: ``makedirs`` leaves the upper ones to the umask."""
+    if folder and not os.path.isdir(folder):
+        _make_private(os.path.dirname(folder))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o700)

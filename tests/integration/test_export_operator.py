@@ -15,7 +15,7 @@ from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.locations import location
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
 from airflow_provider_wxbank.simulator import Simulator, numbers_digest
-from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput
+from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput, TryLater
 from tests.conftest import PACKAGE, numbers
 from tests.integration.conftest import ROWS, context
 
@@ -116,6 +116,23 @@ def test_a_wrong_result_exports_nothing(
     with pytest.raises(InvalidInput, match=message):
         operator(sql=sql, sql_conn_id="bank_db", output_path=str(tmp_path)).execute(context())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_the_database_is_told_without_the_value_that_it_quotes(
+    postgres: dict[str, Any], airflow_connection: Connect, tmp_path: Path, logged: Callable[[], str]
+) -> None:
+    airflow_connection("bank_db", postgres)
+    options = {"sql_conn_id": "bank_db", "output_path": str(tmp_path)}
+    with pytest.raises(InvalidInput, match="DataError") as raised:
+        operator(sql="SELECT ('A' || agreement_no)::int FROM users ORDER BY 1", **options).execute(context())
+    with pytest.raises(InvalidInput, match="no_such_table"):
+        operator(
+            sql="SELECT 1 FROM no_such_table WHERE id = :id ORDER BY 1", parameters={"id": numbers(1)[0]}, **options
+        ).execute(context())
+    airflow_connection("bank_db", {**postgres, "host": str(tmp_path)})
+    with pytest.raises(TryLater, match="OperationalError"):
+        operator(sql=QUERY, **options).execute(context())
+    assert "2024000000" not in str(raised.value) + logged()
 
 
 def test_an_export_changes_nothing_in_the_database(
