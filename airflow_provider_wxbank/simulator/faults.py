@@ -23,6 +23,7 @@ KINDS = {
     "truncate": "half of the answer, then the connection is closed",
     "slow": "the answer comes after some seconds",
     "trickle": "the answer comes a byte every tenth of a second",
+    "trickle-headers": "status line, headers and body come a byte every tenth of a second",
     "endless": "an answer of 200 MB",
     "huge-header": "an answer with a header of 1 MB",
     "json-bomb": "a signed answer of 1 MB of opening brackets",
@@ -43,8 +44,8 @@ STEPS = ("any", "upload", "find", "list", "certificates")
 """A request is an upload, a list with a filename (find), another list, or a download of the certificates."""
 
 BEFORE_ANSWER = frozenset(KINDS) - {
-    "hang-during", "truncate", "slow", "trickle", "endless", "huge-header", "json-bomb", "unsigned", "tampered",
-    "stale", "unknown-serial", "signtest", "signtest-prefix", "expired-certificate", "lying-certificates",
+    "hang-during", "truncate", "slow", "trickle", "trickle-headers", "endless", "huge-header", "json-bomb", "unsigned",
+    "tampered", "stale", "unknown-serial", "signtest", "signtest-prefix", "expired-certificate", "lying-certificates",
     "wrong-apiv3-key", "changing-page",
 }  # fmt: skip
 """Kinds that take the place of the answer; the others need a real one to spoil."""

@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -18,6 +19,7 @@ from airflow_provider_wxbank.simulator.faults import Fault
 from airflow_provider_wxbank.simulator.platform import Platform, signed_headers
 
 ENDLESS_BYTES = 200_000_000
+TRICKLE_SECONDS = 0.1
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -42,6 +44,16 @@ class Wire:
         else:
             transport.close()
 
+    async def trickle(self, client: tuple[str, int], raw: bytes, receive: Receive) -> None:
+        """Write an answer's own bytes one at a time, then close the connection."""
+        for start in range(len(raw)):
+            await self.pause(TRICKLE_SECONDS, receive)
+            transport = self.transports.get(client)
+            if transport is None or transport.is_closing():
+                return
+            transport.write(raw[start : start + 1])
+        self.close(client)
+
     async def pause(self, seconds: float, receive: Receive) -> None:
         """Wait, but not longer than the client or the server."""
         waits: list[asyncio.Future[Any]] = [
@@ -63,22 +75,21 @@ class Reply:
     body: bytes = field(default=b"", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    def all_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers, with those that every answer has."""
+        added = {"Content-Length": str(len(self.body)), "Request-ID": f"SIM{secrets.token_hex(16).upper()}-0"}
+        return [(name.encode(), value.encode()) for name, value in {**self.headers, **added}.items()]
+
+    def raw(self) -> bytes:
+        """The answer as it goes over the wire, with the connection closed after it."""
+        lines = [b"%s: %s" % header for header in [*self.all_headers(), (b"Connection", b"close")]]
+        return b"\r\n".join(
+            [b"HTTP/1.1 %d %s" % (self.status, HTTPStatus(self.status).phrase.encode()), *lines, b"", self.body]
+        )
+
     async def send(self, send: Send, part: int | None = None) -> None:
         """Send it whole, or only so many bytes of its body."""
-        await send(
-            {
-                "type": "http.response.start",
-                "status": self.status,
-                "headers": [
-                    (name.encode(), value.encode())
-                    for name, value in {
-                        **self.headers,
-                        "Content-Length": str(len(self.body)),
-                        "Request-ID": f"SIM{secrets.token_hex(16).upper()}-0",
-                    }.items()
-                ],
-            }
-        )
+        await send({"type": "http.response.start", "status": self.status, "headers": self.all_headers()})
         body = self.body if part is None else self.body[:part]
         await send({"type": "http.response.body", "body": body, "more_body": part is not None})
 
@@ -113,9 +124,12 @@ async def send_spoiled(
         case "trickle":
             await reply.send(send, 0)
             for start in range(len(reply.body)):
-                await wire.pause(0.1, receive)
+                await wire.pause(TRICKLE_SECONDS, receive)
                 await send({"type": "http.response.body", "body": reply.body[start : start + 1], "more_body": True})
             await send({"type": "http.response.body", "body": b""})
+        case "trickle-headers":
+            await wire.trickle(client, reply.raw(), receive)
+            await _disconnected(receive)
         case "slow":
             await wire.pause(seconds, receive)
             await reply.send(send)

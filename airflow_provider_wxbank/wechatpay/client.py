@@ -301,8 +301,8 @@ def read_refusal(call: Call, answer: Answer, *, verified: bool) -> Refusal:
     detail = body.get("detail")
     return Refusal(
         answer.status,
-        code[:64] if isinstance(code, str) else "",
-        message[:500] if isinstance(message, str) else "no message",
+        _one_line(code)[:64] if isinstance(code, str) else "",
+        _one_line(message)[:500] if isinstance(message, str) else "no message",
         _detail_line(detail) if isinstance(detail, dict) else "",
         answer.request_id,
         verified,
@@ -327,7 +327,7 @@ def _detail_line(detail: Mapping[str, object]) -> str:
     inner = detail.get("detail")
     parts = {**(inner if isinstance(inner, dict) else {}), **detail}
     return ", ".join(
-        f"{name}: {parts[name]}"[:200]
+        f"{name}: {_one_line(str(parts[name]))}"[:200]
         for name in ("field", "location", "issue")
         if isinstance(parts.get(name), str) and parts[name]
     )
@@ -348,7 +348,13 @@ def _their_message(answer: Answer) -> str:
     if not isinstance(text, str):
         return ""
     lines = "\n".join(text.split("\n")[:4])[:1000]
-    return f"{lines!r}, {str(information.get('sign_message_length'))[:10]} bytes in all"
+    length = information.get("sign_message_length")
+    return f"{lines!r}" + (f", {length} bytes in all" if isinstance(length, int) and length < 10**9 else "")
+
+
+def _one_line(text: str) -> str:
+    """A text from outside that can forge no line of a log, and that every log can take."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _json_object(body: bytes) -> Mapping[str, object]:

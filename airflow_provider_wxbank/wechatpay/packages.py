@@ -179,7 +179,8 @@ def list_tasks(
                 if task.task_id not in seen:
                     seen.add(task.task_id)
                     yield task
-            if not ids or len(seen) >= total:
+            # As many pages as tasks are more than there can be, whatever is answered to the offset.
+            if not ids or len(seen) >= total or offset >= total:
                 break
             if step == 1 and offset == 1 and counts_rows(previous, ids):
                 step = len(previous)
@@ -297,7 +298,7 @@ def _task(value: Any) -> UploadTask:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= 200:
+    if not isinstance(value, str) or not 0 < len(value) <= 200 or not value.isprintable():
         raise TypeError
     return value
 

@@ -13,6 +13,8 @@ from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials
 MIN_KEY_BITS = 2048
 MAX_KEY_BITS = 8192
 MAX_PEM_CHARACTERS = 64_000
+MAX_BLOCK_BYTES = 6_500
+"""A private key of 8192 bits has 6,392. The check of a longer one could take hours."""
 
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----([A-Za-z0-9+/=\s]*)-----END \1-----")
 
@@ -34,7 +36,10 @@ def normalized(text: str, what: str) -> bytes:
     label, body = blocks[0]
     base64 = "".join(body.split())
     lines = [base64[start : start + 64] for start in range(0, len(base64), 64)]
-    return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""]).encode()
+    block = "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""]).encode()
+    if len(block) > MAX_BLOCK_BYTES:
+        raise InvalidCredentials(f"{what} is longer than an RSA key of {MAX_KEY_BITS} bits")
+    return block
 
 
 def load_private_key(text: str, what: str) -> RSAPrivateKey:

@@ -6,10 +6,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from http.client import HTTPResponse
+from io import BufferedReader, RawIOBase
 from platform import python_version
+from socket import socket
+from typing import Any
 
 import requests
 from requests import Session
+from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError, NewConnectionError, ReadTimeoutError
 
@@ -24,7 +30,7 @@ MAX_ANSWER_BYTES = 4_000_000
 """A page of 20 tasks has about 10 kB, a certificate list about 10 kB."""
 
 MAX_ANSWER_TIMEOUTS = 4
-"""An answer as a whole may take this many read timeouts."""
+"""An answer as a whole, headers included, may take this many read timeouts."""
 
 USER_AGENT = f"airflow-provider-wxbank/{__version__} Python/{python_version()} requests/{requests.__version__}"
 
@@ -66,7 +72,7 @@ class Answer:
     @property
     def request_id(self) -> str:
         """WeChat Pay's name for this request, for its support."""
-        return self.headers.get("Request-ID", "")[:100]
+        return "".join(filter(str.isprintable, self.headers.get("Request-ID", "")))[:100]
 
 
 class NotSent(Exception):
@@ -125,7 +131,6 @@ class Transport:
     def _exchange(self, session: Session, base_url: str, call: Call, auth: WeChatPayAuth) -> Answer:
         headers = {"Content-Type": call.content_type, "Wechatpay-Serial": call.serial_no}
         settings = self._settings
-        deadline = time.monotonic() + MAX_ANSWER_TIMEOUTS * settings.read_timeout
         with session.request(
             call.method,
             base_url + call.target,
@@ -136,7 +141,7 @@ class Transport:
             allow_redirects=False,
             stream=True,
         ) as response:
-            body = _read(response, deadline)
+            body = _read(response)
             return Answer(response.status_code, CaseInsensitiveDict(response.headers), body, auth.message)
 
     @contextmanager
@@ -161,6 +166,8 @@ class Transport:
 
     def _new_session(self) -> Session:
         session = Session()
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, _Adapter())
         session.headers.clear()
         session.headers.update(
             {
@@ -180,8 +187,64 @@ class Transport:
         return session
 
 
-def _read(response: requests.Response, deadline: float) -> bytes:
-    """The raw body, bounded in size and time."""
+class _Adapter(HTTPAdapter):
+    """Reads every answer, a proxy's too, through :class:`_TimedResponse`."""
+
+    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **options)
+        pool.ConnectionCls = _timed(type(pool).ConnectionCls)
+        return pool
+
+
+@cache
+def _timed(connection: type[Any]) -> type[Any]:
+    """A kind of connection, with its answers bounded in time."""
+    return type(f"Timed{connection.__name__}", (connection,), {"response_class": _TimedResponse})
+
+
+class _TimedResponse(HTTPResponse):
+    """An answer that ends, even if its status line, headers or body come a byte at a time."""
+
+    def __init__(self, sock: socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp = BufferedReader(_TimedReader(self.fp.detach(), sock))
+
+
+class _TimedReader(RawIOBase):
+    """Reads from a socket until some of its timeouts have passed in all; each reading is bounded by one of them."""
+
+    def __init__(self, raw: RawIOBase, connection: socket) -> None:
+        self._raw = raw
+        self._connection = connection
+        self._timeout = connection.gettimeout()
+        self._started_at = time.monotonic()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._timeout is not None:
+            left = MAX_ANSWER_TIMEOUTS * self._timeout - (time.monotonic() - self._started_at)
+            if left < self._timeout:
+                return self._read_last(buffer, left)
+        return self._raw.readinto(buffer)
+
+    def _read_last(self, buffer: Any, seconds: float) -> int | None:
+        try:
+            if seconds > 0:
+                self._connection.settimeout(seconds)
+                return self._raw.readinto(buffer)
+        except TimeoutError:
+            pass
+        raise NoAnswer("the answer came too slowly", timed_out=True)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _read(response: requests.Response) -> bytes:
+    """The raw body, bounded in size; in time it is by how it is read."""
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise NoAnswer("the answer is compressed, although that was not asked for")
     body = bytearray()
@@ -192,8 +255,6 @@ def _read(response: requests.Response, deadline: float) -> bytes:
         body += piece
         if len(body) > MAX_ANSWER_BYTES:
             raise NoAnswer(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
-        if time.monotonic() > deadline:
-            raise NoAnswer("the answer came too slowly", timed_out=True)
     length = response.headers.get("Content-Length", "")
     if length.isdigit() and int(length) != len(body):
         raise NoAnswer("the answer is incomplete")

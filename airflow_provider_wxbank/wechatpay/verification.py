@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 
@@ -17,6 +18,7 @@ from airflow_provider_wxbank.wechatpay.signing import SCHEME
 MAX_CLOCK_DIFFERENCE = 300
 """Seconds that an answer's time may differ from ours (P/4013053420: at most 5 minutes)."""
 
+_SERIAL = re.compile(r"[0-9A-Za-z_]{1,128}")
 _HEADERS = ("Wechatpay-Timestamp", "Wechatpay-Nonce", "Wechatpay-Serial", "Wechatpay-Signature")
 
 
@@ -50,6 +52,8 @@ def verify(
     if scheme != SCHEME:
         raise UnverifiedAnswer(f"the answer is signed with {scheme[:40]!r}; only {SCHEME} is supported")
     _check_time(timestamp, now)
+    if not _SERIAL.fullmatch(serial):
+        raise UnverifiedAnswer("the answer's Wechatpay-Serial is no serial number")
     key = key_of(serial)
     message = f"{timestamp}\n{nonce}\n".encode("latin-1", "replace") + body + b"\n"
     try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,6 +50,32 @@ def silent_server() -> Iterator[str]:
     """A URL where connections are made and nothing is ever said."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def trickling_server(start: bytes) -> Iterator[str]:
+    """A URL where every connection gets these bytes, and then one more every twentieth of a second."""
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as pool:
+
+        def trickle(connection: socket.socket) -> None:
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(start)
+                while not stop.wait(0.05):
+                    connection.sendall(b"x")
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    pool.submit(trickle, listener.accept()[0])
+
+        pool.submit(serve)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            stop.set()
+            listener.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
@@ -268,14 +296,35 @@ def test_nothing_is_sent_to_the_place_of_a_redirect(simulator: Any, new_client: 
         list_tasks_page(client, PACKAGE)
 
 
-def test_an_answer_that_trickles_ends(simulator: Any, new_client: NewClient) -> None:
+@pytest.mark.parametrize("kind", ["trickle", "trickle-headers"])
+def test_an_answer_that_trickles_ends(simulator: Any, new_client: NewClient, kind: str) -> None:
     client = new_client(simulator, {"read_timeout": 0.15})
     client.encryption_key()
-    simulator.add_fault(Fault("trickle", on="list"))
+    simulator.add_fault(Fault(kind, on="list"))
     started = time.monotonic()
     with pytest.raises(TryLater, match="too slowly"):
         list_tasks_page(client, PACKAGE)
-    assert time.monotonic() - started < 30
+    # Four attempts of four read timeouts each, and some time to spare.
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("start", "place"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX-Padding: ", "host"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;", "host"),
+        (b"HTTP/1.1 200 OK\r\nX-Padding: ", "proxies"),
+    ],
+)
+def test_a_header_or_a_line_between_chunks_that_trickles_ends_too(
+    simulator: Any, new_client: NewClient, start: bytes, place: str
+) -> None:
+    with trickling_server(start) as url:
+        extra = {"host": "https://pay.example", place: url, "connect_timeout": 0.15, "read_timeout": 0.15}
+        started = time.monotonic()
+        with pytest.raises(TryLater, match="too slowly"):
+            list_tasks_page(new_client(simulator, extra), PACKAGE)
+        assert time.monotonic() - started < 10
 
 
 def test_a_timeout_goes_once_to_the_backup_host(simulator: Any, new_client: NewClient) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http.client import HTTPException, HTTPResponse, IncompleteRead, LineTooLong, RemoteDisconnected
 from threading import Barrier, Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -1008,6 +1010,27 @@ def check_trickle(bank: Bank, package: str) -> None:
         assert 0.2 <= time.monotonic() - begin < 5
 
 
+@contextmanager
+def opened_socket(
+    bank: Bank, method: str, url: str, headers: Mapping[str, str | None], body: bytes
+) -> Iterator[socket.socket]:
+    """A request on a socket of its own, whose answer is still to be read."""
+    address = urlsplit(bank.simulator.base_url)
+    with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
+        sent = {"User-Agent": "raw-client", "Accept": "application/json", **headers, "Content-Length": str(len(body))}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+        connection.sendall(f"{method} {url} HTTP/1.1\r\nHost: simulator\r\n{lines}\r\n".encode() + body)
+        yield connection
+
+
+def check_trickle_headers(bank: Bank, package: str) -> None:
+    url = tasks_path(package)
+    with opened_socket(bank, "GET", url, bank.client.signed("GET", url), b"") as connection:
+        begin = time.monotonic()
+        assert [connection.recv(100) for _ in range(4)] == [b"H", b"T", b"T", b"P"]
+        assert 0.2 <= time.monotonic() - begin < 5
+
+
 def check_endless(bank: Bank, package: str) -> None:
     with opened_list(bank, package) as response:
         assert response.status == 200
@@ -1108,6 +1131,7 @@ FAULTS: Mapping[str, Callable[[Bank, str], None]] = {
     "truncate": check_truncate,
     "slow": check_slow,
     "trickle": check_trickle,
+    "trickle-headers": check_trickle_headers,
     "endless": check_endless,
     "huge-header": check_huge_header,
     "json-bomb": check_json_bomb,
@@ -1146,7 +1170,16 @@ def test_a_fault_in_place_of_the_answer_commits_only_if_asked(
     assert (package in bank.client.committed()) is commit
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - BEFORE_ANSWER))
+def test_an_upload_whose_answer_trickles_is_committed(bank: Bank, package: str) -> None:
+    set_faults(bank, {"kind": "trickle-headers", "on": "upload"})
+    upload, url = bank.file(), tasks_path(package)
+    headers = bank.client.signed("POST", url, upload.meta_bytes()) | upload.headers()
+    with opened_socket(bank, "POST", url, headers, upload.body()) as connection:
+        assert connection.recv(100) == b"H"
+    assert bank.client.committed()[package] == ["file-0001.csv"]
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - BEFORE_ANSWER - {"trickle-headers"}))
 def test_a_fault_that_spoils_the_answer_commits(bank: Bank, package: str, kind: str) -> None:
     set_faults(bank, {"kind": kind, "on": "upload", "seconds": 0.1})
     upload, url = bank.file(), tasks_path(package)
