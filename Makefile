@@ -11,6 +11,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 AIRFLOW := 3.3.2
 AIRFLOW_OLD := 2.11.2
 UV_VERSION := 0.13.9
+SECONDS_EACH ?= 300
 UV := .venv-uv/bin/uv
 BIN := .venv/bin
 BIN_OLD := .venv-$(AIRFLOW_OLD)/bin
@@ -32,7 +33,7 @@ pass_on SSL_CERT_FILE "$$(setting cert)"
 pass_on UV_INDEX_STRATEGY "$${UV_INDEX:+unsafe-best-match}"
 endef
 
-.PHONY: help install demo test lint bench docs clean constraints
+.PHONY: help install demo test lint bench fuzz docs clean constraints
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -53,6 +54,9 @@ lint: .venv/.made ## Check style and types
 bench: .venv/.made ## Measure speed and memory, as ratios
 	@exec $(BIN)/python -m tests.benchmarks.run
 
+fuzz: .venv-fuzz/.made ## Fuzz whatever reads bytes from outside, 5 minutes a target; SECONDS_EACH=n changes that
+	@exec .venv-fuzz/bin/python -m tools.fuzz --seconds $(SECONDS_EACH)
+
 docs: .venv/.made ## Build the documentation into docs/_build
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 	echo "docs/_build/html/index.html"
@@ -65,7 +69,7 @@ constraints: $(UV) ## Choose the versions of all dependencies anew
 	@$(USE_PIP_SETTINGS)
 	for version in $(AIRFLOW) $(AIRFLOW_OLD); do
 		groups="--group test"
-		if [ $$version = $(AIRFLOW) ]; then groups="--group test --group lint --group docs"; fi
+		if [ $$version = $(AIRFLOW) ]; then groups="--group test --group lint --group docs --group fuzz"; fi
 		{
 			echo "# Versions that are tested with Airflow $$version on Python 3.11; made by: make constraints"
 			echo "apache-airflow==$$version" | $(UV) pip compile -q --python-version 3.11 --no-header --no-annotate \
@@ -93,4 +97,11 @@ $(UV):
 	$(UV) venv -q --clear -p $(PYTHON) .venv-$(AIRFLOW_OLD)
 	$(UV) pip install -q -p $(BIN_OLD)/python -c constraints/airflow-$(AIRFLOW_OLD).txt \
 		-e '.[simulator]' --group test
+	touch $@
+
+.venv-fuzz/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)
+	@echo "Making .venv-fuzz ..."
+	$(USE_PIP_SETTINGS)
+	$(UV) venv -q --clear -p $(PYTHON) .venv-fuzz
+	$(UV) pip install -q -p .venv-fuzz/bin/python -c constraints/airflow-$(AIRFLOW).txt -e . --group test --group fuzz
 	touch $@
