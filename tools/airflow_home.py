@@ -58,13 +58,14 @@ def running(
     try:
         yield process
     finally:
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        # First as Ctrl-C does, so that it can clean up after itself: a database that it started is in another session.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            if _group_is_gone(process.pid):
+                break
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(STOP_SECONDS)
-                if number == signal.SIGTERM and _group_is_gone(process.pid):
-                    break
         if process.stdout is not None:
             process.stdout.close()
 

@@ -25,6 +25,10 @@ VERSION = 1
 MAX_MANIFEST_BYTES = 64_000_000
 """33 million numbers are 6,000 files, 2 MB of manifest; 100,000 skipped positions are 1 MB."""
 
+_IF_MISSING = (
+    ": is it on the disk of another machine, or was it removed after the export? Let output_path be a place that every "
+    "worker reaches, and run the export again"
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -77,7 +81,7 @@ def read_manifest(location: Location, key: bytes) -> Manifest:
     """
     where = location.uri
     try:
-        content = json.loads(location.read(MAX_MANIFEST_BYTES))
+        content = json.loads(location.read(MAX_MANIFEST_BYTES, _IF_MISSING))
         if not isinstance(content, dict):
             raise TypeError
         version, digest = content.get("version"), content.pop("hmac_sha256", None)
@@ -105,7 +109,7 @@ def read_file(folder: Location, file: AgreementFile) -> bytes:
 
     :raises InvalidInput: the file is missing, or not as it was exported.
     """
-    content = folder.child(file.filename).read(MAX_BYTES)
+    content = folder.child(file.filename).read(MAX_BYTES, _IF_MISSING)
     if hashlib.sha256(content).hexdigest() != file.sha256:
         raise InvalidInput(
             f"{folder.child(file.filename).uri} was changed after its export (its sha256 is another): "

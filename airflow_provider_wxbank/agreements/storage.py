@@ -53,16 +53,17 @@ class Location:
         self.filesystem.invalidate_cache()
         return bool(self.filesystem.exists(self.path))
 
-    def read(self, max_bytes: int) -> bytes:
+    def read(self, max_bytes: int, if_missing: str = "") -> bytes:
         """The whole content.
 
+        :param if_missing: what the error adds when there is no such file.
         :raises InvalidInput: there is no such file, or it is longer than ``max_bytes``.
         """
         try:
             with self.filesystem.open(self.path, "rb") as file:
                 content = file.read(max_bytes + 1)
         except FileNotFoundError:
-            raise InvalidInput(f"{self.uri} does not exist") from None
+            raise InvalidInput(f"{self.uri} does not exist{if_missing}") from None
         if len(content) > max_bytes:
             raise InvalidInput(f"{self.uri} is longer than {max_bytes} bytes, which it cannot be")
         return bytes(content)

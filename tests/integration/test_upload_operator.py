@@ -112,7 +112,7 @@ def test_a_changed_file_is_known_before_the_first_is_sent(connected: Simulator, 
     with pytest.raises(InvalidInput, match="was changed after its export"):
         upload(manifest=uri, bank_type=None)
     last.unlink()
-    with pytest.raises(InvalidInput, match="does not exist"):
+    with pytest.raises(InvalidInput, match="does not exist: is it on the disk of another machine"):
         upload(manifest=uri, bank_type=None)
     assert requests(connected) == before
 

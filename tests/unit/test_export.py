@@ -230,7 +230,7 @@ def manifest_text(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda path: (path / "manifest.json").unlink(), "does not exist"),
+        (lambda path: (path / "manifest.json").unlink(), "does not exist: is it on the disk of another machine"),
         (lambda path: os.truncate(path / "manifest.json", 200), "truncated"),
         (lambda path: (path / "manifest.json").write_text("[]"), "truncated"),
         (lambda path: (path / "manifest.json").write_text("[" * 100_000), "truncated"),
