@@ -1,0 +1,468 @@
+"""A real Airflow whose tasks and whose triggerer are killed.
+
+Its parts are started one by one, each the leader of a session of its own, so that the triggerer can be killed and
+started again, and so that everything that a part started can be found: Airflow gives each task a process group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import secrets
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import requests
+
+from airflow_provider_wxbank.simulator import SimulatorSettings, serve
+from tools.airflow_home import airflow, environment, run, running
+from tools.crash_runs import (
+    Bank,
+    Moment,
+    Row,
+    Runs,
+    Watch,
+    check_killed_export,
+    check_package,
+    check_result,
+    connections,
+    export_moment,
+    import_export,
+    merchant_key,
+    note_end,
+    upload,
+    upload_moment,
+    watched,
+)
+
+UPLOAD_KILLS = 100
+EXPORT_KILLS = 30
+TRIGGERER_KILLS = 8
+LATE_KILLS = 3
+"""Of the kills of the triggerer, those after the tasks are finished, while events are on their way."""
+
+UPLOAD_PACKAGES = [str(60_000_000 + number) for number in range(10)]
+EXPORTS = 6
+SENSORS = 50
+SENSOR_PACKAGE = "50000000"
+
+READY_SECONDS = 180.0
+PHASE_SECONDS = 480.0
+RESTART_SECONDS = 120.0
+
+DAGS = """
+from datetime import UTC, datetime, timedelta
+
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
+from airflow_provider_wxbank.sensors import TaskFinishedSensor
+
+options = dict(schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False,
+               default_args={{"retries": 200, "retry_delay": timedelta(0)}})
+with DAG(dag_id="crash_upload", **options):
+    UploadTaskOperator.partial(
+        task_id="task", manifest={manifest!r}, max_workers=4, max_active_tis_per_dag=3,
+    ).expand(package_id={packages!r})
+with DAG(dag_id="crash_export", **options):
+    ExportUsersOperator.partial(
+        task_id="task", max_active_tis_per_dag=1, **{export!r},
+    ).expand(output_path={folders!r})
+with DAG(dag_id="crash_wait", **options):
+    TaskFinishedSensor.partial(
+        task_id="task", package_id={package!r}, deferrable=True, poke_interval=2.0, timeout=3600.0,
+    ).expand(filenames={filenames!r})
+"""
+
+
+def kill_in_airflow(folder: Path, pids: list[int], dice: random.Random) -> list[Row]:
+    """Kill uploads, exports and the triggerer of a real Airflow; a row each.
+
+    :param pids: takes the processes that were started; each part of Airflow leads a session.
+    """
+    folder.mkdir(mode=0o700)
+    small, large = Bank(folder / "small.db", 600), Bank(folder / "large.db", 12_000)
+    rows = [Row(f"{what}, Airflow") for what in ("upload", "export", f"triggerer, {SENSORS} sensors")]
+    settings = SimulatorSettings(latency_seconds=0.05, processing_seconds=3600.0, unmatched_ratio=0.3)
+    with serve(settings) as simulator, watched(simulator) as watch:
+        runs = Runs(folder / "runs.log", connections(simulator, small))
+        try:
+            for name, rows_per_file in (("once", 10), ("waited-for", 12)):
+                exported = runs.run("ExportUsersOperator", small.export(folder / name, rows_per_file, name))
+                note_end(rows[0], "the export", exported)
+            note_end(
+                rows[2], "the upload", runs.run("UploadTaskOperator", upload(folder / "waited-for", SENSOR_PACKAGE))
+            )
+            filenames = [task.meta.filename for task in simulator.app.ledger.packages[SENSOR_PACKAGE].values()]
+            folders = [folder / f"export-{number}" for number in range(EXPORTS)]
+            with Airflow(folder, connections(simulator, large), pids) as real:
+                export = large.export(folder, 200, "killed")
+                del export["output_path"]
+                real.write_dags(
+                    manifest=str(folder / "once" / "manifest.json"),
+                    packages=UPLOAD_PACKAGES,
+                    export=export,
+                    folders=list(map(str, folders)),
+                    package=SENSOR_PACKAGE,
+                    filenames=[[filename] for filename in filenames],
+                )
+                real.start()
+                kill_tasks(real, watch, rows[0], rows[1], folder / "once", folders, large, dice)
+                kill_triggerer(real, watch, rows[2], dice)
+                for package_id, result in zip(UPLOAD_PACKAGES, real.results("crash_upload"), strict=True):
+                    check_result(rows[0], watch, package_id, result)
+            for package_id in UPLOAD_PACKAGES:
+                check_package(rows[0], watch, package_id, small)
+            for number, exported_to in enumerate(folders):
+                import_export(rows[1], runs, watch, large, exported_to, str(61_000_000 + number))
+        finally:
+            pids += runs.pids
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A task instance, as Airflow's database has it."""
+
+    map_index: int
+    try_number: int
+    state: str | None
+    pid: int | None
+
+
+class Airflow:
+    """The parts of an Airflow; nothing of them is left when the block ends."""
+
+    def __init__(self, folder: Path, conns: Mapping[str, Any], pids: list[int]) -> None:
+        self._folder = folder
+        self._pids = pids
+        self._stack = contextlib.ExitStack()
+        self._triggerer: subprocess.Popen[str] | None = None
+        self._triggerer_stack = contextlib.ExitStack()
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._env = {
+            **environment(folder / "home", folder / "dags", conns),
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "50",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+            # A triggerer that was killed is given up after so many seconds, and its triggers go to the next.
+            "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._triggerer_stack.close()
+        self._stack.close()
+        self._session.close()
+
+    def write_dags(self, **values: Any) -> None:
+        """Write the DAGs of the tool."""
+        (self._folder / "dags").mkdir()
+        (self._folder / "dags" / "crash.py").write_text(DAGS.format(**values))
+
+    def start(self) -> None:
+        """Start everything, and wait until it is healthy and knows the DAGs."""
+        code, output = run(airflow("db", "migrate"), self._env)
+        if code:
+            raise RuntimeError(f"airflow db migrate failed: {output[-2000:]}")
+        for name in ("api-server", "scheduler", "dag-processor"):
+            self._stack.enter_context(self._part(name))
+        self.start_triggerer()
+        until(self._is_ready, READY_SECONDS, "Airflow is not ready")
+        token = self._session.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
+        self._session.headers["Authorization"] = f"Bearer {token}"
+        until(lambda: self._knows("crash_wait"), READY_SECONDS, "Airflow does not know the DAGs")
+
+    def _is_ready(self) -> bool:
+        try:
+            health = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=10).json()
+        except (requests.RequestException, ValueError):
+            return False
+        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        return all(health[part]["status"] == "healthy" for part in parts)
+
+    def _knows(self, dag_id: str) -> bool:
+        return self._session.get(f"{self.url}/api/v2/dags/{dag_id}", timeout=30).ok
+
+    def start_triggerer(self) -> None:
+        """Start the triggerer."""
+        self._triggerer = self._triggerer_stack.enter_context(self._part("triggerer"))
+
+    def kill_triggerer(self) -> None:
+        """End the triggerer and what it started, with SIGKILL."""
+        assert self._triggerer is not None
+        end_session(self._triggerer.pid)
+        self._triggerer_stack.close()
+
+    @contextlib.contextmanager
+    def _part(self, name: str) -> Iterator[subprocess.Popen[str]]:
+        # Servers of logs would listen on every address.
+        command = airflow(name, *(["--skip-serve-logs"] if name in ("scheduler", "triggerer") else []))
+        with (self._folder / f"{name}.log").open("a") as log, running(command, self._env, log) as process:
+            self._pids.append(process.pid)
+            try:
+                yield process
+            finally:
+                # What is in process groups of its own, too.
+                end_session(process.pid)
+
+    def trigger(self, dag_id: str) -> None:
+        """Start a run of a DAG."""
+        answer = self._session.post(f"{self.url}/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None}, timeout=60)
+        answer.raise_for_status()
+
+    def instances(self, dag_id: str) -> list[Instance]:
+        """The mapped task instances of a DAG."""
+        query = "SELECT map_index, try_number, state, pid FROM task_instance WHERE dag_id = ? AND map_index >= 0"
+        return [Instance(*row) for row in self._select(f"{query} ORDER BY map_index", dag_id)]
+
+    def results(self, dag_id: str) -> list[Any]:
+        """What the mapped task instances of a DAG returned."""
+        query = "SELECT value FROM xcom WHERE dag_id = ? AND key = 'return_value' AND map_index >= 0"
+        values = [value for (value,) in self._select(f"{query} ORDER BY map_index", dag_id)]
+        while any(isinstance(value, str) and value[:1] in '{"' for value in values):
+            values = [json.loads(value) for value in values]
+        return values
+
+    def _select(self, query: str, *values: object) -> list[Any]:
+        uri = f"file:{self._folder}/home/airflow.db?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=30)) as database:
+            return database.execute(query, values).fetchall()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def until(is_so_far: Callable[[], bool], seconds: float, otherwise: str) -> None:
+    """Wait.
+
+    :raises TimeoutError: the time is over.
+    """
+    deadline = time.monotonic() + seconds
+    while not is_so_far():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{otherwise} after {seconds:g} s")
+        time.sleep(0.05)
+
+
+def end_session(leader: int) -> None:
+    """End every process of a session with SIGKILL, whatever its process group is."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        shown = subprocess.run(
+            ["ps", "-eo", "pid=,sess=,stat="], capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+        members = [line.split() for line in shown.splitlines()]
+        alive = [int(pid) for pid, session, stat in members if session == str(leader) and not stat.startswith("Z")]
+        if not alive:
+            return
+        for pid in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def kill_tasks(
+    real: Airflow,
+    watch: Watch,
+    upload_row: Row,
+    export_row: Row,
+    exported: Path,
+    folders: Sequence[Path],
+    bank: Bank,
+    dice: random.Random,
+) -> None:
+    """Run an upload into each package and an export into each folder, and kill their processes at random moments."""
+    files = len(list(exported.glob("*.csv")))
+    key = merchant_key(watch.simulator)
+
+    def killed_export(index: int) -> None:
+        check_killed_export(export_row, folders[index], key, len(bank.numbers))
+
+    uploads = _Killing(
+        "crash_upload", upload_row, UPLOAD_KILLS, UPLOAD_PACKAGES,
+        lambda index: upload_moment(watch, UPLOAD_PACKAGES[index], files, dice), lambda _: None,
+    )  # fmt: skip
+    exports = _Killing(
+        "crash_export", export_row, EXPORT_KILLS, list(map(str, folders)),
+        lambda index: export_moment(folders[index], -(-len(bank.numbers) // 200), dice), killed_export,
+    )  # fmt: skip
+    for killing in (uploads, exports):
+        real.trigger(killing.dag_id)
+    deadline = time.monotonic() + PHASE_SECONDS
+    looked = told = 0.0
+    while time.monotonic() < deadline:
+        if time.monotonic() - looked > 0.1:
+            looked = time.monotonic()
+            over = [killing.look(real) for killing in (uploads, exports)]
+            if all(over):
+                break
+        if time.monotonic() - told > 20:
+            told = time.monotonic()
+            print(f"{upload_row.kills} uploads and {export_row.kills} exports killed", file=sys.stderr, flush=True)
+        for killing in (uploads, exports):
+            killing.kill_what_is_due(watch)
+        time.sleep(0.002)
+    for killing in (uploads, exports):
+        killing.count_ends(real)
+
+
+class _Killing:
+    """The tries of a DAG's mapped tasks, each killed at its moment as long as there are kills left."""
+
+    def __init__(
+        self,
+        dag_id: str,
+        row: Row,
+        kills: int,
+        names: Sequence[str],
+        moment: Callable[[int], Moment],
+        killed: Callable[[int], None],
+    ) -> None:
+        self.dag_id = dag_id
+        self._row = row
+        self._kills = kills
+        self._names = names
+        self._moment = moment
+        self._killed = killed
+        self._met: set[tuple[int, int]] = set()
+        self._alive: dict[int, tuple[int, Moment]] = {}
+
+    def look(self, real: Airflow) -> bool:
+        """Take note of new tries; whether all have ended."""
+        instances = real.instances(self.dag_id)
+        for one in instances:
+            if one.state != "running" or one.pid is None:
+                self._alive.pop(one.map_index, None)
+            elif (one.map_index, one.try_number) not in self._met:
+                self._met.add((one.map_index, one.try_number))
+                self._alive[one.map_index] = one.pid, self._moment(one.map_index)
+        return len(instances) == len(self._names) and all(one.state in ("success", "failed") for one in instances)
+
+    def kill_what_is_due(self, watch: Watch) -> None:
+        """Kill the tries whose moment has come."""
+        for index, (pid, moment) in list(self._alive.items()):
+            if self._row.kills < self._kills and moment.has_come():
+                del self._alive[index]
+                with contextlib.suppress(ProcessLookupError):
+                    watch.kill(lambda: kill_and_wait(pid), self._names[index])  # noqa: B023  # called at once
+                    self._row.kills += 1
+                    self._killed(index)
+
+    def count_ends(self, real: Airflow) -> None:
+        """Count the tries, and what did not end well."""
+        for one in real.instances(self.dag_id):
+            self._row.runs += one.try_number
+            if one.state == "failed":
+                self._row.add_wrong(f"{self.dag_id} {one.map_index} failed")
+            elif one.state != "success":
+                self._row.hung += 1
+                self._row.notes.append(f"{self.dag_id} {one.map_index} is {one.state}")
+        if self._row.kills < self._kills:
+            self._row.add_wrong(f"only {self._row.kills} kills, not {self._kills}")
+
+
+def kill_and_wait(pid: int) -> None:
+    """End a process with SIGKILL, and wait until it is gone.
+
+    :raises ProcessLookupError: it has ended already.
+    """
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        while (
+            time.monotonic() < deadline and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        ):
+            time.sleep(0.001)
+
+
+def kill_triggerer(real: Airflow, watch: Watch, row: Row, dice: random.Random) -> None:
+    """Let sensors wait in the triggerer, kill that again and again, let their tasks finish, and kill it some more."""
+    app = watch.simulator.app
+    real.trigger("crash_wait")
+
+    def in_state(state: str) -> int:
+        return sum(one.state == state for one in real.instances("crash_wait"))
+
+    try:
+        until(lambda: in_state("deferred") == SENSORS, PHASE_SECONDS, "the sensors are not deferred")
+        for kill in range(TRIGGERER_KILLS):
+            if kill == TRIGGERER_KILLS - LATE_KILLS:
+                app.ledger.settings = replace(app.ledger.settings, processing_seconds=0.0)
+            polls = watch.requests(SENSOR_PACKAGE)
+            waiting = in_state("deferred")
+            if waiting:
+                # The triggers are with the new one only when the old one's last sign of life is some seconds old.
+                until(
+                    lambda polls=polls: watch.requests(SENSOR_PACKAGE) > polls + 3 or not in_state("deferred"),  # type: ignore[misc]
+                    RESTART_SECONDS,
+                    "the triggerer does not poll",
+                )
+            if kill < TRIGGERER_KILLS - LATE_KILLS:
+                time.sleep(dice.uniform(0, 2.5))
+            else:
+                # Killed while the events of the sensors come in.
+                until(lambda waiting=waiting: in_state("deferred") < max(waiting, 1), RESTART_SECONDS, "no event came")  # type: ignore[misc]
+                time.sleep(dice.uniform(0, 0.3))
+                if not in_state("deferred"):
+                    break
+            real.kill_triggerer()
+            row.kills += 1
+            print(f"triggerer killed {row.kills} times", file=sys.stderr, flush=True)
+            real.start_triggerer()
+        until(lambda: in_state("success") + in_state("failed") == SENSORS, PHASE_SECONDS, "the sensors have not ended")
+    except TimeoutError as failure:
+        row.hung += SENSORS - in_state("success") - in_state("failed")
+        row.add_wrong(str(failure))
+    row.runs = SENSORS
+    for _ in range(in_state("failed")):
+        row.add_wrong("a sensor failed")
+    compare_counts(row, watch, real.results("crash_wait"))
+
+
+def compare_counts(row: Row, watch: Watch, results: Sequence[Any]) -> None:
+    """Compare what the sensors returned with what the package has."""
+    tasks = watch.simulator.report()["packages"][SENSOR_PACKAGE]["tasks"]
+    if len(results) != len(tasks):
+        row.add_wrong(f"{len(results)} sensors returned something, not {len(tasks)}")
+        return
+    for number, (task, result) in enumerate(zip(tasks, results, strict=True)):
+        names = ("success_count", "fail_count", "success_user_count")
+        wanted = {"package_id": SENSOR_PACKAGE, "tasks": 1, **{name: task[name] for name in names}}
+        if result != wanted:
+            row.add_wrong(f"sensor {number} returned {result}, not {wanted}")
+            told = result["success_count"] + result["fail_count"]
+            row.lost += max(0, task["rows"] - told)
+            row.doubled += max(0, told - task["rows"])
