@@ -23,14 +23,17 @@ from pathlib import Path
 
 from airflow_provider_wxbank.simulator import SimulatorSettings, serve
 from tools.airflow_home import environment
-from tools.crash_runs import Bank, Row, Runs, connections, kill_exports, kill_uploads, lose_disk, watched
+from tools.crash_checks import Row
+from tools.crash_runs import Bank, Runs, connections
+from tools.crash_tasks import kill_exports, kill_uploads, lose_disk
+from tools.crash_watch import watched
 
-LATENCY_SECONDS = 0.05
-SMALL = (600, 10)
-"""Rows of what is uploaded, and of its files: 60 files."""
+LATENCY_SECONDS = 0.03
+SMALL = (400, 10)
+"""Rows of what is uploaded, and of its files: 40 files."""
 
-LARGE = (12_000, 200)
-"""Rows of what is exported, and of its files: 60 files."""
+LARGE = (4_000, 100)
+"""Rows of what is exported, and of its files: 40 files."""
 
 NAMES = ("kills", "runs", "lost", "doubled", "sent twice", "half believed", "hung", "wrong", "(sent again)")
 
@@ -47,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     dice = random.Random(seed)
     rows: list[Row] = []
     pids: list[int] = []
+    left: list[str] = []
     with tempfile.TemporaryDirectory(prefix="wxbank-crash-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         os.environ.update(environment(folder / "home", folder / "home", {}))
@@ -58,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows += kill_forked(folder, pids, dice, *((10, 5) if options.quick else (60, 20)))
         finally:
             Runs.stop()
-    left = still_there(pids, str(folder))
+            left += still_there(pids, name)
+            print(f"processes left: {len(left)}", *left, sep="\n", file=sys.stderr, flush=True)
     print(table(rows))
     for row in rows:
         for note in row.notes[:20]:
@@ -66,7 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(
         f"\n{sum(row.kills for row in rows)} kills in {time.monotonic() - started:.0f} s; processes left: {len(left)}"
     )
-    print("\n".join(left), end="")
     return 1 if left or any(row.is_bad for row in rows) else 0
 
 
@@ -83,6 +87,7 @@ def kill_forked(folder: Path, pids: list[int], dice: random.Random, uploads: int
     settings = SimulatorSettings(latency_seconds=LATENCY_SECONDS, processing_seconds=0.0)
     with serve(settings) as simulator, watched(simulator) as watch:
         runs = Runs(folder / "small.log", connections(simulator, small))
+        watch.seconds_to_take = lambda: 1.5 if dice.random() < 0.1 else 0.0
         larges = Runs(folder / "large.log", connections(simulator, large))
         try:
             exported = runs.run("ExportUsersOperator", small.export(folder / "once", SMALL[1], "once"))

@@ -1,49 +1,37 @@
-"""A real Airflow whose tasks and whose triggerer are killed.
-
-Its parts are started one by one, each the leader of a session of its own, so that the triggerer can be killed and
-started again, and so that everything that a part started can be found: Airflow gives each task a process group.
-"""
+"""Uploads, exports and the triggerer of a real Airflow, killed again and again."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
-import secrets
 import signal
-import socket
-import sqlite3
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
-
-import requests
+from typing import Any
 
 from airflow_provider_wxbank.simulator import SimulatorSettings, serve
-from tools.airflow_home import airflow, environment, run, running
-from tools.crash_runs import (
-    Bank,
-    Moment,
+from tools.crash_checks import (
     Row,
-    Runs,
-    Watch,
     check_killed_export,
     check_package,
     check_result,
-    connections,
-    export_moment,
     import_export,
     merchant_key,
     note_end,
-    upload,
-    upload_moment,
-    watched,
 )
+from tools.crash_home import Airflow, until
+from tools.crash_runs import Bank, Runs, connections, upload
+from tools.crash_watch import Moment, Watch, export_moment, upload_moment, watched
+
+SMALL = (600, 10)
+"""Rows of what is uploaded, and of its files."""
+
+LARGE = (12_000, 200)
+"""Rows of what is exported, and of its files."""
 
 UPLOAD_KILLS = 100
 EXPORT_KILLS = 30
@@ -52,11 +40,13 @@ LATE_KILLS = 3
 """Of the kills of the triggerer, those after the tasks are finished, while events are on their way."""
 
 UPLOAD_PACKAGES = [str(60_000_000 + number) for number in range(10)]
-EXPORTS = 6
+EXPORTS = 8
+MIN_KILLS = 4
+"""Kills of each export, at least, if there are kills left."""
+
 SENSORS = 50
 SENSOR_PACKAGE = "50000000"
 
-READY_SECONDS = 180.0
 PHASE_SECONDS = 480.0
 RESTART_SECONDS = 120.0
 
@@ -91,13 +81,15 @@ def kill_in_airflow(folder: Path, pids: list[int], dice: random.Random) -> list[
     :param pids: takes the processes that were started; each part of Airflow leads a session.
     """
     folder.mkdir(mode=0o700)
-    small, large = Bank(folder / "small.db", 600), Bank(folder / "large.db", 12_000)
+    small, large = Bank(folder / "small.db", SMALL[0]), Bank(folder / "large.db", LARGE[0])
     rows = [Row(f"{what}, Airflow") for what in ("upload", "export", f"triggerer, {SENSORS} sensors")]
     settings = SimulatorSettings(latency_seconds=0.05, processing_seconds=3600.0, unmatched_ratio=0.3)
     with serve(settings) as simulator, watched(simulator) as watch:
         runs = Runs(folder / "runs.log", connections(simulator, small))
+        # Some uploads take longer than Airflow takes to try again.
+        watch.seconds_to_take = lambda: 5.0 if dice.random() < 0.03 else 0.0
         try:
-            for name, rows_per_file in (("once", 10), ("waited-for", 12)):
+            for name, rows_per_file in (("once", SMALL[1]), ("waited-for", SMALL[0] // SENSORS)):
                 exported = runs.run("ExportUsersOperator", small.export(folder / name, rows_per_file, name))
                 note_end(rows[0], "the export", exported)
             note_end(
@@ -106,17 +98,19 @@ def kill_in_airflow(folder: Path, pids: list[int], dice: random.Random) -> list[
             filenames = [task.meta.filename for task in simulator.app.ledger.packages[SENSOR_PACKAGE].values()]
             folders = [folder / f"export-{number}" for number in range(EXPORTS)]
             with Airflow(folder, connections(simulator, large), pids) as real:
-                export = large.export(folder, 200, "killed")
+                export = large.export(folder, LARGE[1], "killed")
                 del export["output_path"]
                 real.write_dags(
-                    manifest=str(folder / "once" / "manifest.json"),
-                    packages=UPLOAD_PACKAGES,
-                    export=export,
-                    folders=list(map(str, folders)),
-                    package=SENSOR_PACKAGE,
-                    filenames=[[filename] for filename in filenames],
+                    DAGS.format(
+                        manifest=str(folder / "once" / "manifest.json"),
+                        packages=UPLOAD_PACKAGES,
+                        export=export,
+                        folders=list(map(str, folders)),
+                        package=SENSOR_PACKAGE,
+                        filenames=[[filename] for filename in filenames],
+                    )
                 )
-                real.start()
+                real.start("crash_wait")
                 kill_tasks(real, watch, rows[0], rows[1], folder / "once", folders, large, dice)
                 kill_triggerer(real, watch, rows[2], dice)
                 for package_id, result in zip(UPLOAD_PACKAGES, real.results("crash_upload"), strict=True):
@@ -128,170 +122,6 @@ def kill_in_airflow(folder: Path, pids: list[int], dice: random.Random) -> list[
         finally:
             pids += runs.pids
     return rows
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """A task instance, as Airflow's database has it."""
-
-    map_index: int
-    try_number: int
-    state: str | None
-    pid: int | None
-
-
-class Airflow:
-    """The parts of an Airflow; nothing of them is left when the block ends."""
-
-    def __init__(self, folder: Path, conns: Mapping[str, Any], pids: list[int]) -> None:
-        self._folder = folder
-        self._pids = pids
-        self._stack = contextlib.ExitStack()
-        self._triggerer: subprocess.Popen[str] | None = None
-        self._triggerer_stack = contextlib.ExitStack()
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._env = {
-            **environment(folder / "home", folder / "dags", conns),
-            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-            "AIRFLOW__CORE__PARALLELISM": "4",
-            "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "50",
-            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            "AIRFLOW__API__HOST": "127.0.0.1",
-            "AIRFLOW__API__PORT": str(port),
-            "AIRFLOW__API__BASE_URL": self.url,
-            "AIRFLOW__API__WORKERS": "1",
-            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
-            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
-            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
-            # A triggerer that was killed is given up after so many seconds, and its triggers go to the next.
-            "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
-            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
-        }
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._triggerer_stack.close()
-        self._stack.close()
-        self._session.close()
-
-    def write_dags(self, **values: Any) -> None:
-        """Write the DAGs of the tool."""
-        (self._folder / "dags").mkdir()
-        (self._folder / "dags" / "crash.py").write_text(DAGS.format(**values))
-
-    def start(self) -> None:
-        """Start everything, and wait until it is healthy and knows the DAGs."""
-        code, output = run(airflow("db", "migrate"), self._env)
-        if code:
-            raise RuntimeError(f"airflow db migrate failed: {output[-2000:]}")
-        for name in ("api-server", "scheduler", "dag-processor"):
-            self._stack.enter_context(self._part(name))
-        self.start_triggerer()
-        until(self._is_ready, READY_SECONDS, "Airflow is not ready")
-        token = self._session.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
-        self._session.headers["Authorization"] = f"Bearer {token}"
-        until(lambda: self._knows("crash_wait"), READY_SECONDS, "Airflow does not know the DAGs")
-
-    def _is_ready(self) -> bool:
-        try:
-            health = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=10).json()
-        except (requests.RequestException, ValueError):
-            return False
-        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-        return all(health[part]["status"] == "healthy" for part in parts)
-
-    def _knows(self, dag_id: str) -> bool:
-        return self._session.get(f"{self.url}/api/v2/dags/{dag_id}", timeout=30).ok
-
-    def start_triggerer(self) -> None:
-        """Start the triggerer."""
-        self._triggerer = self._triggerer_stack.enter_context(self._part("triggerer"))
-
-    def kill_triggerer(self) -> None:
-        """End the triggerer and what it started, with SIGKILL."""
-        assert self._triggerer is not None
-        end_session(self._triggerer.pid)
-        self._triggerer_stack.close()
-
-    @contextlib.contextmanager
-    def _part(self, name: str) -> Iterator[subprocess.Popen[str]]:
-        # Servers of logs would listen on every address.
-        command = airflow(name, *(["--skip-serve-logs"] if name in ("scheduler", "triggerer") else []))
-        with (self._folder / f"{name}.log").open("a") as log, running(command, self._env, log) as process:
-            self._pids.append(process.pid)
-            try:
-                yield process
-            finally:
-                # What is in process groups of its own, too.
-                end_session(process.pid)
-
-    def trigger(self, dag_id: str) -> None:
-        """Start a run of a DAG."""
-        answer = self._session.post(f"{self.url}/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None}, timeout=60)
-        answer.raise_for_status()
-
-    def instances(self, dag_id: str) -> list[Instance]:
-        """The mapped task instances of a DAG."""
-        query = "SELECT map_index, try_number, state, pid FROM task_instance WHERE dag_id = ? AND map_index >= 0"
-        return [Instance(*row) for row in self._select(f"{query} ORDER BY map_index", dag_id)]
-
-    def results(self, dag_id: str) -> list[Any]:
-        """What the mapped task instances of a DAG returned."""
-        query = "SELECT value FROM xcom WHERE dag_id = ? AND key = 'return_value' AND map_index >= 0"
-        values = [value for (value,) in self._select(f"{query} ORDER BY map_index", dag_id)]
-        while any(isinstance(value, str) and value[:1] in '{"' for value in values):
-            values = [json.loads(value) for value in values]
-        return values
-
-    def _select(self, query: str, *values: object) -> list[Any]:
-        uri = f"file:{self._folder}/home/airflow.db?mode=ro"
-        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=30)) as database:
-            return database.execute(query, values).fetchall()
-
-
-def free_port() -> int:
-    """A port of loopback that nobody uses now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
-def until(is_so_far: Callable[[], bool], seconds: float, otherwise: str) -> None:
-    """Wait.
-
-    :raises TimeoutError: the time is over.
-    """
-    deadline = time.monotonic() + seconds
-    while not is_so_far():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{otherwise} after {seconds:g} s")
-        time.sleep(0.05)
-
-
-def end_session(leader: int) -> None:
-    """End every process of a session with SIGKILL, whatever its process group is."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        shown = subprocess.run(
-            ["ps", "-eo", "pid=,sess=,stat="], capture_output=True, text=True, check=True, timeout=30
-        ).stdout
-        members = [line.split() for line in shown.splitlines()]
-        alive = [int(pid) for pid, session, stat in members if session == str(leader) and not stat.startswith("Z")]
-        if not alive:
-            return
-        for pid in alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
 
 
 def kill_tasks(
@@ -311,13 +141,18 @@ def kill_tasks(
     def killed_export(index: int) -> None:
         check_killed_export(export_row, folders[index], key, len(bank.numbers))
 
+    def next_export(index: int) -> Moment:
+        # One that comes too late ends the kills of its folder.
+        is_late = len(watch.kills[str(folders[index])]) >= MIN_KILLS and dice.random() < 1 / 3
+        return export_moment(folders[index], -(-len(bank.numbers) // LARGE[1]), dice, is_late=is_late)
+
     uploads = _Killing(
         "crash_upload", upload_row, UPLOAD_KILLS, UPLOAD_PACKAGES,
         lambda index: upload_moment(watch, UPLOAD_PACKAGES[index], files, dice), lambda _: None,
     )  # fmt: skip
     exports = _Killing(
         "crash_export", export_row, EXPORT_KILLS, list(map(str, folders)),
-        lambda index: export_moment(folders[index], -(-len(bank.numbers) // 200), dice), killed_export,
+        next_export, killed_export,
     )  # fmt: skip
     for killing in (uploads, exports):
         real.trigger(killing.dag_id)
@@ -358,7 +193,9 @@ class _Killing:
         self._moment = moment
         self._killed = killed
         self._met: set[tuple[int, int]] = set()
-        self._alive: dict[int, tuple[int, Moment]] = {}
+        self._alive: dict[int, int] = {}
+        # Each is chosen before its try can have begun.
+        self._moments = list(map(moment, range(len(names))))
 
     def look(self, real: Airflow) -> bool:
         """Take note of new tries; whether all have ended."""
@@ -368,17 +205,18 @@ class _Killing:
                 self._alive.pop(one.map_index, None)
             elif (one.map_index, one.try_number) not in self._met:
                 self._met.add((one.map_index, one.try_number))
-                self._alive[one.map_index] = one.pid, self._moment(one.map_index)
+                self._alive[one.map_index] = one.pid
         return len(instances) == len(self._names) and all(one.state in ("success", "failed") for one in instances)
 
     def kill_what_is_due(self, watch: Watch) -> None:
         """Kill the tries whose moment has come."""
-        for index, (pid, moment) in list(self._alive.items()):
-            if self._row.kills < self._kills and moment.has_come():
+        for index, pid in list(self._alive.items()):
+            if self._row.kills < self._kills and self._moments[index].has_come():
                 del self._alive[index]
                 with contextlib.suppress(ProcessLookupError):
                     watch.kill(lambda: kill_and_wait(pid), self._names[index])  # noqa: B023  # called at once
                     self._row.kills += 1
+                    self._moments[index] = self._moment(index)
                     self._killed(index)
 
     def count_ends(self, real: Airflow) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from airflow_provider_wxbank.simulator.checks import (
     Authorizations,
@@ -63,7 +63,11 @@ class App:
         step = _step(request)
         self.ledger.requests[step] += 1
         fault = self.faults.next(step)
-        body = await _read_body(request)
+        try:
+            body = await _read_body(request)
+        except ClientDisconnect:
+            # Who sent it is gone, and what came of it is not a request.
+            return
         if self.settings.latency_seconds:
             await asyncio.sleep(self.settings.latency_seconds)
         if fault is None or fault.commit or fault.kind not in BEFORE_ANSWER:

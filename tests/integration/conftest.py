@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import sqlalchemy
 from sqlalchemy.engine import Engine
 
 from tests.conftest import numbers
+from tools.ports import free_ports
 
 ROWS = 12_000
 START_SECONDS = 60.0
@@ -85,7 +85,7 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """An S3 server with a bucket ``bank``; the Airflow connection to it."""
     folder = tmp_path_factory.mktemp("s3")
-    ports = _free_ports(8)
+    ports = free_ports(8)
     options = dict(
         zip(
             ("-master.port", "-master.port.grpc", "-volume.port", "-volume.port.grpc", "-filer.port",
@@ -151,16 +151,6 @@ def _make_bucket(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> 
             return
         finally:
             client.close()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @pytest.fixture

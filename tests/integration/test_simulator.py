@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -1362,3 +1363,19 @@ def test_a_simulator_that_ends_cuts_off_requests_that_hang() -> None:
         thread.join(10)
     assert time.monotonic() - begin < 5
     assert len(errors) == 1
+
+
+def test_an_upload_cut_off_half_way_is_none(bank: Bank, package: str, caplog: pytest.LogCaptureFixture) -> None:
+    logger, address = logging.getLogger("uvicorn.error"), urlsplit(bank.simulator.base_url)
+    logger.addHandler(caplog.handler)
+    before = bank.simulator.report()["requests"]["upload"]
+    with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
+        head = f"POST {tasks_path(package)} HTTP/1.1\r\nHost: simulator\r\nContent-Length: 1000\r\n\r\n"
+        connection.sendall(head.encode() + b"half of it")
+        deadline = time.monotonic() + 10
+        while bank.simulator.report()["requests"]["upload"] == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert bank.client.tasks(package).value["total_count"] == 0
+    logger.removeHandler(caplog.handler)
+    assert not caplog.records

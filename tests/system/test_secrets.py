@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import sqlite3
 import stat
 import sys
@@ -31,6 +30,7 @@ from tests.system.conftest import active
 from tests.vectors import VECTORS
 from tools.airflow_home import airflow as command
 from tools.airflow_home import run, running
+from tools.ports import free_ports
 
 NewAirflow = Callable[..., Any]
 
@@ -227,12 +227,7 @@ def logging_environment(home: Path) -> dict[str, str]:
 
 def scheduler_environment() -> dict[str, str]:
     """Ports of its own for everything that ``airflow standalone`` starts."""
-    sockets = [socket.socket() for _ in range(3)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    server, worker_log, trigger_log = (str(one.getsockname()[1]) for one in sockets)
-    for one in sockets:
-        one.close()
+    server, worker_log, trigger_log = map(str, free_ports(3))
     return {
         # It starts other commands by their name.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

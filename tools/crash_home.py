@@ -1,0 +1,183 @@
+"""An Airflow in a home of its own, whose parts can be killed.
+
+They are started one by one, each the leader of a session of its own, so that the triggerer can be killed and started
+again, and so that everything that a part started can be found: Airflow gives each task a process group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import requests
+
+from tools.airflow_home import airflow, environment, run, running
+from tools.ports import free_ports
+
+READY_SECONDS = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A task instance, as Airflow's database has it."""
+
+    map_index: int
+    try_number: int
+    state: str | None
+    pid: int | None
+
+
+class Airflow:
+    """The parts of an Airflow; nothing of them is left when the block ends."""
+
+    def __init__(self, folder: Path, conns: Mapping[str, Any], pids: list[int]) -> None:
+        self._folder = folder
+        self._pids = pids
+        self._stack = contextlib.ExitStack()
+        self._triggerer: subprocess.Popen[str] | None = None
+        self._triggerer_stack = contextlib.ExitStack()
+        [port] = free_ports(1)
+        self.url = f"http://127.0.0.1:{port}"
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._env = {
+            **environment(folder / "home", folder / "dags", conns),
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "50",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+            # A triggerer that was killed is given up after so many seconds, and its triggers go to the next.
+            "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._triggerer_stack.close()
+        self._stack.close()
+        self._session.close()
+
+    def write_dags(self, text: str) -> None:
+        """Write a file of DAGs."""
+        (self._folder / "dags").mkdir()
+        (self._folder / "dags" / "crash.py").write_text(text)
+
+    def start(self, dag_id: str) -> None:
+        """Start everything, and wait until it is healthy and knows a DAG."""
+        code, output = run(airflow("db", "migrate"), self._env)
+        if code:
+            raise RuntimeError(f"airflow db migrate failed: {output[-2000:]}")
+        for name in ("api-server", "scheduler", "dag-processor"):
+            self._stack.enter_context(self._part(name))
+        self.start_triggerer()
+        until(self._is_ready, READY_SECONDS, "Airflow is not ready")
+        token = self._session.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
+        self._session.headers["Authorization"] = f"Bearer {token}"
+        until(lambda: self._knows(dag_id), READY_SECONDS, f"Airflow does not know {dag_id}")
+
+    def _is_ready(self) -> bool:
+        try:
+            health = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=10).json()
+        except (requests.RequestException, ValueError):
+            return False
+        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        return all(health[part]["status"] == "healthy" for part in parts)
+
+    def _knows(self, dag_id: str) -> bool:
+        return self._session.get(f"{self.url}/api/v2/dags/{dag_id}", timeout=30).ok
+
+    def start_triggerer(self) -> None:
+        """Start the triggerer."""
+        self._triggerer = self._triggerer_stack.enter_context(self._part("triggerer"))
+
+    def kill_triggerer(self) -> None:
+        """End the triggerer and what it started, with SIGKILL."""
+        assert self._triggerer is not None
+        end_session(self._triggerer.pid)
+        self._triggerer_stack.close()
+
+    @contextlib.contextmanager
+    def _part(self, name: str) -> Iterator[subprocess.Popen[str]]:
+        # Servers of logs would listen on every address.
+        command = airflow(name, *(["--skip-serve-logs"] if name in ("scheduler", "triggerer") else []))
+        with (self._folder / f"{name}.log").open("a") as log, running(command, self._env, log) as process:
+            self._pids.append(process.pid)
+            try:
+                yield process
+            finally:
+                # What is in process groups of its own, too.
+                end_session(process.pid)
+
+    def trigger(self, dag_id: str) -> None:
+        """Start a run of a DAG."""
+        answer = self._session.post(f"{self.url}/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None}, timeout=60)
+        answer.raise_for_status()
+
+    def instances(self, dag_id: str) -> list[Instance]:
+        """The mapped task instances of a DAG."""
+        query = "SELECT map_index, try_number, state, pid FROM task_instance WHERE dag_id = ? AND map_index >= 0"
+        return [Instance(*row) for row in self._select(f"{query} ORDER BY map_index", dag_id)]
+
+    def results(self, dag_id: str) -> list[Any]:
+        """What the mapped task instances of a DAG returned."""
+        query = "SELECT value FROM xcom WHERE dag_id = ? AND key = 'return_value' AND map_index >= 0"
+        values = [value for (value,) in self._select(f"{query} ORDER BY map_index", dag_id)]
+        while any(isinstance(value, str) and value[:1] in '{"' for value in values):
+            values = [json.loads(value) for value in values]
+        return values
+
+    def _select(self, query: str, *values: object) -> list[Any]:
+        uri = f"file:{self._folder}/home/airflow.db?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=30)) as database:
+            return database.execute(query, values).fetchall()
+
+
+def until(is_so_far: Callable[[], bool], seconds: float, otherwise: str) -> None:
+    """Wait.
+
+    :raises TimeoutError: the time is over.
+    """
+    deadline = time.monotonic() + seconds
+    while not is_so_far():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{otherwise} after {seconds:g} s")
+        time.sleep(0.05)
+
+
+def end_session(leader: int) -> None:
+    """End every process of a session with SIGKILL, whatever its process group is."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        shown = subprocess.run(
+            ["ps", "-eo", "pid=,sess=,stat="], capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+        members = [line.split() for line in shown.splitlines()]
+        alive = [int(pid) for pid, session, stat in members if session == str(leader) and not stat.startswith("Z")]
+        if not alive:
+            return
+        for pid in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
