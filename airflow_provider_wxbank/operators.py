@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -27,23 +26,17 @@ from airflow_provider_wxbank.agreements.sources import read_files, read_sql
 from airflow_provider_wxbank.bank_types import is_known
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.locations import location
+from airflow_provider_wxbank.progress import UploadProgress
+from airflow_provider_wxbank.retry_policy import with_retry_policy
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 from airflow_provider_wxbank.wechatpay.packages import MAX_BYTES, MAX_ROWS, check_bank_type, tasks_path
-from airflow_provider_wxbank.wechatpay.uploads import (
-    OutgoingFile,
-    Progress,
-    Uploads,
-    processing_seconds,
-)
+from airflow_provider_wxbank.wechatpay.uploads import OutgoingFile, Uploads, processing_seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
     from sqlalchemy.engine import Engine
 
     from airflow_provider_wxbank.wechatpay.client import Client
-
-LOG_SECONDS = 30.0
-"""Seconds between two lines of progress, at least."""
 
 
 class ExportUsersOperator(BaseOperator):
@@ -101,7 +94,7 @@ class ExportUsersOperator(BaseOperator):
         wxbank_conn_id: str = WxBankHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**with_retry_policy(kwargs))
         self.bank_type = bank_type
         self.output_path = output_path
         self.sql = sql
@@ -213,7 +206,7 @@ class UploadTaskOperator(BaseOperator):
         wxbank_conn_id: str = WxBankHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**with_retry_policy(kwargs))
         self.package_id = package_id
         # Airflow puts the value in the place of another task's output before it is used.
         self.manifest = cast("str | None", manifest)
@@ -229,12 +222,14 @@ class UploadTaskOperator(BaseOperator):
         """Upload; return the upload tasks."""
         self._check()
         with closing(WxBankHook(self.wxbank_conn_id).get_conn()) as client:
-            return self._upload(client, default_prefix(context))
+            progress = UploadProgress(context.get("task_state_store"), self.package_id, self.log)
+            return self._upload(client, default_prefix(context), progress)
 
-    def _upload(self, client: Client, prefix: str) -> dict[str, Any]:
+    def _upload(self, client: Client, prefix: str, progress: UploadProgress) -> dict[str, Any]:
         key = naming_key(client.settings.merchant.private_key)
+        known = progress.uploaded_before()
         if self.manifest is not None:
-            bank_type, total, rows, files = self._from_manifest(key)
+            bank_type, total, rows, files = self._from_manifest(key, known)
         elif self.encrypted:
             bank_type, total, rows, files = self._encrypted_file(key, prefix)
         else:
@@ -245,9 +240,13 @@ class UploadTaskOperator(BaseOperator):
             max_workers=self.max_workers,
             total_files=total,
             total_rows=rows,
-            on_progress=progress_log(self.log),
+            known=known,
+            on_progress=progress.note,
         )
-        uploaded = self._uploads.run(files)
+        try:
+            uploaded = self._uploads.run(files)
+        finally:
+            progress.save()
         rows = sum(one.file.rows for one in uploaded)
         self.log.info(
             "Package %s has %d numbers in %d tasks of this import; WeChat Pay processes them in about %d minutes",
@@ -261,7 +260,7 @@ class UploadTaskOperator(BaseOperator):
             "bank_type": bank_type,
             "rows": rows,
             "tasks": [
-                {"task_id": one.task.task_id, "filename": one.file.filename, "rows": one.file.rows} for one in uploaded
+                {"task_id": one.task_id, "filename": one.file.filename, "rows": one.file.rows} for one in uploaded
             ],
         }
 
@@ -286,7 +285,7 @@ class UploadTaskOperator(BaseOperator):
             check_bank_type(self.bank_type)
             warn_unknown_bank_type(self.log, self.bank_type)
 
-    def _from_manifest(self, key: bytes) -> _Files:
+    def _from_manifest(self, key: bytes, known: Collection[str]) -> _Files:
         assert self.manifest is not None
         where = location(self.manifest, "manifest")
         manifest = manifests.read_manifest(where, key)
@@ -294,7 +293,8 @@ class UploadTaskOperator(BaseOperator):
             raise InvalidInput(f"{where.uri} is for bank_type {manifest.bank_type}, not {self.bank_type}")
         # A file that was changed must be known before the first one is sent.
         with ThreadPoolExecutor(self.max_workers, thread_name_prefix="wxbank-check") as pool:
-            for _ in pool.map(lambda file: len(manifests.read_file(where.parent, file)), manifest.files):
+            missing = [file for file in manifest.files if file.filename not in known]
+            for _ in pool.map(lambda file: len(manifests.read_file(where.parent, file)), missing):
                 pass
         files = (
             OutgoingFile(
@@ -363,24 +363,3 @@ def warn_unknown_bank_type(log: Any, bank_type: str) -> None:
             "bank_type %s is not in the list of WeChat Pay's page; if it is mistyped, no number will match",
             bank_type,
         )
-
-
-def progress_log(log: Any, clock: Callable[[], float] = time.monotonic) -> Callable[[Progress], None]:
-    """Logs progress every 30 seconds at most, and at the end."""
-    logged_at = clock()
-
-    def note(progress: Progress) -> None:
-        nonlocal logged_at
-        if progress.files != progress.total_files and clock() - logged_at < LOG_SECONDS:
-            return
-        logged_at = clock()
-        log.info(
-            "%d of %s files, %d of %s numbers are with WeChat Pay; it processes them in about %d minutes",
-            progress.files,
-            progress.total_files,
-            progress.rows,
-            progress.total_rows,
-            round(processing_seconds(progress.rows) / 60),
-        )
-
-    return note

@@ -8,23 +8,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import (
-    AirflowException,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
 )
 
 from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.retry_policy import with_retry_policy
 from airflow_provider_wxbank.triggers import TaskFinishedTrigger
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, UnverifiedAnswer
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, UnverifiedAnswer, WaitFailed
 from airflow_provider_wxbank.wechatpay.waiting import Counts, Wanted, count, poll, wanted
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
-
-
-class WaitFailed(AirflowException):
-    """The upload tasks cannot be waited for, or ended with too many numbers that did not match."""
 
 
 class TaskFinishedSensor(BaseSensorOperator):
@@ -59,7 +55,7 @@ class TaskFinishedSensor(BaseSensorOperator):
         wxbank_conn_id: str = WxBankHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**with_retry_policy(kwargs))
         # Airflow puts the value in the place of another task's output before it is used.
         self.upload = cast("Mapping[str, Any] | Sequence[Mapping[str, Any]] | None", upload)
         self.package_id = package_id

@@ -7,6 +7,7 @@ class                            the caller can
 :class:`InvalidCredentials`      correct the connection: keys, serial numbers, clock
 :class:`Refused`                 correct what WeChat Pay names, or ask WeChat Pay
 :class:`TryLater`                run it again later; nothing has to be changed
+:class:`WaitFailed`              see which numbers did not match, or correct what the message names
 :class:`UnverifiedAnswer`        run it again; if it persists, see what alters the answers
 ================================ ==========================================================
 """
@@ -42,6 +43,10 @@ class QuotaReached(TryLater):
 
 class OutcomeUnknown(TryLater):
     """An upload was sent and it is not known whether it was taken; running it again settles that."""
+
+
+class WaitFailed(WxBankError):
+    """Upload tasks cannot be waited for, or ended with too many numbers that did not match."""
 
 
 class UnverifiedAnswer(WxBankError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from threading import Event, Lock
@@ -65,7 +65,7 @@ class Uploaded:
     """
 
     file: OutgoingFile
-    task: UploadTask
+    task_id: str
     adopted: bool
 
 
@@ -122,7 +122,7 @@ def upload_once(
                 f"{file.filename} was perhaps taken, but is not listed yet: {failure}. Run it again later"
             ) from failure
         else:
-            return Uploaded(file, task, adopted=False)
+            return Uploaded(file, task.task_id, adopted=False)
         if (found := _look(client, package_id, file.filename, looks, sleep)) is not None:
             return _adopted(file, found)
         sleep(pause(posts, lambda: 0.5))
@@ -147,7 +147,7 @@ def _adopted(file: OutgoingFile, task: UploadTask) -> Uploaded:
             f"the package has {file.filename} already, but for bank_type {task.bank_type}, not {file.bank_type}"
         )
     log.info("Adopted %s: it is there already as task %s", file.filename, task.task_id)
-    return Uploaded(file, task, adopted=True)
+    return Uploaded(file, task.task_id, adopted=True)
 
 
 def _may_mean_exists(failure: Refused) -> bool:
@@ -159,12 +159,14 @@ class Uploads:
     """Uploads many files into one package, some at a time, in their order.
 
     Who ran before is met again: with at most ``max_workers`` uploads under way, files start in order and none starts
-    after a failure, so at most ``max_workers`` files can be missing before the last one that is there. Therefore files
-    are asked for before they are sent, but only until that many were found missing: a first run asks that often,
-    a run after a killed one asks for what is there, and no file goes over the wire twice.
+    after a failure, so fewer than ``max_workers`` files can be missing before the last one that is there. Therefore
+    files are asked for before they are sent, but only until ``max_workers`` were found missing: a first run asks that
+    often, a run after a killed one asks for what is there, and no file goes over the wire twice.
 
     :param max_workers: uploads at a time; no more files than that are in memory.
-    :param on_progress: called after each file, by one thread at a time.
+    :param known: filename to task id of files that an earlier try uploaded: nobody is asked for them, and they are not
+        read.
+    :param on_progress: called after each file, by the thread that called :meth:`run`.
     """
 
     def __init__(
@@ -175,7 +177,8 @@ class Uploads:
         max_workers: int = 8,
         total_files: int | None = None,
         total_rows: int | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
+        known: Mapping[str, str] | None = None,
+        on_progress: Callable[[Uploaded, Progress], None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         if not 1 <= max_workers <= 64:
@@ -184,6 +187,7 @@ class Uploads:
         self._package_id = package_id
         self._max_workers = max_workers
         self._progress = Progress(0, 0, total_files, total_rows)
+        self._known = known or {}
         self._on_progress = on_progress
         self._sleep = sleep
         self._missing = 0
@@ -221,6 +225,8 @@ class Uploads:
         return [results[index] for index in sorted(results)]
 
     def _upload(self, file: OutgoingFile) -> Uploaded:
+        if file.filename in self._known:
+            return Uploaded(file, self._known[file.filename], adopted=True)
         if self._missing < self._max_workers:
             if (task := find_task(self._client, self._package_id, file.filename)) is not None:
                 return _adopted(file, task)
@@ -247,7 +253,7 @@ class Uploads:
                     self._progress, files=self._progress.files + 1, rows=self._progress.rows + file.rows
                 )
                 if self._on_progress is not None:
-                    self._on_progress(self._progress)
+                    self._on_progress(results[index], self._progress)
 
     def _report(self, uploaded: Collection[Uploaded], failures: Collection[tuple[str, Exception]]) -> None:
         adopted = sum(one.adopted for one in uploaded)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
 
-from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator, progress_log
-from airflow_provider_wxbank.sensors import TaskFinishedSensor, WaitFailed
+from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
+from airflow_provider_wxbank.progress import UploadProgress
+from airflow_provider_wxbank.sensors import TaskFinishedSensor
 from airflow_provider_wxbank.simulator import Fault, Simulator, numbers_digest
 from airflow_provider_wxbank.triggers import TaskFinishedTrigger
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
-from airflow_provider_wxbank.wechatpay.uploads import Progress
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, Refused, TryLater, WaitFailed
+from airflow_provider_wxbank.wechatpay.uploads import OutgoingFile, Progress, Uploaded
 from tests.conftest import PACKAGE, NewClient, NewSimulator, numbers
 from tests.integration.conftest import context
 from tests.integration.files import agreement_file
@@ -212,17 +214,100 @@ def test_killing_the_task_starts_no_more_uploads(new_simulator: NewSimulator, co
     assert set(report["whole_bodies"].values()) == {1}
 
 
-def test_progress_is_logged_every_half_minute_and_at_the_end(logged: Callable[[], str]) -> None:
+class Store(dict[str, Any]):
+    """A task's state as Airflow 3.3 keeps it: what is set is JSON, and ``get`` gives None for what is not there."""
+
+    is_down = False
+
+    def set(self, key: str, value: Any) -> None:
+        if self.is_down:
+            raise RuntimeError("the API server is down")
+        self[key] = json.loads(json.dumps(value))
+
+
+def note_of(log: str, store: Store | None = None) -> tuple[Callable[[int], None], list[float]]:
+    """Takes note of the so-many-th of 10 files; and the clock."""
     now = [0.0]
-    note = progress_log(logging.getLogger("test"), lambda: now[0])
+    progress = UploadProgress(store, PACKAGE, logging.getLogger(log), lambda: now[0])
+
+    def note(files: int) -> None:
+        file = OutgoingFile(f"file_{files}.csv", 5500, "ICBC_DEBIT", "SERIAL", bytes)
+        progress.note(Uploaded(file, f"task-{files}", adopted=False), Progress(files, files * 5500, 10, 55_000))
+
+    return note, now
+
+
+def test_progress_is_logged_every_half_minute_and_at_the_end(logged: Callable[[], str]) -> None:
+    note, now = note_of("test")
     for files in range(1, 11):
         now[0] += 10
-        note(Progress(files, files * 5500, 10, 55_000))
+        note(files)
     told = re.findall(r"(\d+) of 10 files, (\d+) of 55000 numbers are with WeChat Pay", logged())
     # Airflow 2.11 shows a line in two places.
     assert sorted(set(told), key=lambda pair: int(pair[0])) == [
         (str(files), str(files * 5500)) for files in (3, 6, 9, 10)
     ]
+
+
+def test_progress_is_saved_every_half_minute_in_the_state_of_the_task() -> None:
+    store = Store()
+    note, now = note_of("test", store)
+    for files in range(1, 8):
+        now[0] += 10
+        note(files)
+    assert {key: list(value["tasks"]) for key, value in store.items() if key != "progress"} == {
+        "uploaded-0": ["file_1.csv", "file_2.csv", "file_3.csv"],
+        "uploaded-1": ["file_4.csv", "file_5.csv", "file_6.csv"],
+    }
+    assert store["uploaded-1"]["tasks"]["file_4.csv"] == "task-4"
+    assert store["progress"].pop("unix_seconds") > 1.7e9
+    assert store["progress"] == {
+        "package_id": PACKAGE, "files": 6, "rows": 33_000, "total_files": 10, "total_rows": 55_000,
+    }  # fmt: skip
+
+
+def run_upload(store: Store, **options: Any) -> dict[str, Any]:
+    operator = UploadTaskOperator(task_id="upload", **{"package_id": PACKAGE, "max_workers": 1, **options})
+    return operator.execute(cast("Any", {**context(), "task_state_store": store}))
+
+
+def test_a_retry_neither_asks_for_nor_reads_what_the_state_of_the_task_has(
+    connected: Simulator, tmp_path: Path
+) -> None:
+    uri, store = exported(tmp_path, rows=60), Store()
+    connected.add_fault(Fault("forbidden", on="upload", after=7))
+    with pytest.raises(Refused):
+        run_upload(store, manifest=uri)
+    connected.clear_faults()
+    done = store["uploaded-0"]["tasks"]
+    assert len(done) == 7
+    for filename in done:
+        (tmp_path / "out" / filename).unlink()
+    before = connected.report()["requests"]
+    result = run_upload(store, manifest=uri)
+    after = connected.report()
+    assert [after["requests"][step] - before[step] for step in ("find", "upload")] == [1, 5]
+    assert {task["filename"]: task["task_id"] for task in result["tasks"]}.items() >= done.items()
+    assert after["packages"][PACKAGE]["numbers_digest"] == numbers_digest(numbers(60))
+    assert run_upload(store, manifest=uri) == result
+    assert connected.report()["requests"] == after["requests"]
+
+
+def test_the_state_of_the_task_counts_for_its_package_only(connected: Simulator, tmp_path: Path) -> None:
+    uri, store = exported(tmp_path), Store()
+    run_upload(store, manifest=uri)
+    run_upload(store, manifest=uri, package_id="7654321")
+    packages = connected.report()["packages"]
+    assert packages["7654321"]["numbers_digest"] == packages[PACKAGE]["numbers_digest"] == numbers_digest(numbers(20))
+
+
+def test_an_upload_goes_on_without_the_state_of_the_task(
+    connected: Simulator, tmp_path: Path, logged: Callable[[], str]
+) -> None:
+    store = Store()
+    store.is_down = True
+    assert run_upload(store, manifest=exported(tmp_path))["rows"] == 20
+    assert "Airflow's task state store cannot be used: the API server is down" in logged()
 
 
 # The sensor, in each of its modes.
@@ -349,7 +434,7 @@ def test_what_waiting_does_not_mend_ends_it(connected: Simulator, connect: Conne
 
 @pytest.mark.parametrize("event", [None, {}, {"status": "success"}])
 def test_an_event_that_is_none_of_ours_fails(connected: Simulator, event: Any) -> None:
-    with pytest.raises(AirflowException, match="unknown event"):
+    with pytest.raises(WaitFailed, match="unknown event"):
         sensor(package_id=PACKAGE).execute_complete(context(), event)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_provider_wxbank.retry_policy import HAS_RETRY_POLICIES
 from airflow_provider_wxbank.simulator import Fault, numbers_digest
 from tests.conftest import PACKAGE, NewSimulator, numbers
 from tests.system.conftest import active
@@ -74,3 +78,32 @@ def test_upload_file_in_every_mode_of_the_sensor(
     assert code == 0, output[-5000:]
     assert simulator.report()["packages"][PACKAGE]["numbers_digest"] == numbers_digest(numbers(100))
     assert "1 tasks finished; 100 numbers matched, 0 did not" in output
+
+
+@pytest.mark.skipif(not HAS_RETRY_POLICIES, reason="Airflow before 3.3 tries again whatever the error was")
+def test_what_a_person_must_mend_is_not_tried_again(
+    new_simulator: NewSimulator, new_airflow: NewAirflow, tmp_path: Path
+) -> None:
+    airflow = new_airflow(new_simulator())
+    airflow.add_dag("wxbank_upload_file.py")
+    (tmp_path / "users.csv").write_text("".join(f"{number}\n" for number in [*numbers(10), "not a number"]))
+    code, output = airflow.test_dag("wxbank_upload_file", package_id=PACKAGE, file=str(tmp_path / "users.csv"))
+    assert code == 1, output[-5000:]
+    assert output.count("InvalidInput: another try would meet it again") == 1
+    assert "up_for_retry" not in output.lower()
+
+
+@pytest.mark.skipif(not HAS_RETRY_POLICIES, reason="Airflow before 3.3 has no state of tasks either")
+def test_what_was_uploaded_is_kept_in_the_state_of_the_task(
+    new_simulator: NewSimulator, new_airflow: NewAirflow, tmp_path: Path
+) -> None:
+    simulator = new_simulator()
+    airflow = new_airflow(simulator)
+    airflow.add_dag("wxbank_upload_file.py")
+    (tmp_path / "users.csv").write_text("".join(f"{number}\n" for number in numbers(10)))
+    code, output = airflow.test_dag("wxbank_upload_file", package_id=PACKAGE, file=str(tmp_path / "users.csv"))
+    assert code == 0, output[-5000:]
+    with closing(sqlite3.connect(airflow.home / "airflow.db")) as database:
+        kept = dict(database.execute("SELECT key, value FROM task_state_store").fetchall())
+    (task,) = simulator.report()["packages"][PACKAGE]["tasks"]
+    assert json.loads(kept["uploaded-0"]) == {"package_id": PACKAGE, "tasks": {task["filename"]: task["task_id"]}}

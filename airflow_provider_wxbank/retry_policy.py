@@ -1,0 +1,105 @@
+"""Which failures are worth another try of a task, and when (Airflow 3.3 and later)."""
+
+from __future__ import annotations
+
+import random
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_wxbank.wechatpay.errors import (
+    InvalidCredentials,
+    InvalidInput,
+    QuotaReached,
+    RateLimited,
+    Refused,
+    Unauthorized,
+    WaitFailed,
+)
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context, RetryDecision, RetryPolicy
+
+    HAS_RETRY_POLICIES = True
+else:
+    try:
+        from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
+    except ImportError:
+        RetryPolicy = object
+        HAS_RETRY_POLICIES = False
+    else:
+        HAS_RETRY_POLICIES = True
+
+LIMITED_SECONDS = 5 * 60
+"""After HTTP 429, for which the task has backed off already; so much more after each try."""
+
+MAX_LIMITED_SECONDS = 60 * 60
+DAY = 86_400
+SHANGHAI = 8 * 3600
+"""Seconds that Asia/Shanghai is ahead of UTC; it has no summer time."""
+
+AFTER_MIDNIGHT_SECONDS = (5 * 60, 20 * 60)
+"""The daily quota counts from midnight; clocks differ a little, and tasks should not all start at once."""
+
+
+class WxBankRetryPolicy(RetryPolicy):
+    """Retries what can succeed, when it can; the operators and the sensor have it unless they are given another.
+
+    ========================================================= ========================================================
+    failure                                                   decision
+    ========================================================= ========================================================
+    ``InvalidInput``, ``InvalidCredentials``, ``WaitFailed``, fail at once: a person has to mend something
+    ``Unauthorized``, and ``Refused`` by a signed answer
+    ``RateLimited``                                           retry after 5 minutes, 10 after the second try, and so on
+                                                              up to an hour
+    ``QuotaReached``                                          retry after midnight, Asia/Shanghai
+    anything else                                             as the task's ``retries`` and ``retry_delay`` say
+    ========================================================= ========================================================
+
+    A retry counts against the task's ``retries``, as Airflow has it.
+    """
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+    ) -> RetryDecision:
+        """Decide; called by Airflow in the task's process."""
+        name = type(exception).__name__
+        if is_lasting(exception):
+            return RetryDecision.fail(f"{name}: another try would meet it again")
+        if isinstance(exception, QuotaReached):
+            delay = timedelta(seconds=seconds_to_next_day(time.time()) + random.uniform(*AFTER_MIDNIGHT_SECONDS))  # noqa: S311  # no secret
+            return RetryDecision.retry(delay, f"{name}: uploads are taken again from midnight, Asia/Shanghai")
+        if isinstance(exception, RateLimited):
+            seconds = min(LIMITED_SECONDS * try_number, MAX_LIMITED_SECONDS)
+            delay = timedelta(seconds=seconds * random.uniform(1, 1.2))  # noqa: S311  # no secret
+            return RetryDecision.retry(delay, f"{name}: WeChat Pay is asked again later")
+        return RetryDecision.default()
+
+    def serialize(self) -> dict[str, Any]:
+        """It has no settings."""
+        return {}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> WxBankRetryPolicy:
+        """The other way round."""
+        return cls()
+
+
+def seconds_to_next_day(unix_seconds: float) -> float:
+    """Seconds from a moment to the next midnight in Asia/Shanghai."""
+    return DAY - (unix_seconds + SHANGHAI) % DAY
+
+
+def is_lasting(failure: BaseException) -> bool:
+    """Whether the same task meets a failure again, however often it is run."""
+    if isinstance(failure, Refused):
+        # Without a signature it may have come from a proxy, and pass. (Wrong keys are told without one.)
+        return failure.refusal.verified or isinstance(failure, Unauthorized)
+    return isinstance(failure, InvalidInput | InvalidCredentials | WaitFailed)
+
+
+def with_retry_policy(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of an operator with our retry policy, unless they name one or this Airflow has none."""
+    if not HAS_RETRY_POLICIES or arguments.get("retry_policy") is not None:
+        return arguments
+    return {**arguments, "retry_policy": WxBankRetryPolicy()}
