@@ -33,7 +33,7 @@ pass_on SSL_CERT_FILE "$$(setting cert)"
 pass_on UV_INDEX_STRATEGY "$${UV_INDEX:+unsafe-best-match}"
 endef
 
-.PHONY: help install demo test lint bench crash fuzz docs clean constraints
+.PHONY: help install demo test lint bench faults crash fuzz docs clean constraints
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -53,6 +53,9 @@ lint: .venv/.made ## Check style and types
 
 bench: .venv/.made ## Measure speed and memory, as ratios
 	@exec $(BIN)/python -m tests.benchmarks.run
+
+faults: .venv/.made ## Meet every fault at every step, and count what was lost, doubled or told
+	@exec $(BIN)/python -m tools.faults
 
 crash: .venv/.made ## Kill uploads, exports and the triggerer in a real Airflow, and count what was lost or doubled
 	@exec $(BIN)/python -m tools.crash

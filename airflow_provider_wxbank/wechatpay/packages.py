@@ -161,34 +161,35 @@ def list_tasks(
     """Every upload task of a package, each once, whatever ``offset`` counts.
 
     All sources call ``offset`` a page number, yet other lists of WeChat Pay count rows in it. If the page at offset 1
-    is the page at offset 0 moved by one row, rows are counted. The list may grow while it is read: then it is read
-    again until as many tasks were seen as WeChat Pay counts. Tasks are never removed, so nothing is lost by that.
+    is nearly the page at offset 0, rows are counted. The list may grow while it is read: then it is read again until as
+    many tasks were seen as WeChat Pay counts. Tasks are never removed, so nothing is lost by that.
 
     :raises TryLater: the list kept changing.
     """
     seen: set[str] = set()
-    step = 1
     for _ in range(MAX_WALKS):
-        offset, total = 0, 0
+        offset, step, end = 0, 1, 0
+        met: set[str] = set()
         previous: tuple[str, ...] = ()
         while True:
             page = list_tasks_page(client, package_id, status, filename, offset)
             total = page.total_count
+            # Twice as many pages as tasks are more than there can be, even if the list grows meanwhile.
+            end = end or 2 * total
             ids = tuple(task.task_id for task in page.tasks)
             for task in page.tasks:
                 if task.task_id not in seen:
                     seen.add(task.task_id)
                     yield task
-            # As many pages as tasks are more than there can be, whatever is answered to the offset.
-            if not ids or len(seen) >= total or offset >= total:
-                break
+            if len(seen) >= total:
+                return
             if step == 1 and offset == 1 and counts_rows(previous, ids):
-                step = len(previous)
-                offset = 0
+                offset, step = 0, len(previous)
+            elif met.issuperset(ids) or offset >= end:
+                break
+            met.update(ids)
             previous = ids
             offset += step
-        if len(seen) >= total:
-            return
     raise TryLater(
         f"the upload tasks of package {package_id} could not be read whole: {len(seen)} of {total} were seen in "
         f"{MAX_WALKS} readings; run it again later"
@@ -196,11 +197,11 @@ def list_tasks(
 
 
 def counts_rows(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
-    """Whether the page at offset 1 shows that ``offset`` counts rows: it is the page at offset 0 less its first row.
+    """Whether the page at offset 1 shows that ``offset`` counts rows: most of the page at offset 0 is on it, too.
 
-    A list that grew in between repeats rows too, but at the start of the page and not moved by exactly one.
+    If pages are counted, a row is on both only if the list grew by a row in between, which a few may.
     """
-    return len(first) > 1 and second[: len(first) - 1] == first[1:]
+    return len(first) > 1 and 2 * len(set(first).intersection(second)) > len(first)
 
 
 def find_task(client: Client, package_id: str, filename: str) -> UploadTask | None:

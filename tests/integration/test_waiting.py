@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 from airflow_provider_wxbank.wechatpay.packages import (
     counts_rows,
     create_task,
@@ -77,12 +78,29 @@ def test_a_package_that_grows_while_it_is_read_is_read_whole(
     assert len(seen) == len(set(seen))
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("unit", ["page", "row"])
+def test_a_package_that_grows_with_every_page_ends(
+    new_simulator: NewSimulator, new_client: NewClient, unit: str, newest_first: bool
+) -> None:
+    simulator = new_simulator(offset_unit=unit, newest_first=newest_first)
+    client = new_client(simulator)
+    ids = fill(client, 45)
+    simulator.add_fault(Fault("changing-page", on="list"))
+    with suppress(TryLater):
+        assert set(ids) <= {task.task_id for task in list_tasks(client, PACKAGE)}
+    assert simulator.report()["requests"]["list"] < 30
+
+
 def test_rows_are_told_from_pages() -> None:
     assert counts_rows(("1", "2", "3"), ("2", "3", "4"))
     assert counts_rows(("1", "2", "3"), ("2", "3"))
     assert not counts_rows(("1", "2", "3"), ("4", "5", "6"))
     assert not counts_rows(("1", "2", "3"), ("3", "4", "5"))
     assert not counts_rows(("1",), ("2",))
+    # It grew by one, and by two rows in between.
+    assert counts_rows(("1", "2", "3"), ("1", "2", "3"))
+    assert counts_rows(("1", "2", "3"), ("0", "1", "2"))
 
 
 def test_a_page_is_asked_for_field_by_field(slow: Simulator, new_client: NewClient, clock: Clock) -> None:
