@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from threading import Lock
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -15,7 +16,10 @@ from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import TryLater, UnverifiedAnswer, WxBankError
 from airflow_provider_wxbank.wechatpay.packages import UploadTask
-from airflow_provider_wxbank.wechatpay.waiting import Wanted, count, poll, wanted
+from airflow_provider_wxbank.wechatpay.waiting import SharedPages, Wanted, count, poll, wanted
+
+SHARED_FOR = 0.8
+"""Share of the poll interval for which what one wait saw serves the others of its package."""
 
 
 class TaskFinishedTrigger(BaseTrigger):
@@ -30,6 +34,7 @@ class TaskFinishedTrigger(BaseTrigger):
     :param task_ids: the tasks to wait for; None together with ``filenames`` None for the whole package.
     :param filenames: instead of ``task_ids``, the files to wait for.
     :param poll_interval: seconds between polls; each pause is up to a tenth longer or shorter, to spread many waits.
+        Waits of one package in one triggerer share their polls.
     :param wxbank_conn_id: connection of type ``wxbank``.
     """
 
@@ -65,19 +70,25 @@ class TaskFinishedTrigger(BaseTrigger):
         """Poll until finished; yield one event."""
         try:
             target = wanted(self.package_id, self.task_ids, self.filenames)
-            with closing(await WxBankHook(self.wxbank_conn_id).aget_conn()) as client:
-                tasks = await self._finished_tasks(client, target)
+            with _shared(await WxBankHook(self.wxbank_conn_id).aget_conn()) as line:
+                tasks = await self._finished_tasks(line, target)
         except WxBankError as failure:
             yield TriggerEvent({"status": "error", "message": f"{type(failure).__name__}: {failure}"})
         else:
             yield TriggerEvent({"status": "finished", "counts": asdict(count(tasks))})
 
-    async def _finished_tasks(self, client: Client, target: Wanted) -> Sequence[UploadTask]:
+    async def _finished_tasks(self, line: _Line, target: Wanted) -> Sequence[UploadTask]:
         watched = None
+        # The sensor has just looked. Waits that begin together are spread over the interval.
+        pause = random.uniform(0.1, 1.0)  # noqa: S311  # no secret
         while True:
-            await asyncio.sleep(self.poll_interval * random.uniform(0.9, 1.1))  # noqa: S311  # jitter
+            await asyncio.sleep(self.poll_interval * pause)
+            pause = random.uniform(0.9, 1.1)  # noqa: S311  # no secret
             try:
-                seen = await asyncio.to_thread(poll, client, target, watched)
+                seen = await asyncio.to_thread(
+                    poll, line.client, target, watched,
+                    lambda: line.pages.processing(target.package_id, SHARED_FOR * self.poll_interval),
+                )  # fmt: skip
             except (TryLater, UnverifiedAnswer) as failure:
                 self.log.warning("This poll failed, the next one may not: %s", failure)
                 continue
@@ -85,3 +96,35 @@ class TaskFinishedTrigger(BaseTrigger):
                 return seen.tasks
             watched = seen.watched
             self.log.info("Package %s: %s", self.package_id, seen.note)
+
+
+class _Line:
+    """What the waits of one connection in one triggerer share: connections, platform keys, and polls."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.pages = SharedPages(client)
+        self.users = 0
+
+
+_LINES: dict[Hashable, _Line] = {}
+_LINES_LOCK = Lock()
+
+
+@contextmanager
+def _shared(client: Client) -> Iterator[_Line]:
+    """The line of the client's connection; it is closed when the last wait leaves it."""
+    identity = client.settings.identity
+    with _LINES_LOCK:
+        line = _LINES.setdefault(identity, _Line(client))
+        line.users += 1
+    if line.client is not client:
+        client.close()
+    try:
+        yield line
+    finally:
+        with _LINES_LOCK:
+            line.users -= 1
+            if not line.users:
+                del _LINES[identity]
+                line.client.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -56,6 +56,16 @@ class Settings:
         if self.public_key is None:
             return "certificates"
         return "public key" if self.apiv3_key is None else "both"
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for settings that say the same; keys that are read twice are not equal themselves."""
+        public_key = self.public_key and (self.public_key.serial_no, self.public_key.public_key.public_numbers())
+        return (
+            (self.merchant.mchid, self.merchant.serial_no, self.merchant.private_key.public_key().public_numbers()),
+            (self.apiv3_key, public_key, self.base_url, self.backup_url),
+            (self.connect_timeout, self.read_timeout, tuple(sorted((self.proxies or {}).items()))),
+        )
 
 
 def read_settings(

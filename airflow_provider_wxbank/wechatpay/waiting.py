@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from threading import Lock
 
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
 from airflow_provider_wxbank.wechatpay.packages import (
     TaskPage,
     UploadTask,
@@ -73,18 +76,24 @@ class Poll:
     note: str = ""
 
 
-def poll(client: Client, target: Wanted, watched: str | None = None) -> Poll:
+Processing = Callable[[], TaskPage]
+"""Gives the first page of a package's tasks that are processing."""
+
+
+def poll(client: Client, target: Wanted, watched: str | None = None, processing: Processing | None = None) -> Poll:
     """Look once whether the tasks are finished.
 
     One call while one of ours is on the first page of what is processing. When the tasks of others fill that page,
     one of ours is remembered as ``watched``, and asking for it alone is the one call of the next polls. Only when
     nothing of ours is processing are the tasks themselves read, 20 a call.
+
+    :param processing: answers the first question; by default WeChat Pay is asked. See :class:`SharedPages`.
     """
     if watched is not None:
         task = find_task(client, target.package_id, watched)
         if task is not None and not task.is_finished:
             return Poll(None, watched, "still processing")
-    first = list_tasks_page(client, target.package_id, status="PROCESSING")
+    first = processing() if processing else list_tasks_page(client, target.package_id, status="PROCESSING")
     if any(target.includes(task) for task in first.tasks):
         return Poll(None, None, f"{first.total_count} tasks of the package are processing")
     if _is_part(first):
@@ -92,6 +101,36 @@ def poll(client: Client, target: Wanted, watched: str | None = None) -> Poll:
             if target.includes(task):
                 return Poll(None, task.filename, f"{first.total_count} tasks of the package are processing")
     return _collect(client, target)
+
+
+class SharedPages:
+    """First pages of what is processing, for several waits of one process: each package is asked for once.
+
+    :param clock: seconds that only grow.
+    """
+
+    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self._locks: defaultdict[str, Lock] = defaultdict(Lock)
+        self._seen: dict[str, tuple[float, TaskPage | WxBankError]] = {}
+
+    def processing(self, package_id: str, max_age: float) -> TaskPage:
+        """The page, or the failure, of at most so many seconds ago; asked for anew if it is older.
+
+        :raises WxBankError: as :func:`.list_tasks_page`.
+        """
+        with self._locks[package_id]:
+            asked_at, seen = self._seen.get(package_id, (0.0, None))
+            if seen is None or self._clock() - asked_at > max_age:
+                try:
+                    seen = list_tasks_page(self._client, package_id, status="PROCESSING")
+                except WxBankError as failure:
+                    seen = failure
+                self._seen[package_id] = self._clock(), seen
+        if isinstance(seen, WxBankError):
+            raise seen
+        return seen
 
 
 def _is_part(page: TaskPage) -> bool:

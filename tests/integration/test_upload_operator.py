@@ -421,6 +421,27 @@ def test_an_outage_is_waited_through_in_the_triggerer(slow: Simulator, tmp_path:
     assert run_trigger(TaskFinishedTrigger(PACKAGE, filenames=by_name, poll_interval=0.05)) == event
 
 
+def test_waits_of_a_package_share_their_polls(new_simulator: NewSimulator, connect: Connect, tmp_path: Path) -> None:
+    """Twenty waits with a tenth of a second between polls, for three seconds: 600 polls, if each asked itself."""
+    simulator = new_simulator(processing_seconds=3.0)
+    connect(simulator)
+    upload(manifest=exported(tmp_path, rows=5), bank_type=None)
+
+    async def wait_for_all() -> list[Any]:
+        streams = [TaskFinishedTrigger(PACKAGE, poll_interval=0.1).run() for _ in range(20)]
+        events = await asyncio.wait_for(asyncio.gather(*(anext(stream) for stream in streams)), 30)
+        for stream in streams:
+            await stream.aclose()  # type: ignore[attr-defined]
+        return [event.payload for event in events]
+
+    payloads = asyncio.run(wait_for_all())
+    assert [payload["status"] for payload in payloads] == ["finished"] * 20
+    requests = simulator.report()["requests"]
+    assert 20 <= requests["list"] <= 20 + 3 / 0.08 + 10
+    # One for the upload, and one for all of the waits.
+    assert requests["certificates"] <= 4
+
+
 def test_what_waiting_does_not_mend_ends_it(connected: Simulator, connect: Connect) -> None:
     connected.add_fault(Fault("forbidden", on="list"))
     event = run_trigger(TaskFinishedTrigger(PACKAGE, poll_interval=0.01))
