@@ -63,6 +63,7 @@ FIELDS: tuple[tuple[str, str, str, str], ...] = (
     ("connect_timeout", "Connect timeout", "number", "Seconds; default 5"),
     ("read_timeout", "Read timeout", "number", "Seconds without a byte; default 30"),
     ("proxies", "Proxy", "string", "One proxy URL, if WeChat Pay is reached through one"),
+    ("daily_file_quota", "Files a day", "number", "What WeChat Pay takes of the merchant in a day; default 6000"),
 )
 
 

@@ -16,6 +16,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
     Unauthorized,
     WaitFailed,
 )
+from airflow_provider_wxbank.wechatpay.quota import seconds_to_next_day
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, RetryDecision, RetryPolicy
@@ -34,10 +35,6 @@ LIMITED_SECONDS = 5 * 60
 """After HTTP 429, for which the task has backed off already; so much more after each try."""
 
 MAX_LIMITED_SECONDS = 60 * 60
-DAY = 86_400
-SHANGHAI = 8 * 3600
-"""Seconds that Asia/Shanghai is ahead of UTC; it has no summer time."""
-
 AFTER_MIDNIGHT_SECONDS = (5 * 60, 20 * 60)
 """The daily quota counts from midnight; clocks differ a little, and tasks should not all start at once."""
 
@@ -83,11 +80,6 @@ class WxBankRetryPolicy(RetryPolicy):
     def deserialize(cls, data: dict[str, Any]) -> WxBankRetryPolicy:
         """The other way round."""
         return cls()
-
-
-def seconds_to_next_day(unix_seconds: float) -> float:
-    """Seconds from a moment to the next midnight in Asia/Shanghai."""
-    return DAY - (unix_seconds + SHANGHAI) % DAY
 
 
 def is_lasting(failure: BaseException) -> bool:

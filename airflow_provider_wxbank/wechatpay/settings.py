@@ -28,6 +28,10 @@ _MCHID = re.compile(r"[0-9]{1,32}")
 _SERIAL = re.compile(r"[0-9A-Fa-f]{1,64}")
 
 
+DAILY_FILE_QUOTA = 6000
+"""Files that WeChat Pay takes of a merchant in a day, Asia/Shanghai (FAQ 4015182386)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a client needs to know.
@@ -39,6 +43,7 @@ class Settings:
     :param connect_timeout: seconds.
     :param read_timeout: seconds without a byte.
     :param proxies: scheme to proxy URL, as requests takes them; None for the environment's.
+    :param daily_file_quota: files that WeChat Pay takes of the merchant in a day.
     """
 
     merchant: Merchant
@@ -49,6 +54,7 @@ class Settings:
     connect_timeout: float = CONNECT_TIMEOUT
     read_timeout: float = READ_TIMEOUT
     proxies: Mapping[str, str] | None = field(default=None, repr=False)
+    daily_file_quota: int = DAILY_FILE_QUOTA
 
     @property
     def mode(self) -> KeyMode:
@@ -65,6 +71,7 @@ class Settings:
             (self.merchant.mchid, self.merchant.serial_no, self.merchant.private_key.public_key().public_numbers()),
             (self.apiv3_key, public_key, self.base_url, self.backup_url),
             (self.connect_timeout, self.read_timeout, tuple(sorted((self.proxies or {}).items()))),
+            self.daily_file_quota,
         )
 
 
@@ -79,7 +86,7 @@ def read_settings(
     :param host: base URL; empty for WeChat Pay's own.
     :param extra: ``merchant_serial_no``, ``merchant_private_key`` or ``merchant_private_key_file``,
         ``wechatpay_public_key`` or ``wechatpay_public_key_file`` with ``wechatpay_public_key_id``, ``backup_host``,
-        ``connect_timeout``, ``read_timeout``, ``proxies``.
+        ``connect_timeout``, ``read_timeout``, ``proxies``, ``daily_file_quota``.
     :raises InvalidCredentials: an identity or a key is missing or wrong.
     :raises InvalidInput: another field is wrong.
     """
@@ -107,6 +114,7 @@ def read_settings(
         _seconds(extra.get("connect_timeout"), "connect_timeout", CONNECT_TIMEOUT),
         _seconds(extra.get("read_timeout"), "read_timeout", READ_TIMEOUT),
         _proxies(extra.get("proxies")),
+        _files(extra.get("daily_file_quota")),
     )
 
 
@@ -204,6 +212,15 @@ def _seconds(value: object, what: str, default: float) -> float:
     if not 0 < seconds <= 600:
         raise InvalidInput(f"{what} must be a number of seconds above 0 and up to 600")
     return seconds
+
+
+def _files(value: object) -> int:
+    if value is None or value == "":
+        return DAILY_FILE_QUOTA
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:10]) <= 1_000_000):
+        raise InvalidInput("daily_file_quota must be a number of files from 1 to 1000000")
+    return int(text)
 
 
 def _proxies(value: object) -> Mapping[str, str] | None:

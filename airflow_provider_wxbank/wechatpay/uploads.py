@@ -18,12 +18,15 @@ from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidInput,
     OutcomeUnknown,
+    QuotaReached,
     Refused,
     TryLater,
     Unauthorized,
+    UnverifiedAnswer,
     WxBankError,
 )
 from airflow_provider_wxbank.wechatpay.packages import UploadTask, create_task, find_task
+from airflow_provider_wxbank.wechatpay.quota import files_left_today
 from airflow_provider_wxbank.wechatpay.retries import pause
 
 MAX_POSTS = 6
@@ -167,6 +170,7 @@ class Uploads:
     :param known: filename to task id of files that an earlier try uploaded: nobody is asked for them, and they are not
         read.
     :param on_progress: called after each file, by the thread that called :meth:`run`.
+    :param clock: unix seconds.
     """
 
     def __init__(
@@ -180,6 +184,7 @@ class Uploads:
         known: Mapping[str, str] | None = None,
         on_progress: Callable[[Uploaded, Progress], None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         if not 1 <= max_workers <= 64:
             raise InvalidInput(f"max_workers must be 1 to 64, not {max_workers}")
@@ -190,8 +195,10 @@ class Uploads:
         self._known = known or {}
         self._on_progress = on_progress
         self._sleep = sleep
+        self._clock = clock
         self._missing = 0
-        self._missing_lock = Lock()
+        self._left_today: int | None = None
+        self._lock = Lock()
         self._stopped = Event()
 
     def stop(self) -> None:
@@ -203,6 +210,7 @@ class Uploads:
 
         :return: in the order of the files.
         """
+        self._left_today = self._ask_what_is_left()
         results: dict[int, Uploaded] = {}
         failures: list[tuple[str, Exception]] = []
         under_way: dict[Future[Uploaded], tuple[int, OutgoingFile]] = {}
@@ -230,9 +238,40 @@ class Uploads:
         if self._missing < self._max_workers:
             if (task := find_task(self._client, self._package_id, file.filename)) is not None:
                 return _adopted(file, task)
-            with self._missing_lock:
+            with self._lock:
                 self._missing += 1
+        self._take_from_quota()
         return upload_once(self._client, self._package_id, file, self._sleep)
+
+    def _ask_what_is_left(self) -> int | None:
+        """How many files the day's quota leaves; None for no limit. It is a forecast, and WeChat Pay has the word."""
+        files = (self._progress.total_files or 0) - len(self._known)
+        if files <= 0:
+            return None
+        try:
+            left = files_left_today(self._client, self._package_id, files, self._clock())
+        except (TryLater, UnverifiedAnswer) as failure:
+            log.warning("What is left of the day's quota is not known: %s", failure)
+            return None
+        if left is not None:
+            log.warning(
+                "Package %s can take %d more files today, of a quota of %d; what is more has to wait for the next day",
+                self._package_id,
+                left,
+                self._client.settings.daily_file_quota,
+            )
+        return left
+
+    def _take_from_quota(self) -> None:
+        with self._lock:
+            if self._left_today == 0:
+                raise QuotaReached(
+                    f"the day's quota of {self._client.settings.daily_file_quota} files is used up in package "
+                    f"{self._package_id}: run it again after midnight, Asia/Shanghai. (If WeChat Pay grants this "
+                    "merchant more, set daily_file_quota in the connection)"
+                )
+            if self._left_today is not None:
+                self._left_today -= 1
 
     def _collect(
         self,

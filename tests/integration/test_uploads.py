@@ -6,7 +6,9 @@ import hashlib
 import logging
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -335,3 +337,40 @@ def test_an_estimate_is_at_least_one_file_and_grows_with_the_list() -> None:
 def test_every_error_has_one_root(simulator: Simulator) -> None:
     for error in (InvalidInput, OutcomeUnknown, QuotaReached, Refused, TryLater, Unauthorized):
         assert issubclass(error, WxBankError)
+
+
+# The day's quota.
+
+
+def test_no_file_is_sent_that_the_quota_of_the_day_has_no_room_for(
+    new_simulator: NewSimulator, new_client: NewClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Yesterday's files do not count, and the next day goes on."""
+    now = [datetime(2026, 11, 24, 23, 0, tzinfo=ZoneInfo("Asia/Shanghai")).timestamp()]
+    simulator = new_simulator(clock=lambda: now[0])
+    client = new_client(simulator, {"daily_file_quota": 10}, clock=lambda: now[0])
+    upload_all(client, 4, total_files=4, clock=lambda: now[0])
+    now[0] += 2 * 3600
+    upload_all(client, 6, total_files=6, clock=lambda: now[0])
+    with pytest.raises(QuotaReached, match="the day's quota of 10 files is used up in package 8473295"):
+        upload_all(client, 20, total_files=20, max_workers=3, clock=lambda: now[0])
+    assert "can take 8 more files today, of a quota of 10" in caplog.text
+    assert simulator.report()["requests"]["upload"] == 14
+    assert simulator.report()["refused"] == {}
+    now[0] += 86_400
+    uploaded = upload_all(client, 20, total_files=20, clock=lambda: now[0])
+    assert len(uploaded) == 20
+    assert set(assert_every_number_once(simulator, 20)["whole_bodies"].values()) == {1}
+
+
+def test_what_is_left_of_the_day_costs_one_call(simulator: Simulator, new_client: NewClient) -> None:
+    upload_all(new_client(simulator), 30, total_files=30)
+    assert simulator.report()["requests"]["list"] == 1
+
+
+def test_an_upload_starts_although_what_is_left_of_the_day_is_not_known(
+    simulator: Simulator, new_client: NewClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulator.add_fault(Fault("internal-error", on="list"))
+    assert len(upload_all(new_client(simulator), 3, total_files=3)) == 3
+    assert "What is left of the day's quota is not known" in caplog.text

@@ -12,7 +12,6 @@ from airflow_provider_wxbank.retry_policy import (
     AFTER_MIDNIGHT_SECONDS,
     HAS_RETRY_POLICIES,
     WxBankRetryPolicy,
-    seconds_to_next_day,
 )
 from airflow_provider_wxbank.sensors import TaskFinishedSensor
 from airflow_provider_wxbank.wechatpay.errors import (
@@ -28,6 +27,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
     UnverifiedAnswer,
     WaitFailed,
 )
+from airflow_provider_wxbank.wechatpay.quota import seconds_to_next_day
 
 needs_policies = pytest.mark.skipif(not HAS_RETRY_POLICIES, reason="Airflow before 3.3 has no retry policies")
 SIGNED = Refusal(404, "RESOURCE_NOT_EXISTS", "no such package", verified=True)

@@ -63,6 +63,8 @@ def test_another_host_has_no_backup_unless_one_is_named() -> None:
 def test_timeouts_are_seconds() -> None:
     assert (settings().connect_timeout, settings().read_timeout) == (5.0, 30.0)
     assert settings(connect_timeout="2.5", read_timeout=7).connect_timeout == 2.5
+    assert settings(daily_file_quota="12000").daily_file_quota == 12_000
+    assert settings(daily_file_quota="").daily_file_quota == settings().daily_file_quota == 6000
 
 
 def test_a_proxy_is_one_url_or_one_a_scheme() -> None:
@@ -162,6 +164,10 @@ def test_a_key_file_that_is_no_text_is_named(tmp_path: Path) -> None:
         ({"host": "https://"}, "must be a URL"),
         ({"connect_timeout": 0}, "connect_timeout"),
         ({"read_timeout": "soon"}, "read_timeout"),
+        ({"daily_file_quota": "many"}, "daily_file_quota"),
+        ({"daily_file_quota": 0}, "daily_file_quota"),
+        ({"daily_file_quota": -5}, "daily_file_quota"),
+        ({"daily_file_quota": 10**9}, "daily_file_quota"),
         ({"read_timeout": []}, "read_timeout"),
         ({"read_timeout": 1e9}, "read_timeout"),
         ({"proxies": 3128}, "proxies"),
