@@ -51,8 +51,8 @@ lint: .venv/.made ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/.made ## Measure speed and memory, as ratios
-	@exec $(BIN)/python -m tests.benchmarks.run
+bench: .venv-bench/.made ## Measure speed and memory as ratios, and draw the charts of the documentation
+	@exec .venv-bench/bin/python -m tests.benchmarks.run $(BENCH)
 
 faults: .venv/.made ## Meet every fault at every step, and count what was lost, doubled or told
 	@exec $(BIN)/python -m tools.faults
@@ -75,7 +75,7 @@ constraints: $(UV) ## Choose the versions of all dependencies anew
 	@$(USE_PIP_SETTINGS)
 	for version in $(AIRFLOW) $(AIRFLOW_OLD); do
 		groups="--group test"
-		if [ $$version = $(AIRFLOW) ]; then groups="--group test --group lint --group docs --group fuzz"; fi
+		if [ $$version = $(AIRFLOW) ]; then groups="--group test --group lint --group docs --group fuzz --group bench"; fi
 		{
 			echo "# Versions that are tested with Airflow $$version on Python 3.11; made by: make constraints"
 			echo "apache-airflow==$$version" | $(UV) pip compile -q --python-version 3.11 --no-header --no-annotate \
@@ -103,6 +103,14 @@ $(UV):
 	$(UV) venv -q --clear -p $(PYTHON) .venv-$(AIRFLOW_OLD)
 	$(UV) pip install -q -p $(BIN_OLD)/python -c constraints/airflow-$(AIRFLOW_OLD).txt \
 		-e '.[simulator]' --group test
+	touch $@
+
+.venv-bench/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)
+	@echo "Making .venv-bench ..."
+	$(USE_PIP_SETTINGS)
+	$(UV) venv -q --clear -p $(PYTHON) .venv-bench
+	$(UV) pip install -q -p .venv-bench/bin/python -c constraints/airflow-$(AIRFLOW).txt \
+		-e '.[simulator,parquet]' --group bench
 	touch $@
 
 .venv-fuzz/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)

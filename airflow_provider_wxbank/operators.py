@@ -51,8 +51,8 @@ class ExportUsersOperator(BaseOperator):
     :param sql: a query for the numbers; order it, so that a repeated export cuts the same files (templated).
     :param sql_conn_id: connection of the bank's database, any kind that Airflow has an SQL hook for.
     :param parameters: values for ``:name`` in ``sql`` (templated).
-    :param source: instead of ``sql``, text files with one number a line, or with ``column`` CSV files with a header;
-        ``*`` matches many (templated).
+    :param source: instead of ``sql``, text files with one number a line, or with ``column`` CSV files with a header, or
+        Parquet files; ``*`` matches many; those named ``.gz`` are decompressed (templated).
     :param column: the column with the numbers; needed when there are several (templated).
     :param prefix: first part of the filenames, 1 to 80 of ``A-Z a-z 0-9 _ . -``; the default is made from the DAG run,
         so that the next run imports anew. A fixed one makes an import idempotent across runs (templated).

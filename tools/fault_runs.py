@@ -109,16 +109,16 @@ def serve_runs(pipe: Connection, folder: str) -> None:
     with suppress(EOFError):
         while (case := pipe.recv()) is not None:
             os.truncate(log, 0)
-            outcome = run(case)
+            outcome = run(case, folder)
             sys.stdout.flush()
             leaked = log.read_text(errors="replace").count(PLAIN)
             pipe.send(replace(outcome, plain=outcome.plain + leaked))
 
 
-def run(case: Case) -> Outcome:
+def run(case: Case, parent: str) -> Outcome:
     """Export, upload and wait while something goes wrong; then see what WeChat Pay has."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxbank-faults-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent)))
         clock = Clock()
         settings: dict[str, Any] = {"processing_seconds": PROCESSING_SECONDS, **case.settings}
         simulator = stack.enter_context(

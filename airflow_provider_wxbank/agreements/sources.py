@@ -1,9 +1,11 @@
-"""Where agreement numbers come from: a database, or text and CSV files. Both are read as streams."""
+"""Where agreement numbers come from: a database, or text, CSV and Parquet files. All are read as streams."""
 
 from __future__ import annotations
 
 import csv
+import gzip
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -89,14 +91,22 @@ def column_index(names: Sequence[str], column: str | None, what: str) -> int:
 
 
 def read_files(location: Location, column: str | None) -> Iterator[Values]:
-    """The numbers in text or CSV files, one file after the other.
+    """The numbers in files, one file after the other.
+
+    Files whose name ends with ``.gz`` are decompressed; those whose name ends with ``.parquet`` are Parquet.
 
     :param location: a file, or a pattern with ``*``; the files are taken by name.
-    :param column: None for text files with one number a line; else a column of CSV files with a header line.
+    :param column: None for text files with one number a line; else a column of CSV files with a header line. A Parquet
+        file of one column needs none.
     :raises InvalidInput: there is no file, or one is not of the kind that is asked for.
     """
     for file in location.files():
-        yield from _read_lines(file) if column is None else _read_csv(file, column)
+        if file.name.lower().endswith(".parquet"):
+            yield from _read_parquet(file, column)
+        elif column is None:
+            yield from _read_lines(file)
+        else:
+            yield from _read_csv(file, column)
 
 
 def _read_lines(file: Location) -> Iterator[Values]:
@@ -157,15 +167,55 @@ def _csv_lines(file: Location) -> Iterator[str]:
         yield f"{line}\n"
 
 
+def _read_parquet(file: Location, column: str | None) -> Iterator[Values]:
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        raise InvalidInput(
+            f"{file.uri} is Parquet, which needs pyarrow: pip install 'airflow-provider-wxbank[parquet]'"
+        ) from None
+    first = 1
+    with file.filesystem.open(file.path, "rb") as stream:
+        try:
+            # Read page by page: a row group as a whole may be larger than the memory.
+            table = ParquetFile(stream, buffer_size=BLOCK_BYTES, pre_buffer=False)
+            names = table.schema_arrow.names
+            name = names[column_index(names, column, file.uri)]
+            for batch in table.iter_batches(CHUNK_ROWS, columns=[name], use_threads=False):
+                if batch.num_columns != 1:
+                    raise InvalidInput(f"column {name!r} of {file.uri} is nested, and holds no single values")
+                values = batch.column(0).to_pylist()
+                yield Values(f"{file.name} row", range(first, first + len(values)), values)
+                first += len(values)
+        except ArrowException as failure:
+            # Its text is left out: it may quote a value.
+            raise InvalidInput(f"{file.uri} cannot be read as Parquet: {type(failure).__name__}") from None
+
+
 def _lines(file: Location) -> Iterator[list[str]]:
     """The lines of a file, some at a time, without their newline. What is not UTF-8 becomes lone surrogates."""
     rest = b""
-    with file.filesystem.open(file.path, "rb") as stream:
-        while block := bytes(stream.read(BLOCK_BYTES)):
-            *whole, rest = (rest + block).split(b"\n")
-            if len(rest) > MAX_LINE_BYTES:
-                raise InvalidInput(f"{file.uri} has a line of more than {MAX_LINE_BYTES} bytes: is it text?")
-            if whole:
-                yield [line.decode("utf-8", "surrogateescape") for line in whole]
+    for block in _blocks(file):
+        *whole, rest = (rest + block).split(b"\n")
+        if len(rest) > MAX_LINE_BYTES:
+            raise InvalidInput(f"{file.uri} has a line of more than {MAX_LINE_BYTES} bytes: is it text?")
+        if whole:
+            yield [line.decode("utf-8", "surrogateescape") for line in whole]
     if rest:
         yield [rest.decode("utf-8", "surrogateescape")]
+
+
+def _blocks(file: Location) -> Iterator[bytes]:
+    """The content of a file, decompressed if its name says so, at most 1 MiB at a time."""
+    with file.filesystem.open(file.path, "rb") as stream:
+        if not file.name.lower().endswith(".gz"):
+            while block := bytes(stream.read(BLOCK_BYTES)):
+                yield block
+            return
+        try:
+            with gzip.open(stream) as decompressed:
+                while block := decompressed.read(BLOCK_BYTES):
+                    yield block
+        except (gzip.BadGzipFile, EOFError, zlib.error):
+            raise InvalidInput(f"{file.uri} is not a whole gzip file") from None
