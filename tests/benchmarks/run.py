@@ -1,12 +1,13 @@
 """Speed as ratios taken in one run: ours against a reference, interleaved, medians. Nothing here passes or fails.
 
-Usage: python -m tests.benchmarks.run [--json FILE]
+Usage: python -m tests.benchmarks.run [--json FILE] [--only-export ROWS]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
+from operator import call
 from pathlib import Path
 from statistics import median
 
@@ -32,33 +35,41 @@ from airflow_provider_wxbank.wechatpay.packages import create_task
 from airflow_provider_wxbank.wechatpay.settings import read_settings
 from airflow_provider_wxbank.wechatpay.uploads import OutgoingFile, Uploads
 from airflow_provider_wxbank.wechatpay.waiting import Poll, count, poll, wanted
+from tests.benchmarks.charts import draw
+from tests.benchmarks.exports import database, measure
+from tests.benchmarks.triggers import FIRST_PACKAGE, POLL_SECONDS
 
 ROWS = 44_000
 ROUNDS = 5
 FILES, FILE_ROWS, WORKERS, LATENCY = 200, 500, 8, 0.2
 TASKS, POLLS = 1000, 20
+WAITS, WAIT_SECONDS = 1000, 30.0
+EXPORTS = (100_000, 500_000, 1_000_000, 2_000_000)
+EXPORT_ROUNDS = 3
 PACKAGE = "8473295"
+CONNECTION = "WXBANK_BENCHMARK_CONNECTION"
+"""The variable that has the simulator's connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table.
 
-    :param ratio: what the bar is about.
+    :param figure: what the bar is about: a ratio, or a difference.
     :param bar: ``>= 0.9`` or ``<= 1.25``.
     """
 
     what: str
     ours: str
     reference: str
-    ratio: float
+    figure: float
     bar: str
 
     @property
     def is_met(self) -> bool:
         """Whether the figure reaches the bar."""
         sign, _, limit = self.bar.partition(" ")
-        return self.ratio >= float(limit) if sign == ">=" else self.ratio <= float(limit)
+        return self.figure >= float(limit) if sign == ">=" else self.figure <= float(limit)
 
 
 def numbers(count: int) -> list[str]:
@@ -126,6 +137,33 @@ def encryption() -> Iterator[Row]:
         )
 
 
+def exporting() -> Iterator[Row]:
+    """Exports from PostgreSQL: what they need as they grow, and what one written by hand around an SDK takes."""
+    with database(max(EXPORTS)) as uri:
+        pairs = [
+            (measure(uri, EXPORTS[0], "ours"), measure(uri, EXPORTS[0], "wechatpayv3")) for _ in range(EXPORT_ROUNDS)
+        ]
+        mine, theirs = (median(one.seconds for one in column) for column in zip(*pairs, strict=True))
+        yield Row(
+            "export from PostgreSQL, by hand with wechatpayv3",
+            f"{EXPORTS[0] / mine:,.0f} rows/s",
+            f"{EXPORTS[0] / theirs:,.0f} rows/s",
+            median(reference.seconds / own.seconds for own, reference in pairs),
+            ">= 1.5",
+        )
+        sizes = [min((own for own, _ in pairs), key=lambda one: one.seconds)]
+        sizes += [measure(uri, rows, "ours") for rows in EXPORTS[1:]]
+    draw(sizes)
+    small, large = sizes[0], sizes[-1]
+    yield Row(
+        f"peak memory of {large.rows:,} rows, MB more than {small.rows:,}",
+        f"{large.megabytes:.0f} MB",
+        f"{small.megabytes:.0f} MB",
+        large.megabytes - small.megabytes,
+        "<= 16",
+    )
+
+
 @contextmanager
 def simulator(*options: str) -> Iterator[Client]:
     """A client for a simulator in a process of its own."""
@@ -137,7 +175,8 @@ def simulator(*options: str) -> Iterator[Client]:
             deadline = time.monotonic() + 30
             while not file.exists() and time.monotonic() < deadline:
                 time.sleep(0.05)
-            connection = json.loads(file.read_text())
+            os.environ[CONNECTION] = file.read_text()
+            connection = json.loads(os.environ[CONNECTION])
             client = Client(
                 read_settings(connection["login"], connection["password"], connection["host"], connection["extra"])
             )
@@ -186,6 +225,25 @@ def waiting() -> Row:
     return Row(f"calls while waiting for {TASKS} tasks", f"{made}", f"{allowed:.0f}", made / allowed, "<= 1")
 
 
+def deferring() -> Row:
+    """The share of a core that many deferred waits take in one triggerer, a poll a minute each."""
+    with simulator("--processing-seconds", "3600") as client:
+        key = client.encryption_key()
+        content = PlainFile("bench", numbers(1), key).encrypted()
+        for index in range(WAITS):
+            create_task(client, str(FIRST_PACKAGE + index), content, "ICBC_DEBIT", "bench.csv", key.serial_no)
+        printed = subprocess.run(
+            [sys.executable, "-m", "tests.benchmarks.triggers", str(WAITS), str(WAIT_SECONDS)],
+            env={**os.environ, "AIRFLOW_CONN_WXBANK_DEFAULT": os.environ[CONNECTION]},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+    cpu, polls = json.loads(printed.splitlines()[-1])
+    share = cpu / polls * WAITS / POLL_SECONDS
+    return Row(f"{WAITS} deferred waits, share of a core", f"{cpu / polls * 1000:.1f} ms/poll", "", share, "<= 0.1")
+
+
 def calls(client: Client) -> int:
     """Calls that the simulator has seen."""
     import requests
@@ -208,13 +266,19 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    parser.add_argument("--only-export", type=int, metavar="ROWS", help="export so many rows once, and nothing else")
     options = parser.parse_args()
-    print(f"{'what':<54} {'ours':>16} {'reference':>16} {'ratio':>6} {'bar':>8}")
+    if options.only_export:
+        with database(options.only_export) as uri:
+            one = measure(uri, options.only_export, "ours")
+        print(f"{one.rows:,} rows in {one.seconds:.0f} s, {one.rows / one.seconds:,.0f} rows/s, {one.megabytes:.0f} MB")
+        return
+    print(f"{'what':<54} {'ours':>16} {'reference':>16} {'figure':>6} {'bar':>8}")
     rows = []
-    for row in (*encryption(), uploading(), waiting(), importing()):
+    for row in chain(encryption(), exporting(), map(call, (uploading, waiting, deferring, importing))):
         rows.append(row)
         met = "" if row.is_met else "  NOT MET"
-        print(f"{row.what:<54} {row.ours:>16} {row.reference:>16} {row.ratio:>6.2f} {row.bar:>8}{met}", flush=True)
+        print(f"{row.what:<54} {row.ours:>16} {row.reference:>16} {row.figure:>6.2f} {row.bar:>8}{met}", flush=True)
     if options.json:
         options.json.write_text(json.dumps([{**asdict(row), "met": row.is_met} for row in rows], indent=1) + "\n")
 
