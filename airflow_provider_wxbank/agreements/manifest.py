@@ -128,14 +128,16 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
     files = tuple(AgreementFile(**file) for file in content["files"])
     for file in files:
         check_filename(file.filename)
+        if any(
+            type(getattr(file, name)) is not kind for name, kind in (("rows", int), ("bytes", int), ("serial_no", str))
+        ):
+            raise TypeError
         if not 1 <= file.rows <= MAX_ROWS or not _SHA256.fullmatch(file.sha256):
             raise TypeError
     if not files or len({file.filename for file in files}) != len(files):
         raise TypeError
-    return Manifest(
-        content["bank_type"],
-        content["prefix"],
-        content["created_at"],
-        files,
-        content["skipped"]["positions"],
-    )
+    skipped = content["skipped"]["positions"]
+    for positions in skipped.values():
+        if not isinstance(positions, list) or any(type(position) is not int for position in positions):
+            raise TypeError
+    return Manifest(content["bank_type"], str(content["prefix"]), str(content["created_at"]), files, skipped)

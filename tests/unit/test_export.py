@@ -266,8 +266,14 @@ def test_a_manifest_of_another_merchant_is_refused(tmp_path: Path) -> None:
         {"files": [{"filename": "../../x", "rows": 1, "bytes": 1, "sha256": "0" * 64, "serial_no": "1"}]},
         {"files": [{"filename": "a.csv", "rows": 0, "bytes": 1, "sha256": "0" * 64, "serial_no": "1"}]},
         {"files": [{"filename": "a.csv", "rows": 1, "bytes": 1, "sha256": "0" * 64, "serial_no": "1"}] * 2},
+        {"files": [{"filename": "a.csv", "rows": True, "bytes": 1, "sha256": "0" * 64, "serial_no": "1"}]},
+        {"files": [{"filename": "a.csv", "rows": 1.5, "bytes": 1, "sha256": "0" * 64, "serial_no": "1"}]},
+        {"files": [{"filename": "a.csv", "rows": 1, "bytes": 1, "sha256": "0" * 64, "serial_no": None}]},
         {"bank_type": "icbc"},
         {"skipped": None},
+        {"skipped": {"positions": []}},
+        {"skipped": {"positions": {"row": 5}}},
+        {"skipped": {"positions": {"row": ["5"]}}},
     ],
 )
 def test_a_manifest_must_make_sense_even_if_it_is_signed(tmp_path: Path, wrong: dict[str, Any]) -> None:
