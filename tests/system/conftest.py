@@ -61,10 +61,10 @@ def new_airflow(migrated: Path, tmp_path: Path) -> Callable[..., Airflow]:
         bank = tmp_path / "bank.db"
         connection = sqlite3.connect(bank)
         with connection:
-            connection.execute("CREATE TABLE users (agreement_no TEXT, active BOOLEAN)")
+            connection.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, agreement_no TEXT, active BOOLEAN)")
             connection.executemany(
-                "INSERT INTO users VALUES (?, ?)",
-                [(number, index % 10 != 0) for index, number in enumerate(numbers(rows))],
+                "INSERT INTO users VALUES (?, ?, ?)",
+                [(index + 1, number, index % 10 != 0) for index, number in enumerate(numbers(rows))],
             )
         connection.close()
         connections = {

@@ -107,3 +107,17 @@ def test_what_was_uploaded_is_kept_in_the_state_of_the_task(
         kept = dict(database.execute("SELECT key, value FROM task_state_store").fetchall())
     (task,) = simulator.report()["packages"][PACKAGE]["tasks"]
     assert json.loads(kept["uploaded-0"]) == {"package_id": PACKAGE, "tasks": {task["filename"]: task["task_id"]}}
+
+
+def test_a_large_import_in_partitions(new_simulator: NewSimulator, new_airflow: NewAirflow, tmp_path: Path) -> None:
+    simulator = new_simulator(processing_seconds=2.0)
+    airflow = new_airflow(simulator, rows=400)
+    airflow.env["WXBANK_PARTITIONS"] = "3"
+    airflow.add_dag("wxbank_import_large.py")
+    code, output = airflow.test_dag("wxbank_import_large", package_id=PACKAGE, output=str(tmp_path / "out"))
+    assert code == 0, output[-5000:]
+    package = simulator.report()["packages"][PACKAGE]
+    assert package["numbers_digest"] == numbers_digest(active(400))
+    assert package["repeated_numbers"] == 0
+    assert sorted(path.name for path in (tmp_path / "out").glob("*/*")) == ["part-0", "part-1", "part-2"]
+    assert "3 tasks finished; 360 numbers matched, 0 did not" in output
