@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_wxbank.simulator import SimulatorSettings, serve
+from tools.airflow_parts import Airflow, until
 from tools.crash_checks import (
     Row,
     check_killed_export,
@@ -23,7 +24,6 @@ from tools.crash_checks import (
     merchant_key,
     note_end,
 )
-from tools.crash_home import Airflow, until
 from tools.crash_runs import Bank, Runs, connections, upload
 from tools.crash_watch import Moment, Watch, export_moment, upload_moment, watched
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,10 +15,9 @@ import sqlalchemy
 from sqlalchemy.engine import Engine
 
 from tests.conftest import numbers
-from tools.ports import free_ports
+from tools.s3_server import s3_server
 
 ROWS = 12_000
-START_SECONDS = 60.0
 
 
 def fill(engine: Engine, rows: int = ROWS) -> None:
@@ -84,73 +80,8 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """An S3 server with a bucket ``bank``; the Airflow connection to it."""
-    folder = tmp_path_factory.mktemp("s3")
-    ports = free_ports(8)
-    options = dict(
-        zip(
-            ("-master.port", "-master.port.grpc", "-volume.port", "-volume.port.grpc", "-filer.port",
-             "-filer.port.grpc", "-s3.port", "-s3.port.grpc"),
-            ports,
-            strict=True,
-        )
-    )  # fmt: skip
-    identities = {
-        "identities": [
-            {
-                "name": "bank",
-                "credentials": [{"accessKey": "throwaway", "secretKey": "throwaway-too"}],
-                "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-            }
-        ]
-    }
-    (folder / "s3.json").write_text(json.dumps(identities))
-    command = [
-        str(Path(sys.executable).with_name("weed")),
-        *("server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={folder}/s3.json"),
-        *("-master.volumeSizeLimitMB=64", "-master.telemetry=false", "-volume.max=20"),
-        *("-s3.port.iceberg=0", "-s3.port.lance=0", "-iam=false"),
-        *(f"{name}={port}" for name, port in options.items()),
-    ]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            endpoint = f"http://127.0.0.1:{options['-s3.port']}"
-            connection = {
-                "conn_type": "aws",
-                "login": "throwaway",
-                "password": "throwaway-too",
-                "extra": {"endpoint_url": endpoint, "region_name": "us-east-1"},
-            }
-            _make_bucket(endpoint, process, folder / "log")
-            yield connection
-        finally:
-            # What it holds is thrown away, so it need not take its time.
-            process.kill()
-            process.wait(30)
-
-
-def _make_bucket(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    client = boto3.client(
-        "s3", endpoint_url=endpoint, aws_access_key_id="throwaway", aws_secret_access_key="throwaway-too",
-        region_name="us-east-1", config=Config(retries={"max_attempts": 1}, connect_timeout=2, read_timeout=5),
-    )  # fmt: skip
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            client.create_bucket(Bucket="bank")
-            client.put_object(Bucket="bank", Key="ready", Body=b"")
-        except (BotoCoreError, ClientError):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(log.read_text()[-2000:]) from None
-            time.sleep(0.2)
-        else:
-            return
-        finally:
-            client.close()
+    with s3_server(tmp_path_factory.mktemp("s3")) as connection:
+        yield connection
 
 
 @pytest.fixture
