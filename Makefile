@@ -33,7 +33,7 @@ pass_on SSL_CERT_FILE "$$(setting cert)"
 pass_on UV_INDEX_STRATEGY "$${UV_INDEX:+unsafe-best-match}"
 endef
 
-.PHONY: help install demo test lint bench faults crash fuzz docs clean constraints
+.PHONY: help install demo test lint bench scale faults crash fuzz docs clean constraints
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -53,6 +53,9 @@ lint: .venv/.made ## Check style and types
 
 bench: .venv-bench/.made ## Measure speed and memory as ratios, and draw the charts of the documentation
 	@exec .venv-bench/bin/python -m tests.benchmarks.run $(BENCH)
+
+scale: .venv-scale/.made ## Import a million users on a cluster of real engines while a worker is killed
+	@exec .venv-scale/bin/python -m tools.scale $(SCALE)
 
 faults: .venv/.made ## Meet every fault at every step, and count what was lost, doubled or told
 	@exec $(BIN)/python -m tools.faults
@@ -75,7 +78,7 @@ constraints: $(UV) ## Choose the versions of all dependencies anew
 	@$(USE_PIP_SETTINGS)
 	for version in $(AIRFLOW) $(AIRFLOW_OLD); do
 		groups="--group test"
-		if [ $$version = $(AIRFLOW) ]; then groups="--group test --group lint --group docs --group fuzz --group bench"; fi
+		if [ $$version = $(AIRFLOW) ]; then groups="--group test --group lint --group docs --group fuzz --group bench --group scale"; fi
 		{
 			echo "# Versions that are tested with Airflow $$version on Python 3.11; made by: make constraints"
 			echo "apache-airflow==$$version" | $(UV) pip compile -q --python-version 3.11 --no-header --no-annotate \
@@ -111,6 +114,13 @@ $(UV):
 	$(UV) venv -q --clear -p $(PYTHON) .venv-bench
 	$(UV) pip install -q -p .venv-bench/bin/python -c constraints/airflow-$(AIRFLOW).txt \
 		-e '.[simulator,parquet]' --group bench
+	touch $@
+
+.venv-scale/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)
+	@echo "Making .venv-scale ..."
+	$(USE_PIP_SETTINGS)
+	$(UV) venv -q --clear -p $(PYTHON) .venv-scale
+	$(UV) pip install -q -p .venv-scale/bin/python -c constraints/airflow-$(AIRFLOW).txt -e '.[simulator]' --group scale
 	touch $@
 
 .venv-fuzz/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)

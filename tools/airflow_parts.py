@@ -24,7 +24,7 @@ import requests
 from tools.airflow_home import airflow, environment, run, running
 from tools.ports import free_ports
 
-READY_SECONDS = 180.0
+READY_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,18 @@ class Instance:
 class Airflow:
     """The parts of an Airflow; nothing of them is left when the block ends."""
 
-    def __init__(self, folder: Path, conns: Mapping[str, Any], pids: list[int]) -> None:
+    def __init__(
+        self, folder: Path, conns: Mapping[str, Any], pids: list[int], settings: Mapping[str, str] | None = None
+    ) -> None:
+        """Nothing is started yet.
+
+        :param pids: takes the processes that were started; each part leads a session.
+        :param settings: more variables of the environment.
+        """
         self._folder = folder
         self._pids = pids
+        self.parts: dict[int, str] = {}
+        """Pids of the parts that were started, each the leader of a session, and what they are."""
         self._stack = contextlib.ExitStack()
         self._triggerer: subprocess.Popen[str] | None = None
         self._triggerer_stack = contextlib.ExitStack()
@@ -69,6 +78,7 @@ class Airflow:
             # A triggerer that was killed is given up after so many seconds, and its triggers go to the next.
             "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
+            **(settings or {}),
         }
 
     def __enter__(self) -> Self:
@@ -90,9 +100,15 @@ class Airflow:
         if code:
             raise RuntimeError(f"airflow db migrate failed: {output[-2000:]}")
         for name in ("api-server", "scheduler", "dag-processor"):
-            self._stack.enter_context(self._part(name))
+            self.start_part(name)
         self.start_triggerer()
-        until(self._is_ready, READY_SECONDS, "Airflow is not ready")
+        try:
+            until(self._is_ready, READY_SECONDS, "Airflow is not ready")
+        except TimeoutError as failure:
+            logs = sorted(self._folder.glob("*.log"))
+            raise TimeoutError(
+                "\n".join([str(failure), *(f"{log.name}: {log.read_text()[-1500:]}" for log in logs)])
+            ) from None
         token = self._session.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
         self._session.headers["Authorization"] = f"Bearer {token}"
         until(lambda: self._knows(dag_id), READY_SECONDS, f"Airflow does not know {dag_id}")
@@ -108,6 +124,14 @@ class Airflow:
     def _knows(self, dag_id: str) -> bool:
         return self._session.get(f"{self.url}/api/v2/dags/{dag_id}", timeout=30).ok
 
+    def start_part(self, name: str, *command: str) -> int:
+        """Start a part, which leads a session; its pid.
+
+        :param command: of ``airflow``; default the name.
+        """
+        process = self._stack.enter_context(self._part(name, *command))
+        return process.pid
+
     def start_triggerer(self) -> None:
         """Start the triggerer."""
         self._triggerer = self._triggerer_stack.enter_context(self._part("triggerer"))
@@ -119,21 +143,36 @@ class Airflow:
         self._triggerer_stack.close()
 
     @contextlib.contextmanager
-    def _part(self, name: str) -> Iterator[subprocess.Popen[str]]:
+    def _part(self, name: str, *command: str) -> Iterator[subprocess.Popen[str]]:
         # Servers of logs would listen on every address.
-        command = airflow(name, *(["--skip-serve-logs"] if name in ("scheduler", "triggerer") else []))
-        with (self._folder / f"{name}.log").open("a") as log, running(command, self._env, log) as process:
+        skip = ["--skip-serve-logs"] if name in ("scheduler", "triggerer") else []
+        arguments = airflow(*(command or (name, *skip)))
+        with (self._folder / f"{name}.log").open("a") as log, running(arguments, self._env, log) as process:
             self._pids.append(process.pid)
+            self.parts[process.pid] = name
             try:
                 yield process
             finally:
                 # What is in process groups of its own, too.
                 end_session(process.pid)
 
-    def trigger(self, dag_id: str) -> None:
-        """Start a run of a DAG."""
-        answer = self._session.post(f"{self.url}/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None}, timeout=60)
+    def trigger(self, dag_id: str, **params: Any) -> str:
+        """Start a run of a DAG; its id."""
+        answer = self._session.post(
+            f"{self.url}/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": params}, timeout=60
+        )
         answer.raise_for_status()
+        run_id: str = answer.json()["dag_run_id"]
+        return run_id
+
+    def get(self, path: str, **params: Any) -> Any:
+        """What the REST API answers.
+
+        :param path: below ``/api/v2/``.
+        """
+        answer = self._session.get(f"{self.url}/api/v2/{path}", params=params, timeout=60)
+        answer.raise_for_status()
+        return answer.json()
 
     def instances(self, dag_id: str) -> list[Instance]:
         """The mapped task instances of a DAG."""
