@@ -36,7 +36,9 @@ def encrypt_lines(key: RSAPublicKey, numbers: Sequence[str]) -> bytes:
     """
     # WeChat Pay's choice, made nowhere else here: OAEP's security does not rest on collisions of SHA-1.
     padding = OAEP(mgf=MGF1(SHA1()), algorithm=SHA1(), label=None)  # noqa: S303
-    return b"".join(b2a_base64(key.encrypt(number.encode(), padding)) for number in numbers)
+    encrypt_one = key.encrypt
+    # What is done between two calls of the library is done under Python's lock, where other threads wait for it.
+    return b"".join([b2a_base64(encrypt_one(number, padding)) for number in map(str.encode, numbers)])
 
 
 def line_bytes(key: RSAPublicKey) -> int:
@@ -48,11 +50,14 @@ def in_order(function: Callable[[T], R], items: Iterable[T], workers: int | None
     """Apply a function in threads, and give the results in the order of the items.
 
     At most two items a thread are taken ahead, so memory is constant and a slow consumer slows the source.
-    Threads suffice: the library encrypts without holding Python's lock.
 
-    :param workers: threads; default one a core.
+    Threads and not processes: the library encrypts without holding Python's lock, and on 2 cores threads reach 0.90 to
+    0.98 of the speed of two processes that do nothing else (``make bench``). They need no second interpreter, end with
+    the task whatever kills it, and work where a task may not have children, as in some pools of Celery.
+
+    :param workers: threads; default one more than cores, so that every core encrypts while a file is written.
     """
-    workers = workers or os.cpu_count() or 1
+    workers = workers or (os.cpu_count() or 1) + 1
     ahead: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="wxbank-encrypt") as pool:
         try:

@@ -18,6 +18,12 @@ from pathlib import Path
 
 import sqlalchemy
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from wechatpayv3.utils import rsa_encrypt
+
+from airflow_provider_wxbank.agreements.export import export
+from airflow_provider_wxbank.agreements.sources import read_sql
+from airflow_provider_wxbank.locations import location
+from airflow_provider_wxbank.wechatpay.keys import PlatformKey
 
 MAX_ROWS = 5500
 SQL = "SELECT agreement_no FROM users WHERE id <= {rows} ORDER BY id"
@@ -75,11 +81,6 @@ def measure(uri: str, rows: int, who: str) -> Measured:
 
 def ours(uri: str, rows: int, folder: str) -> None:
     """As ExportUsersOperator does it."""
-    from airflow_provider_wxbank.agreements.export import export
-    from airflow_provider_wxbank.agreements.sources import read_sql
-    from airflow_provider_wxbank.locations import location
-    from airflow_provider_wxbank.wechatpay.keys import PlatformKey
-
     key = PlatformKey("0A", generate_private_key(65537, 2048).public_key())
     export(
         read_sql(sqlalchemy.create_engine(uri), SQL.format(rows=rows), None, None),
@@ -95,8 +96,6 @@ def ours(uri: str, rows: int, folder: str) -> None:
 
 def wechatpayv3(uri: str, rows: int, folder: str) -> None:
     """As one would write it around that SDK: read as a stream, encrypt each, a file for every 5,500."""
-    from wechatpayv3.utils import rsa_encrypt
-
     key = generate_private_key(65537, 2048).public_key()
     engine = sqlalchemy.create_engine(uri)
     with engine.connect() as connection:

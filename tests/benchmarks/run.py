@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -268,6 +269,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     parser.add_argument("--only-export", type=int, metavar="ROWS", help="export so many rows once, and nothing else")
     options = parser.parse_args()
+    logging.disable(logging.WARNING)
     if options.only_export:
         with database(options.only_export) as uri:
             one = measure(uri, options.only_export, "ours")
