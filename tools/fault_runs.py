@@ -42,8 +42,8 @@ PLAIN = "622588013700"
 RATE = 50.0
 """How much faster than the real one the clock of a run is."""
 
-TIMEOUT = 0.8
-"""Real seconds of a connection's timeouts: above what a loaded machine takes to answer."""
+TIMEOUT = 0.5
+"""Real seconds of a connection's timeouts."""
 
 POKES = 5
 POKE_SECONDS = 60.0

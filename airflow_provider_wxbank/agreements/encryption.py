@@ -51,8 +51,8 @@ def in_order(function: Callable[[T], R], items: Iterable[T], workers: int | None
 
     At most two items a thread are taken ahead, so memory is constant and a slow consumer slows the source.
 
-    Threads and not processes: the library encrypts without holding Python's lock, and on 2 cores threads reach 0.90 to
-    0.98 of the speed of two processes that do nothing else (``make bench``). They need no second interpreter, end with
+    Threads and not processes: the library encrypts without holding Python's lock, and on 2 cores threads reach 0.85 to
+    0.90 of the speed of two processes that do nothing else (``make bench``). They need no second interpreter, end with
     the task whatever kills it, and work where a task may not have children, as in some pools of Celery.
 
     :param workers: threads; default one more than cores, so that every core encrypts while a file is written.
