@@ -33,7 +33,7 @@ pass_on SSL_CERT_FILE "$$(setting cert)"
 pass_on UV_INDEX_STRATEGY "$${UV_INDEX:+unsafe-best-match}"
 endef
 
-.PHONY: help install demo test lint bench scale faults crash fuzz docs clean constraints
+.PHONY: help install demo test lint bench scale faults crash fuzz docs build test-matrix clean constraints
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -70,15 +70,25 @@ docs: .venv/.made ## Build the documentation into docs/_build
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 	echo "docs/_build/html/index.html"
 
+build: .venv-release/.made ## Build wheel, sdist and bill of materials into dist, and check them
+	@$(USE_PIP_SETTINGS)
+	export UV="$(CURDIR)/$(UV)"
+	exec .venv-release/bin/python -m tools.release
+
+test-matrix: .venv-release/.made ## Run the sample DAG from the wheel on every Airflow and Python, and the tests on the oldest
+	@$(USE_PIP_SETTINGS)
+	export UV="$(CURDIR)/$(UV)"
+	exec .venv-release/bin/python -m tools.matrix $(MATRIX)
+
 clean: ## Remove the environments and everything that was built
-	@rm -rf .venv .venv-* .demo build dist docs/_build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-* .demo .matrix build dist docs/_build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 constraints: $(UV) ## Choose the versions of all dependencies anew
 	@$(USE_PIP_SETTINGS)
 	for version in $(AIRFLOW) $(AIRFLOW_OLD); do
 		groups="--group test"
-		if [ $$version = $(AIRFLOW) ]; then groups="--group test --group lint --group docs --group fuzz --group bench --group scale"; fi
+		if [ $$version = $(AIRFLOW) ]; then groups="--group test --group lint --group docs --group fuzz --group bench --group scale --group release"; fi
 		{
 			echo "# Versions that are tested with Airflow $$version on Python 3.11; made by: make constraints"
 			echo "apache-airflow==$$version" | $(UV) pip compile -q --python-version 3.11 --no-header --no-annotate \
@@ -128,4 +138,11 @@ $(UV):
 	$(USE_PIP_SETTINGS)
 	$(UV) venv -q --clear -p $(PYTHON) .venv-fuzz
 	$(UV) pip install -q -p .venv-fuzz/bin/python -c constraints/airflow-$(AIRFLOW).txt -e . --group test --group fuzz
+	touch $@
+
+.venv-release/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)
+	@echo "Making .venv-release ..."
+	$(USE_PIP_SETTINGS)
+	$(UV) venv -q --clear -p $(PYTHON) .venv-release
+	$(UV) pip install -q -p .venv-release/bin/python -c constraints/airflow-$(AIRFLOW).txt --group release
 	touch $@

@@ -1,3 +1,3 @@
 """Apache Airflow provider that imports bank customers into WeChat Pay number packages (号码包)."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
