@@ -1,8 +1,10 @@
-"""What Airflow is told of this package. Imports nothing, since every ``airflow`` command reads it."""
+"""What Airflow is told of this package. Imports nothing of others, since every ``airflow`` command reads it."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from airflow_provider_wxbank import __version__
 
 _MODULE = "airflow_provider_wxbank"
 _INTEGRATION = "WeChat Pay"
@@ -76,10 +78,14 @@ def get_provider_info() -> dict[str, Any]:
             "Exports agreement numbers (快捷交易协议号), encrypts them, uploads them into WeChat Pay number "
             "packages (号码包), and waits until they are processed."
         ),
+        "versions": [__version__],
         "integrations": [
             {
                 "integration-name": _INTEGRATION,
                 "external-doc-url": "https://pay.weixin.qq.com/doc/v3/merchant/4012466728",
+                # Paths in the repository, in the form of Airflow's own providers.
+                "logo": "/docs/integration-logos/wxbank.svg",
+                "how-to-guide": [f"/docs/{page}.md" for page in ("connection", "export", "upload", "wait", "large")],
                 "tags": ["service"],
             }
         ],

@@ -23,6 +23,7 @@ from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.wechatpay.packages import check_bank_type
 from airflow_provider_wxbank.wechatpay.settings import read_settings
 
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(airflow_provider_wxbank.__file__).parent
 
 
@@ -63,6 +64,17 @@ def test_the_provider_info_is_what_airflow_expects() -> None:
     jsonschema.validate(info, schema)
     assert info["package-name"] == "airflow-provider-wxbank"
     json.dumps(info)
+
+
+def test_the_provider_info_is_what_the_registry_expects() -> None:
+    """The registry's schema is the stricter one; it asks for two keys that only the release of official ones needs."""
+    schema = json.loads(resources.files("airflow").joinpath("provider.yaml.schema.json").read_text("utf-8"))
+    info = get_provider_info()
+    jsonschema.validate({**info, "state": "ready", "source-date-epoch": 0}, schema)
+    assert info["versions"] == [airflow_provider_wxbank.__version__]
+    (integration,) = info["integrations"]
+    for page in (integration["logo"], *integration["how-to-guide"]):
+        assert (ROOT / page.removeprefix("/")).is_file()
 
 
 def test_airflow_finds_the_provider_by_its_entry_point() -> None:
