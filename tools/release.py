@@ -42,7 +42,9 @@ SUFFIXES = {
     ".py", ".typed", ".txt", ".md", ".toml", ".svg", ".png", ".html", ".css", ".js", ".json", ".woff2", "",
 }  # fmt: skip
 
-_FORBIDDEN_PART = re.compile(r"tests?|tools|constraints|__pycache__|_build|dist|\.(?!gitignore$).*|.*\.(pyc|pem|key|env)")
+_FORBIDDEN_PART = re.compile(
+    r"tests?|tools|constraints|__pycache__|_build|dist|\.(?!gitignore$).*|.*\.(pyc|pem|key|env)"
+)
 _HEADING = re.compile(r"^## \[(\d+\.\d+\.\d+)\] - (\d{4}-\d{2}-\d{2})$", re.MULTILINE)
 _SECRETS = {
     # A placeholder has the first line of a key alone.
@@ -75,7 +77,8 @@ def main() -> int:
         say("Not to be released")
         return 1
     for path in (*archives, bill):
-        print(f"    {path.stat().st_size:>9,} bytes  sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        print(f"    {path.stat().st_size:>9,} bytes  sha256 {digest}  {path.name}")
     say(f"Version {version} is in dist, built twice with the same bytes and checked")
     return 0
 
@@ -198,11 +201,11 @@ def check_metadata(metadata: email.message.Message, version: str) -> Iterator[st
 def make_bill(bill: Path, archives: list[Path], venv: Path, version: str) -> None:
     """Write the CycloneDX bill of materials of a clean environment, checked by its own validator."""
     uv = os.environ["UV"]
-    install = [uv, "pip", "install", "-q", "-p", venv / "bin" / "python", "-c", CONSTRAINTS]
+    install = [uv, "pip", "install", "-q", "-p", str(venv / "bin" / "python"), "-c", str(CONSTRAINTS)]
     subprocess.run([uv, "venv", "-q", "-p", sys.executable, venv], check=True)
     # By its name, not its path: otherwise the path is recorded, and would be in the bill.
     subprocess.run(
-        [*install, "--no-index", "--no-deps", "--find-links", archives[0].parent, f"{NAME}=={version}"], check=True
+        [*install, "--no-index", "--no-deps", "--find-links", str(archives[0].parent), f"{NAME}=={version}"], check=True
     )
     subprocess.run([*install, f"{NAME}[parquet]=={version}"], check=True)
     # The tool reads the version there and nowhere else.
