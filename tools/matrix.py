@@ -163,8 +163,11 @@ def make_environment(one: Combination, wheel: Path, python: str) -> None:
     if not one.lowest:
         do(one, [*install, *wanted, *groups["demo"]])
     else:
-        # The lowest versions of what is declared here; what the demo and the tests need besides may be newer.
-        do(one, [*install, "--resolution", "lowest-direct", *wanted, *declared()])
+        # What the demo and the tests need besides may be newer. The oldest Airflow takes every minimum as it is declared;
+        # newer ones may ask for more.
+        oldest = f"apache-airflow>={one.airflow}" in declared()
+        minimums = [requirement.replace(">=", "==") if oldest else requirement for requirement in declared()]
+        do(one, [*install, "--resolution", "lowest-direct", *wanted, *minimums])
         pins = one.folder / "lowest.txt"
         names = (re.split(r"[<>=!~\[; ]", requirement)[0] for requirement in declared())
         pins.write_text("".join(f"{name}=={version_of(one, name)}\n" for name in names))
