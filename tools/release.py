@@ -100,11 +100,13 @@ def build(source: Path, target: Path, date: datetime, umask: int = 0o022) -> lis
     :param date: what files in the archives bear.
     :return: sdist and wheel.
     """
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", target, source],
-        check=True, capture_output=True, umask=umask,
+        check=False, capture_output=True, text=True, umask=umask,
         env={**os.environ, "SOURCE_DATE_EPOCH": str(int(date.timestamp()))},
     )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"{done.stdout}{done.stderr}\nIt cannot be built")
     return [*target.glob("*.tar.gz"), *target.glob("*.whl")]
 
 
