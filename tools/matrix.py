@@ -84,7 +84,7 @@ COMBINATIONS = (
     *(Combination(airflow, "3.11") for airflow in ("3.3.2", "3.2.2", "3.1.8", "3.0.6", "2.11.2")),
     *(Combination(airflow, "3.12") for airflow in ("3.3.2", "3.1.8", "3.0.6", "2.11.2")),
     *(Combination(airflow, "3.13") for airflow in ("3.3.2", "3.1.8")),
-    *(Combination(airflow, "3.11", lowest=True) for airflow in ("2.11.0", "3.3.2")),
+    *(Combination(airflow, "3.11", lowest=True) for airflow in ("2.11.1", "3.3.2")),
 )
 
 
