@@ -66,21 +66,26 @@ def main() -> int:
             *(f"{path.name} is not the same when built again" for path in archives if not same(path, again)),
             *(f"{path.name}: {what}" for path in archives for what in check(path, version)),
         ]
+        if complaints:
+            return refused(complaints)
         subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *archives], check=True)
         say("Making the bill of materials of what the wheel installs, in the versions that are tested")
         bill = DIST / f"{NAME}-{version}.cdx.json"
         make_bill(bill, archives, Path(scratch, "venv"), version)
-        complaints += [f"{bill.name}: {what}" for what in check_bill(bill, version)]
-    for complaint in complaints:
-        print(f"    {complaint}")
-    if complaints:
-        say("Not to be released")
-        return 1
+        if complaints := [f"{bill.name}: {what}" for what in check_bill(bill, version)]:
+            return refused(complaints)
     for path in (*archives, bill):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         print(f"    {path.stat().st_size:>9,} bytes  sha256 {digest}  {path.name}")
     say(f"Version {version} is in dist, built twice with the same bytes and checked")
     return 0
+
+
+def refused(complaints: list[str]) -> int:
+    """Print why nothing is to be released."""
+    print("\n".join(f"    {complaint}" for complaint in complaints))
+    say("Not to be released")
+    return 1
 
 
 def released_version(changelog: str) -> tuple[str, datetime]:
