@@ -33,7 +33,7 @@ pass_on SSL_CERT_FILE "$$(setting cert)"
 pass_on UV_INDEX_STRATEGY "$${UV_INDEX:+unsafe-best-match}"
 endef
 
-.PHONY: help install demo test lint bench scale faults crash fuzz docs clean constraints
+.PHONY: help install demo ui test lint bench scale faults crash fuzz docs clean constraints
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -42,6 +42,9 @@ install: .venv/.made ## Make the environment .venv with Airflow 3.3.2 and this p
 
 demo: .venv/.made ## Export 20,000 generated users and import them into the simulator
 	@exec $(BIN)/python -m tools.demo
+
+ui: .venv/.made ## Run an Airflow to look at, with the simulator and imports in every state, until Ctrl-C
+	@exec $(BIN)/python -m tools.ui
 
 test: .venv/.made .venv-$(AIRFLOW_OLD)/.made ## Run the tests on Airflow 3.3.2 and 2.11.2, and print the coverage
 	@exec $(BIN)/python -m tools.test $(BIN)/python $(BIN_OLD)/python
@@ -71,7 +74,7 @@ docs: .venv/.made ## Build the documentation into docs/_build
 	echo "docs/_build/html/index.html"
 
 clean: ## Remove the environments and everything that was built
-	@rm -rf .venv .venv-* .demo build dist docs/_build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-* .demo .ui build dist docs/_build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 constraints: $(UV) ## Choose the versions of all dependencies anew
