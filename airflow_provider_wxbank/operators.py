@@ -137,9 +137,7 @@ class ExportUsersOperator(BaseOperator):
             manifest.skipped_count,
             target.uri,
         )
-        record.tell(
-            manifest=target.uri, files=len(manifest.files), rows=manifest.rows, skipped=manifest.skipped_count
-        )
+        record.tell(manifest=target.uri, files=len(manifest.files), rows=manifest.rows, skipped=manifest.skipped_count)
         return target.uri
 
     def _check(self) -> None:

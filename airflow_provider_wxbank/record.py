@@ -124,17 +124,24 @@ async def record_from_trigger(trigger_task: Any, value: Mapping[str, Any]) -> No
 def finished_rows(tasks: Iterable[UploadTask]) -> list[list[Any]]:
     """``[task id, filename, created, finished, success_count, fail_count, success_user_count]`` of each task.
 
-    Times are unix seconds; what WeChat Pay left out is null.
+    Times are unix seconds, or null where WeChat Pay left them out; all but the first three are null of a task that is
+    processing.
     """
     return [
         [
             task.task_id,
             task.filename,
             None if task.create_time is None else int(task.create_time.timestamp()),
-            None if task.update_time is None else int(task.update_time.timestamp()),
-            task.success_count,
-            task.fail_count,
-            task.success_user_count,
+            *(_counted(task) if task.is_finished else (None, None, None, None)),
         ]
         for task in tasks
     ]
+
+
+def _counted(task: UploadTask) -> tuple[int | None, int, int, int]:
+    return (
+        None if task.update_time is None else int(task.update_time.timestamp()),
+        task.success_count or 0,
+        task.fail_count or 0,
+        task.success_user_count or 0,
+    )
