@@ -33,7 +33,7 @@ FIELDS: tuple[tuple[str, str, str, str], ...] = (
         "merchant_private_key",
         "Merchant private key",
         "multiline",
-        "The whole text of apiclient_key.pem, -----BEGIN PRIVATE KEY----- and last line included; or name its file below",
+        "The whole text of apiclient_key.pem, first and last line included; or name its file below",
     ),
     (
         "merchant_private_key_file",

@@ -104,6 +104,7 @@ def test_keys_are_read_from_files(tmp_path: Path) -> None:
         ({"merchant_serial_no": "my serial"}, "hexadecimal"),
         ({"merchant_private_key": ""}, "no private key"),
         ({"merchant_private_key": "MIIE..."}, "exactly one PEM block"),
+        ({"merchant_private_key": "***"}, "in the place of a secret"),
         ({"merchant_private_key": "x" * 100_000}, "longer than"),
         ({"merchant_private_key": KEYS["merchant_private_pkcs8"] * 2}, "2 were found"),
         (
