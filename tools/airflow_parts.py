@@ -69,7 +69,7 @@ class Airflow:
         self.url = f"http://127.0.0.1:{port}"
         self._session = requests.Session()
         self._session.trust_env = False
-        self._env = {
+        self.env: Mapping[str, str] = {
             **environment(folder / "home", folder / "dags", conns),
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "4",
@@ -106,7 +106,7 @@ class Airflow:
 
     def start(self, dag_id: str) -> None:
         """Start everything, and wait until it is healthy and knows a DAG."""
-        code, output = run(airflow("db", "migrate"), self._env)
+        code, output = run(airflow("db", "migrate"), self.env)
         if code:
             raise RuntimeError(f"airflow db migrate failed: {output[-2000:]}")
         for name in ("api-server", "scheduler", "dag-processor"):
@@ -170,7 +170,7 @@ class Airflow:
         # Servers of logs would listen on every address.
         skip = ["--skip-serve-logs"] if name in ("scheduler", "triggerer") else []
         arguments = airflow(*(command or (name, *skip)))
-        with (self._folder / f"{name}.log").open("a") as log, running(arguments, self._env, log) as process:
+        with (self._folder / f"{name}.log").open("a") as log, running(arguments, self.env, log) as process:
             self._pids.append(process.pid)
             self.parts[process.pid] = name
             try:
