@@ -66,7 +66,8 @@ class Packages:
         tasks_path(package_id)
         with self._lock:
             key = wxbank_conn_id, package_id
-            package = self._packages[key] = self._packages.pop(key, None) or _Package()
+            package = self._packages.pop(key, _Package())
+            self._packages[key] = package
             while len(self._packages) > MAX_PACKAGES:
                 del self._packages[next(iter(self._packages))]
         with package.lock:

@@ -1,7 +1,7 @@
 """The plugin that puts the page "WeChat Pay packages" into Airflow's navigation.
 
-Every worker, scheduler and DAG processor imports plugins, so this module imports only what Airflow has loaded before, and
-the page itself comes when the API server asks for it.
+Every worker, scheduler and DAG processor imports plugins, so this module imports only what Airflow has loaded before,
+and the page itself comes when the API server asks for it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from airflow_provider_wxbank.record import HAS_PAGE
-from airflow_provider_wxbank.simulator import Fault
 from tests.conftest import PACKAGE, NewSimulator, numbers
 from tests.integration.page_data import Left, add_run, whole_import
 
@@ -138,7 +137,7 @@ def test_who_may_not_read_runs_tasks_or_xcoms_sees_nothing(
 def test_every_state_of_an_import_is_told(ask_as: Any) -> None:
     begin = time.time() - 1000
     export, upload, wait = whole_import(PACKAGE, begin, 8)
-    todo = {"state": None, "record": None, "rows": (), "begin": None, "end": None}
+    todo: dict[str, Any] = {"state": None, "record": None, "rows": (), "begin": None, "end": None}
     half = {**(upload.record or {}), "files": 4, "rows": 22_000}
     seen = {**(wait.record or {}), "counts": None, "processing": 6}
     runs: dict[str, list[Left]] = {
@@ -148,7 +147,11 @@ def test_every_state_of_an_import_is_told(ask_as: Any) -> None:
         "uploaded": [export, upload],
         "processing": [export, upload, replace(wait, state="deferred", record=seen, rows=())],
         "finished": [export, upload, wait],
-        "failed": [export, replace(upload, state="failed", record=half), replace(wait, **{**todo, "state": "upstream_failed"})],
+        "failed": [
+            export,
+            replace(upload, state="failed", record=half),
+            replace(wait, **todo | {"state": "upstream_failed"}),
+        ],
     }  # fmt: skip
     for state, tasks in runs.items():
         add_run("import_users", state, begin, tasks)

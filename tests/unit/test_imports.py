@@ -11,8 +11,8 @@ from airflow_provider_wxbank.ui.imports import Run, Step, Task, expected_end, fi
 NOW = 10_000.0
 RUN = Run(1, "import_users", "manual__1", "running", 0.0)
 
-EXPORTED = {"manifest": "/out/manifest.json", "files": 20, "rows": 110_000, "skipped": 3}
-UPLOADED = {"package_id": "8473295", "manifest": "/out/manifest.json", "files": 20, "rows": 110_000}
+EXPORTED: dict[str, Any] = {"manifest": "/out/manifest.json", "files": 20, "rows": 110_000, "skipped": 3}
+UPLOADED: dict[str, Any] = {"package_id": "8473295", "manifest": "/out/manifest.json", "files": 20, "rows": 110_000}
 
 
 def task(step: Step, state: str | None, map_index: int = -1, begin: float | None = None, **record: Any) -> Task:
@@ -91,7 +91,12 @@ def test_a_wait_says_how_many_files_are_finished_at_least() -> None:
 
 
 def test_a_finished_import_has_the_counts_of_wechat_pay() -> None:
-    counts = {"tasks": 20, "success_count": 100_000, "fail_count": 10_000, "success_user_count": 101_000}
+    counts: dict[str, Any] = {
+        "tasks": 20,
+        "success_count": 100_000,
+        "fail_count": 10_000,
+        "success_user_count": 101_000,
+    }
     found = one(
         task("export", "success", **EXPORTED),
         task("upload", "success", **UPLOADED),
@@ -124,7 +129,13 @@ def test_files_that_were_never_exported_have_the_totals_of_their_upload() -> Non
 
 
 def test_a_wait_without_an_upload_counts_what_it_waits_for() -> None:
-    counts = {"tasks": 7, "success_count": 30, "fail_count": 5, "success_user_count": 31, "failed_files": 0}
+    counts: dict[str, Any] = {
+        "tasks": 7,
+        "success_count": 30,
+        "fail_count": 5,
+        "success_user_count": 31,
+        "failed_files": 0,
+    }
     found = one(task("wait", "success", package_id="9001177", tasks=None, counts=counts))
     assert (found.state, found.files, found.uploaded, found.finished, found.rows) == ("finished", 7, 7, 7, 35)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,9 @@ from airflow_provider_wxbank.record import HAS_PAGE
 from airflow_provider_wxbank.ui.plugin import WxBankPlugin
 
 # What a worker has loaded when it loads plugins.
-WORKER = "airflow.sdk.execution_time.task_runner, airflow.sdk.plugins_manager" if HAS_PAGE else "airflow.plugins_manager"
+WORKER = "airflow.plugins_manager"
+if HAS_PAGE:
+    WORKER = "airflow.sdk.execution_time.task_runner, airflow.sdk.plugins_manager"
 
 only_with_page = pytest.mark.skipif(not HAS_PAGE, reason="Airflow 2 has no place for the page")
 
@@ -28,14 +31,16 @@ def test_a_worker_that_loads_the_plugin_loads_nothing_that_it_had_not_loaded() -
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     macros, listeners, *loaded = shown.splitlines()[-1].split()
     assert (macros, listeners) == ("[]", "[]")
-    assert set(loaded) - {"airflow_provider_wxbank"} == {"airflow_provider_wxbank.ui", "airflow_provider_wxbank.ui.plugin"}
+    ours = {"airflow_provider_wxbank.ui", "airflow_provider_wxbank.ui.plugin"}
+    assert set(loaded) - {"airflow_provider_wxbank"} == ours
 
 
 def test_airflow_finds_the_plugin_by_its_entry_point() -> None:
     from airflow import plugins_manager
 
+    manager: Any = plugins_manager
     plugins_manager.ensure_plugins_loaded()
-    plugins = plugins_manager._get_plugins()[0] if HAS_PAGE else plugins_manager.plugins
+    plugins = manager._get_plugins()[0] if HAS_PAGE else manager.plugins
     assert "wxbank" in {plugin.name for plugin in plugins or ()}
 
 

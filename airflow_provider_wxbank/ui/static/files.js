@@ -18,7 +18,7 @@ const COLUMNS = [
   ["not-matched", words.notMatched, (row) => row[FAIL], "number"],
   ["users", words.users, (row) => row[USERS], "number"],
   ["rate", words.matchRate, rateOf, "rate"],
-  ["state", words.state, stateOf, "state"],
+  ["state", words.state, stateOf, "condition"],
 ];
 
 const WRITE = {
@@ -26,7 +26,7 @@ const WRITE = {
   number: (value) => number(value),
   time: (value) => time(value),
   rate: (value) => percent(value),
-  state: (value) => {
+  condition: (value) => {
     const [kind, text] = { processing: ["busy", words.processing], finished: ["done", words.finished], "no-match": ["warning", words.noMatch] }[value];
     return make("span", { class: `state ${kind}`, title: value === "no-match" ? words.noMatchHint : null }, shape(kind), text);
   },
