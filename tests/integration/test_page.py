@@ -270,6 +270,12 @@ def test_an_outage_of_wechat_pay_is_told_and_not_asked_into(
     assert simulator.report()["requests"] == asked
 
 
+def test_a_connection_that_does_not_exist_is_told(ask_as: Any) -> None:
+    for _ in range(2):
+        answer = ask_as("op")("api/package", wxbank_conn_id="nobodys", package_id=PACKAGE)
+        assert (answer.status_code, answer.json()["detail"]) == (502, "there is no connection nobodys")
+
+
 @pytest.mark.parametrize("package_id", ["../x", "1", "12345678901234567"])
 def test_a_package_id_that_is_none_is_refused(ask_as: Any, package_id: str) -> None:
     answer = ask_as("op")("api/package", wxbank_conn_id="wxbank_default", package_id=package_id)
