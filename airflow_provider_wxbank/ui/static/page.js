@@ -191,7 +191,7 @@ const importView = () => {
     const data = await ask(`api/import?${query}`);
     const articles = data.imports.map((one, index) => {
       const key = one.package_id ?? "";
-      if (!tables.has(key)) tables.set(key, { files: new Files(index), head: make("div") });
+      if (!tables.has(key)) tables.set(key, { files: new Files(index, words.uploaded), head: make("div") });
       const { files, head } = tables.get(key);
       replace(
         head,
@@ -225,7 +225,7 @@ const wide = (one, now) => {
 
 const packageView = () => {
   const head = make("div");
-  const files = new Files(0);
+  const files = new Files(0, words.processing);
   main.append(make("nav", null, backLink()), make("article", { id: "package", class: "detail" }, head, files.element));
   return async () => {
     const data = await ask(`api/package?${query}`);
