@@ -87,6 +87,10 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": _INTEGRATION, "python-modules": [f"{_MODULE}.operators"]}],
         "sensors": [{"integration-name": _INTEGRATION, "python-modules": [f"{_MODULE}.sensors"]}],
         "triggers": [{"integration-name": _INTEGRATION, "python-modules": [f"{_MODULE}.triggers"]}],
+        "extra-links": [
+            f"{_MODULE}.links.WxBankImportLink",
+            f"{_MODULE}.links.WxBankMerchantPlatformLink",
+        ],
         "connection-types": [
             {
                 "connection-type": "wxbank",

@@ -1,4 +1,4 @@
-"""DAG runs, task instances and records from Airflow's metadata database, in few queries whatever the number of imports."""
+"""DAG runs, task instances and records from Airflow's database, in few queries whatever the number of imports."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ def connection_ids(session: Session) -> list[str]:
     return [conn_id for conn_id in session.scalars(query) if conn_id]
 
 
-def _run(id: int, dag_id: str, run_id: str, state: object, begin: datetime | None) -> Run:
-    return Run(id, dag_id, run_id, _text(state) or "", _unix(begin))
+def _run(key: int, dag_id: str, run_id: str, state: object, begin: datetime | None) -> Run:
+    return Run(key, dag_id, run_id, _text(state) or "", _unix(begin))
 
 
 def _step(record: Mapping[str, Any], operator: str | None) -> Step | None:

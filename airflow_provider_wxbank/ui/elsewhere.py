@@ -8,9 +8,11 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.errors import WxBankError
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
 from airflow_provider_wxbank.wechatpay.packages import UploadTask, list_tasks, list_tasks_page, tasks_path
 
 POLL_SECONDS = 60.0
@@ -66,18 +68,21 @@ class Packages:
         tasks_path(package_id)
         with self._lock:
             key = wxbank_conn_id, package_id
-            package = self._packages[key] = self._packages.pop(key, None) or _Package()
+            package = self._packages.pop(key, _Package())
+            self._packages[key] = package
             while len(self._packages) > MAX_PACKAGES:
                 del self._packages[next(iter(self._packages))]
         with package.lock:
             if self._clock() - package.asked_at >= self.interval:
-                package.asked_at = self._clock()
                 known = package.seen if isinstance(package.seen, Listed) else None
                 try:
                     with closing(WxBankHook(wxbank_conn_id).get_conn()) as client:
                         package.seen = self._ask(client, package_id, known)
+                except AirflowNotFoundException:
+                    package.seen = InvalidInput(f"there is no connection {wxbank_conn_id}")
                 except WxBankError as failure:
                     package.seen = failure
+                package.asked_at = self._clock()
             seen = package.seen
         assert seen is not None
         if isinstance(seen, WxBankError):

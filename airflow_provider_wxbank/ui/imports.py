@@ -151,8 +151,8 @@ def state_of(steps: Mapping[Step, StepState], run_is_over: bool) -> State:
 def expected_end(begin: float, last_upload: float, rows: int, finished_share: float, seen_at: float | None) -> float:
     """When WeChat Pay will be done, roughly.
 
-    By its guide (FAQ 4015182386: 40 minutes for one file, 1.3 million numbers an hour), and once a tenth of the files is
-    finished, by the speed of this import.
+    By its guide (FAQ 4015182386: 40 minutes for one file, 1.3 million numbers an hour), and once a tenth of the files
+    is finished, by the speed of this import.
 
     :param begin: the first upload.
     :param last_upload: the last upload, or now while uploads go on.

@@ -1,19 +1,23 @@
 """The plugin that puts the page "WeChat Pay packages" into Airflow's navigation.
 
-Every worker, scheduler and DAG processor imports plugins, so this module imports only what Airflow has loaded before, and
-the page itself comes when the API server asks for it.
+Every worker, scheduler and DAG processor imports plugins, so this module imports only what Airflow has loaded before,
+and the page itself comes when the API server asks for it.
 """
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow.configuration import conf
 
-# Not from common.compat, which a worker has not loaded when it loads plugins.
-from airflow.plugins_manager import AirflowPlugin
+# A worker of Airflow 3 loads plugins by a manager of its own, and has loaded neither the other nor common.compat.
+if not TYPE_CHECKING and "airflow.sdk.plugins_manager" in sys.modules and "airflow.plugins_manager" not in sys.modules:
+    from airflow.sdk.plugins_manager import AirflowPlugin
+else:
+    from airflow.plugins_manager import AirflowPlugin
 
 NAME = "WeChat Pay packages"
 

@@ -99,8 +99,8 @@ def poll(client: Client, target: Wanted, watched: str | None = None, processing:
     first = processing() if processing else list_tasks_page(client, target.package_id, status="PROCESSING")
     ours = sum(target.includes(task) for task in first.tasks)
     if ours:
-        processing = first.total_count if _is_part(first) else ours
-        return Poll(None, None, f"{first.total_count} tasks of the package are processing", processing)
+        at_most = first.total_count if _is_part(first) else ours
+        return Poll(None, None, f"{first.total_count} tasks of the package are processing", at_most)
     if _is_part(first):
         for task in list_tasks(client, target.package_id, status="PROCESSING"):
             if target.includes(task):

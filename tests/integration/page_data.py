@@ -35,6 +35,7 @@ def add_run(dag_id: str, run_id: str, begin: float, tasks: Sequence[Left], state
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
     from airflow.utils.types import DagRunType
     from sqlalchemy import insert
 
@@ -49,7 +50,7 @@ def add_run(dag_id: str, run_id: str, begin: float, tasks: Sequence[Left], state
             dag_id=dag_id,
             run_id=run_id,
             run_type=DagRunType.MANUAL,
-            state=state,
+            state=DagRunState(state),
             run_after=moment(begin),
             start_date=moment(begin),
         )
@@ -73,7 +74,7 @@ def add_run(dag_id: str, run_id: str, begin: float, tasks: Sequence[Left], state
                 )
             )
             key = UPLOADED if task.step == "upload" else FINISHED
-            values = {
+            values: dict[str, Any] = {
                 f"{key}{number}": list(task.rows[start : start + PIECE])
                 for number, start in enumerate(range(0, len(task.rows), PIECE))
             }

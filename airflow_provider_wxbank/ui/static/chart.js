@@ -16,7 +16,10 @@ export const chart = (imports) => {
   const counted = imports.filter((one) => matchRate(one) !== null).slice(0, MOST).reverse();
   if (!counted.length) return null;
   const width = Math.max(counted.length * STEP, 84);
-  const said = counted.map((one) => words.rateOf(time(one.begin), percent(matchRate(one))));
+  const said = counted.map((one) => {
+    const text = words.rateOf(time(one.begin), percent(matchRate(one)));
+    return one.failed_files ? `${text} (${words.noMatch}: ${one.failed_files})` : text;
+  });
   const picture = draw("svg", {
     viewBox: `0 0 ${width} ${HEIGHT + 2}`,
     width,
@@ -30,6 +33,9 @@ export const chart = (imports) => {
   }
   counted.forEach((one, index) => {
     const height = Math.max(HEIGHT * matchRate(one), 1.5);
+    if (one.failed_files) {
+      picture.append(draw("text", { x: index * STEP + STEP / 2, y: Math.max(HEIGHT - height - 2, 10), class: "mark" }, "!"));
+    }
     picture.append(
       draw(
         "rect",

@@ -51,7 +51,7 @@ export const bar = (label, text, parts, whole) => {
     part.style.width = `${Math.min((100 * value) / whole, 100)}%`;
     track.append(part);
   }
-  return make("div", { class: "bar" }, make("span", { class: "label" }, label), track, make("span", { class: "value" }, text));
+  return make("div", { class: "bar" }, make("span", { class: "label" }, label), make("span", { class: "value" }, text), track);
 };
 
 export const fact = (label, value, attributes) =>

@@ -18,7 +18,7 @@ const COLUMNS = [
   ["not-matched", words.notMatched, (row) => row[FAIL], "number"],
   ["users", words.users, (row) => row[USERS], "number"],
   ["rate", words.matchRate, rateOf, "rate"],
-  ["state", words.state, stateOf, "state"],
+  ["state", words.state, stateOf, "condition"],
 ];
 
 const WRITE = {
@@ -26,8 +26,8 @@ const WRITE = {
   number: (value) => number(value),
   time: (value) => time(value),
   rate: (value) => percent(value),
-  state: (value) => {
-    const [kind, text] = { processing: ["busy", words.processing], finished: ["done", words.finished], "no-match": ["warning", words.noMatch] }[value];
+  condition: (value, pending) => {
+    const [kind, text] = { processing: ["busy", pending], finished: ["done", words.finished], "no-match": ["warning", words.noMatch] }[value];
     return make("span", { class: `state ${kind}`, title: value === "no-match" ? words.noMatchHint : null }, shape(kind), text);
   },
 };
@@ -42,7 +42,9 @@ const inOrder = (get, direction) => (left, right) => {
 };
 
 export class Files {
-  constructor(key) {
+  // pending: what is said of a file whose counts are not known.
+  constructor(key, pending) {
+    this.pending = pending;
     this.rows = [];
     this.sorted = "uploaded";
     this.direction = 1;
@@ -54,7 +56,7 @@ export class Files {
     this.filter = make(
       "select",
       { id: `filter-${key}`, class: "filter", "aria-label": words.state, onchange: () => this.again() },
-      [["", words.all], ["processing", words.processing], ["finished", words.finished], ["no-match", words.noMatch]].map(
+      [["", words.all], ["processing", pending], ["finished", words.finished], ["no-match", words.noMatch]].map(
         ([value, text]) => make("option", { value }, text),
       ),
     );
@@ -110,7 +112,7 @@ export class Files {
         { "data-file": row[NAME], "data-task-id": row[TASK], "data-file-state": stateOf(row) },
         COLUMNS.map(([, label, value, kind]) => {
           const known = value(row);
-          return make("td", { class: kind, "data-label": label }, known === null ? "–" : WRITE[kind](known));
+          return make("td", { class: kind, "data-label": label }, known === null ? "–" : WRITE[kind](known, this.pending));
         }),
       ),
     );

@@ -77,6 +77,11 @@ const importAttributes = (one) => ({
   "data-state": one.state,
 });
 
+const moment = (seconds) =>
+  seconds === undefined ? null : make("time", { datetime: new Date(seconds * 1000).toISOString() }, time(seconds));
+
+const ended = (one) => make("p", null, moment(one.end));
+
 const item = (one, now) =>
   make(
     "li",
@@ -89,9 +94,9 @@ const item = (one, now) =>
         { class: "open", href: address(one), "data-key": `${one.dag_id} ${one.run_id} ${one.package_id}`, title: one.run_id },
         make("strong", null, one.dag_id), make("span", { class: "run" }, one.run_id),
       ),
-      one.begin === undefined ? null : make("time", { datetime: new Date(one.begin * 1000).toISOString() }, time(one.begin)),
+      moment(one.begin),
     ),
-    make("div", { class: "how" }, state(one), steps(one)),
+    make("div", { class: "how" }, state(one), one.state === "finished" ? ended(one) : steps(one)),
     make("div", { class: "bars" }, bars(one)),
     facts(one, now),
     warning(one),
@@ -186,7 +191,7 @@ const importView = () => {
     const data = await ask(`api/import?${query}`);
     const articles = data.imports.map((one, index) => {
       const key = one.package_id ?? "";
-      if (!tables.has(key)) tables.set(key, { files: new Files(index), head: make("div") });
+      if (!tables.has(key)) tables.set(key, { files: new Files(index, words.uploaded), head: make("div") });
       const { files, head } = tables.get(key);
       replace(
         head,
@@ -220,7 +225,7 @@ const wide = (one, now) => {
 
 const packageView = () => {
   const head = make("div");
-  const files = new Files(0);
+  const files = new Files(0, words.processing);
   main.append(make("nav", null, backLink()), make("article", { id: "package", class: "detail" }, head, files.element));
   return async () => {
     const data = await ask(`api/package?${query}`);
