@@ -11,6 +11,7 @@ PLACEHOLDERS = {
     "login": "1900000001",
     "password": "32 characters; leave empty in public-key mode",
     "host": "https://api.mch.weixin.qq.com",
+    "port": "443; the test button of Airflow 3.3 needs it",
     "merchant_serial_no": "40 hexadecimal digits",
     "merchant_private_key": "-----BEGIN PRIVATE KEY-----",
     "wechatpay_public_key": "-----BEGIN PUBLIC KEY-----",
@@ -19,7 +20,8 @@ PLACEHOLDERS = {
 
 LABELS = {"login": "Merchant id (mchid)", "password": "APIv3 key", "host": "Base URL"}
 
-HIDDEN_FIELDS = ["schema", "port"]
+# Not the port: the test button of Airflow 3.3 sends 0 for an empty one, and is refused since nothing is stored.
+HIDDEN_FIELDS = ["schema"]
 
 # The name, the label, the kind of its field, and the help text.
 FIELDS: tuple[tuple[str, str, str, str], ...] = (

@@ -12,7 +12,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import requests
+
+from airflow_provider_wxbank.get_provider_info import FIELDS
 from airflow_provider_wxbank.simulator import Fault, Simulator, SimulatorSettings
 from airflow_provider_wxbank.simulator.ledger import Task
 from tools.airflow_parts import Airflow, until
@@ -145,7 +149,19 @@ class Imports:
     def start(self, dag_id: str, rows: int) -> str:
         """Start an import; its run id."""
         query = f"SELECT agreement_no FROM users ORDER BY agreement_no LIMIT {rows}"
-        return self._airflow.trigger(dag_id, sql=query, output=str(self._exports / dag_id))
+        started: list[str] = []
+
+        def has_started() -> bool:
+            try:
+                started.append(self._airflow.trigger(dag_id, sql=query, output=str(self._exports / dag_id)))
+            except requests.HTTPError as failure:
+                # SQLite takes one writer at a time, and who waits for more than five seconds gets this.
+                if failure.response.status_code != 500:
+                    raise
+            return bool(started)
+
+        until(has_started, RUN_SECONDS, f"{dag_id} cannot be started")
+        return started[0]
 
     def wait(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
         """Wait until a task of a run is in a state.
@@ -173,8 +189,14 @@ def fail_every_row(task: Task) -> None:
 
 
 def connections(simulator: Simulator, bank: Path) -> dict[str, dict[str, Any]]:
-    """The connections by id, as the REST API takes them."""
+    """The connections by id, with their extras as a mapping."""
+    connection = simulator.airflow_connection()
     return {
-        "wxbank_default": simulator.airflow_connection(),
+        # With its port, as the test button of Airflow 3.3 needs it, and with every field, as the form shows no other.
+        "wxbank_default": {
+            **connection,
+            "port": urlsplit(simulator.base_url).port,
+            "extra": {**dict.fromkeys(name for name, *_ in FIELDS), **connection["extra"]},
+        },
         "bank_db": {"conn_type": "sqlite", "host": str(bank)},
     }

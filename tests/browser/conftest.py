@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tools.ui import Ui, running_ui
 
@@ -18,16 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+SWITCHES = (
+    "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+    "disable-component-update", "disable-sync",
+)  # fmt: skip
 WAIT_MILLISECONDS = 20_000
 
 OpenPage = Callable[..., Page]
@@ -53,8 +47,9 @@ def browser() -> Iterator[Browser]:
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         pytest.exit(f"there is no {', '.join(BROWSERS)}: apt-get install chromium, or set CHROMIUM to its path", 1)
+    expect.set_options(timeout=WAIT_MILLISECONDS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=[f"--{switch}" for switch in SWITCHES])
         yield browser
         browser.close()
 
@@ -67,7 +62,7 @@ def tokens(ui: Ui) -> dict[str, str]:
 
 @pytest.fixture
 def open_page(ui: Ui, browser: Browser, tokens: dict[str, str]) -> Iterator[OpenPage]:
-    """Opens a page of Airflow: as a user, in a language, light or dark, of a width. A fault in the page fails the test."""
+    """Opens a page of Airflow: as a user, in a language, light or dark, of a width. A fault in it fails the test."""
     contexts: list[BrowserContext] = []
     faults: list[str] = []
 
