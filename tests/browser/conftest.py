@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tools.ui import Ui, running_ui
 
@@ -66,12 +65,14 @@ def open_page(ui: Ui, browser: Browser, tokens: dict[str, str]) -> Iterator[Open
     contexts: list[BrowserContext] = []
     faults: list[str] = []
 
+    def note_error(message: ConsoleMessage) -> None:
+        # A browser tells of an answer without a session, which is meant.
+        if message.type == "error" and "401" not in message.text:
+            faults.append(message.text)
+
     def note(page: Page) -> None:
         page.on("pageerror", lambda fault: faults.append(str(fault)))
-        page.on(
-            "console",
-            lambda message: message.type == "error" and "401" not in message.text and faults.append(message.text),
-        )
+        page.on("console", note_error)
 
     def open_one(
         path: str,
@@ -106,13 +107,15 @@ def open_page(ui: Ui, browser: Browser, tokens: dict[str, str]) -> Iterator[Open
 
 
 @pytest.fixture
-def take_picture(request: pytest.FixtureRequest) -> TakePicture:
+def take_picture() -> TakePicture:
     """Takes a screenshot of the whole page; one for the documentation goes there, too, if IMAGES names the folder."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
 
     def take(page: Page, name: str, *, for_docs: str | None = None, full: bool = True) -> None:
-        page.screenshot(path=SCREENSHOTS / f"{re.sub('[^a-zA-Z0-9-]+', '-', name)}.png", full_page=full)
+        paths = [SCREENSHOTS / f"{name}.png"]
         if for_docs is not None and (folder := os.environ.get("IMAGES")):
-            page.screenshot(path=Path(folder) / f"{for_docs}.png", full_page=full)
+            paths.append(Path(folder) / f"{for_docs}.png")
+        for path in paths:
+            page.screenshot(path=path, full_page=full, animations="disabled")
 
     return take
