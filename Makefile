@@ -33,7 +33,7 @@ pass_on SSL_CERT_FILE "$$(setting cert)"
 pass_on UV_INDEX_STRATEGY "$${UV_INDEX:+unsafe-best-match}"
 endef
 
-.PHONY: help install demo test lint bench scale faults crash fuzz docs build test-matrix clean constraints
+.PHONY: help install demo ui test-ui test lint bench scale faults crash fuzz docs build test-matrix clean constraints
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -42,6 +42,12 @@ install: .venv/.made ## Make the environment .venv with Airflow 3.3.2 and this p
 
 demo: .venv/.made ## Export 20,000 generated users and import them into the simulator
 	@exec $(BIN)/python -m tools.demo
+
+ui: .venv/.made ## Run an Airflow to look at, with the simulator and imports in every state, until Ctrl-C
+	@exec $(BIN)/python -m tools.ui
+
+test-ui: .venv-ui/.made ## Test the pages in a browser, and take screenshots into build/screenshots
+	@exec .venv-ui/bin/python -m pytest -q tests/browser $(PYTEST)
 
 test: .venv/.made .venv-$(AIRFLOW_OLD)/.made ## Run the tests on Airflow 3.3.2 and 2.11.2, and print the coverage
 	@exec $(BIN)/python -m tools.test $(BIN)/python $(BIN_OLD)/python
@@ -81,14 +87,14 @@ test-matrix: .venv-release/.made ## Run the sample DAG from the wheel on every A
 	exec .venv-release/bin/python -m tools.matrix $(MATRIX)
 
 clean: ## Remove the environments and everything that was built
-	@rm -rf .venv .venv-* .demo .matrix build dist docs/_build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-* .demo .matrix .ui build dist docs/_build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 constraints: $(UV) ## Choose the versions of all dependencies anew
 	@$(USE_PIP_SETTINGS)
 	for version in $(AIRFLOW) $(AIRFLOW_OLD); do
 		groups="--group test"
-		if [ $$version = $(AIRFLOW) ]; then groups="--group test --group lint --group docs --group fuzz --group bench --group scale --group release"; fi
+		if [ $$version = $(AIRFLOW) ]; then groups="--group test --group lint --group docs --group fuzz --group bench --group scale --group release --group ui"; fi
 		{
 			echo "# Versions that are tested with Airflow $$version on Python 3.11; made by: make constraints"
 			echo "apache-airflow==$$version" | $(UV) pip compile -q --python-version 3.11 --no-header --no-annotate \
@@ -131,6 +137,13 @@ $(UV):
 	$(USE_PIP_SETTINGS)
 	$(UV) venv -q --clear -p $(PYTHON) .venv-scale
 	$(UV) pip install -q -p .venv-scale/bin/python -c constraints/airflow-$(AIRFLOW).txt -e '.[simulator]' --group scale
+	touch $@
+
+.venv-ui/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)
+	@echo "Making .venv-ui ..."
+	$(USE_PIP_SETTINGS)
+	$(UV) venv -q --clear -p $(PYTHON) .venv-ui
+	$(UV) pip install -q -p .venv-ui/bin/python -c constraints/airflow-$(AIRFLOW).txt -e '.[simulator]' --group ui
 	touch $@
 
 .venv-fuzz/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)

@@ -13,6 +13,7 @@ PLACEHOLDERS = {
     "login": "1900000001",
     "password": "32 characters; leave empty in public-key mode",
     "host": "https://api.mch.weixin.qq.com",
+    "port": "443; the test button of Airflow 3.3 needs it",
     "merchant_serial_no": "40 hexadecimal digits",
     "merchant_private_key": "-----BEGIN PRIVATE KEY-----",
     "wechatpay_public_key": "-----BEGIN PUBLIC KEY-----",
@@ -21,7 +22,8 @@ PLACEHOLDERS = {
 
 LABELS = {"login": "Merchant id (mchid)", "password": "APIv3 key", "host": "Base URL"}
 
-HIDDEN_FIELDS = ["schema", "port"]
+# Not the port: the test button of Airflow 3.3 sends 0 for an empty one, and is refused since nothing is stored.
+HIDDEN_FIELDS = ["schema"]
 
 # The name, the label, the kind of its field, and the help text.
 FIELDS: tuple[tuple[str, str, str, str], ...] = (
@@ -29,13 +31,13 @@ FIELDS: tuple[tuple[str, str, str, str], ...] = (
         "merchant_serial_no",
         "Merchant certificate serial",
         "string",
-        "Serial number of the merchant's API certificate (商户API证书序列号)",
+        "Serial number of the merchant's API certificate (商户API证书序列号): 40 hexadecimal digits",
     ),
     (
         "merchant_private_key",
         "Merchant private key",
         "multiline",
-        "The text of apiclient_key.pem; or name its file below",
+        "The whole text of apiclient_key.pem, first and last line included; or name its file below",
     ),
     (
         "merchant_private_key_file",
@@ -47,7 +49,7 @@ FIELDS: tuple[tuple[str, str, str, str], ...] = (
         "wechatpay_public_key",
         "WeChat Pay public key",
         "multiline",
-        "The text of pub_key.pem (微信支付公钥); empty in certificate mode",
+        "The whole text of pub_key.pem (微信支付公钥), first and last line included; empty in certificate mode",
     ),
     (
         "wechatpay_public_key_file",
@@ -55,16 +57,16 @@ FIELDS: tuple[tuple[str, str, str, str], ...] = (
         "string",
         "Path of pub_key.pem on every worker and triggerer, instead of its text",
     ),
-    ("wechatpay_public_key_id", "WeChat Pay public key id", "string", "PUB_KEY_ID_... (微信支付公钥ID)"),
+    ("wechatpay_public_key_id", "WeChat Pay public key id", "string", "PUB_KEY_ID_ and digits (微信支付公钥ID)"),
     (
         "backup_host",
         "Backup base URL",
         "string",
         "Asked after a timeout; empty for https://api2.mch.weixin.qq.com with WeChat Pay's own host",
     ),
-    ("connect_timeout", "Connect timeout", "number", "Seconds; default 5"),
-    ("read_timeout", "Read timeout", "number", "Seconds without a byte; default 30"),
-    ("proxies", "Proxy", "string", "One proxy URL, if WeChat Pay is reached through one"),
+    ("connect_timeout", "Connect timeout", "number", "Seconds; default 5, at most 600"),
+    ("read_timeout", "Read timeout", "number", "Seconds without a byte; default 30, at most 600"),
+    ("proxies", "Proxy", "string", "URL of a proxy, http://proxy:3128; empty for the environment's"),
     ("daily_file_quota", "Files a day", "number", "What WeChat Pay takes of the merchant in a day; default 6000"),
 )
 
@@ -93,6 +95,10 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": _INTEGRATION, "python-modules": [f"{_MODULE}.operators"]}],
         "sensors": [{"integration-name": _INTEGRATION, "python-modules": [f"{_MODULE}.sensors"]}],
         "triggers": [{"integration-name": _INTEGRATION, "python-modules": [f"{_MODULE}.triggers"]}],
+        "extra-links": [
+            f"{_MODULE}.links.WxBankImportLink",
+            f"{_MODULE}.links.WxBankMerchantPlatformLink",
+        ],
         "connection-types": [
             {
                 "connection-type": "wxbank",

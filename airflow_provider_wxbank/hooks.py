@@ -71,7 +71,7 @@ class WxBankHook(BaseHook):
         if connection.password:
             mask_secret(connection.password)
         try:
-            return Client(read_settings(connection.login, connection.password, connection.host, extra))
+            return Client(read_settings(connection.login, connection.password, connection.host, extra, connection.port))
         except WxBankError as failure:
             failure.add_note(f"Connection: {self.wxbank_conn_id}")
             raise

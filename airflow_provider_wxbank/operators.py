@@ -25,8 +25,10 @@ from airflow_provider_wxbank.agreements.numbers import OnInvalid, Skipped, Value
 from airflow_provider_wxbank.agreements.sources import read_files, read_sql
 from airflow_provider_wxbank.bank_types import is_known
 from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.links import LINKS
 from airflow_provider_wxbank.locations import location
 from airflow_provider_wxbank.progress import UploadProgress
+from airflow_provider_wxbank.record import Record
 from airflow_provider_wxbank.retry_policy import with_retry_policy
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 from airflow_provider_wxbank.wechatpay.packages import MAX_BYTES, MAX_ROWS, check_bank_type, tasks_path
@@ -77,6 +79,7 @@ class ExportUsersOperator(BaseOperator):
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"sql": "sql", "parameters": "json"}  # noqa: RUF012  # as Airflow declares it
     ui_color = "#d9f2e3"
+    operator_extra_links = LINKS
 
     def __init__(
         self,
@@ -114,6 +117,8 @@ class ExportUsersOperator(BaseOperator):
         prefix = self.prefix or default_prefix(context)
         check_prefix(prefix)
         folder = location(self.output_path, "output_path")
+        record = Record(context, step="export", wxbank_conn_id=self.wxbank_conn_id, bank_type=self.bank_type)
+        record.tell()
         with closing(WxBankHook(self.wxbank_conn_id).get_conn()) as client, self._values() as values:
             target, manifest = export(
                 values,
@@ -132,6 +137,7 @@ class ExportUsersOperator(BaseOperator):
             manifest.skipped_count,
             target.uri,
         )
+        record.tell(manifest=target.uri, files=len(manifest.files), rows=manifest.rows, skipped=manifest.skipped_count)
         return target.uri
 
     def _check(self) -> None:
@@ -192,6 +198,7 @@ class UploadTaskOperator(BaseOperator):
         "wxbank_conn_id",
     )
     ui_color = "#b7e4c7"
+    operator_extra_links = LINKS
 
     def __init__(
         self,
@@ -221,8 +228,17 @@ class UploadTaskOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload; return the upload tasks."""
         self._check()
+        record = Record(
+            context,
+            step="upload",
+            wxbank_conn_id=self.wxbank_conn_id,
+            package_id=self.package_id,
+            bank_type=self.bank_type,
+            manifest=self.manifest,
+        )
+        record.tell()
         with closing(WxBankHook(self.wxbank_conn_id).get_conn()) as client:
-            progress = UploadProgress(context.get("task_state_store"), self.package_id, self.log)
+            progress = UploadProgress(context.get("task_state_store"), self.package_id, self.log, record=record)
             return self._upload(client, default_prefix(context), progress)
 
     def _upload(self, client: Client, prefix: str, progress: UploadProgress) -> dict[str, Any]:

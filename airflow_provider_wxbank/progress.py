@@ -8,6 +8,7 @@ from dataclasses import asdict
 from itertools import count
 from typing import Any
 
+from airflow_provider_wxbank.record import UPLOADED, Record
 from airflow_provider_wxbank.wechatpay.uploads import Progress, Uploaded, processing_seconds
 
 SAVE_SECONDS = 30.0
@@ -25,17 +26,27 @@ class UploadProgress:
     ``{"package_id", "files", "rows", "total_files", "total_rows", "unix_seconds"}``.
 
     :param store: ``context["task_state_store"]``, or None where there is none.
+    :param record: where it is told for the page, as often as it is saved.
     """
 
-    def __init__(self, store: Any, package_id: str, log: Any, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: Any,
+        package_id: str,
+        log: Any,
+        clock: Callable[[], float] = time.monotonic,
+        record: Record | None = None,
+    ) -> None:
         self._store = store
         self._package_id = package_id
         self._log = log
         self._clock = clock
+        self._record = record
         self._saved_at = clock()
         self._entries = 0
         self._saved: set[str] = set()
         self._unsaved: dict[str, str] = {}
+        self._untold: list[list[Any]] = []
         self._progress: Progress | None = None
 
     def uploaded_before(self) -> dict[str, str]:
@@ -57,6 +68,8 @@ class UploadProgress:
         """Take note of a file; log and save now and then, and when it was the last one."""
         if uploaded.file.filename not in self._saved:
             self._unsaved[uploaded.file.filename] = uploaded.task_id
+        uploaded_at = None if uploaded.adopted else int(time.time())
+        self._untold.append([uploaded.file.filename, uploaded.task_id, uploaded.file.rows, uploaded_at])
         self._progress = progress
         if progress.files != progress.total_files and self._clock() - self._saved_at < SAVE_SECONDS:
             return
@@ -73,7 +86,10 @@ class UploadProgress:
 
     def save(self) -> None:
         """Save what was not saved yet."""
-        if self._progress is None or not self._unsaved:
+        if self._progress is None:
+            return
+        self._tell(self._progress)
+        if not self._unsaved:
             return
         unsaved = list(self._unsaved.items())
         self._unsaved.clear()
@@ -83,6 +99,12 @@ class UploadProgress:
             self._entries += 1
             self._saved |= tasks.keys()
         self._set("progress", {**asdict(self._progress), "unix_seconds": int(time.time())})
+
+    def _tell(self, progress: Progress) -> None:
+        if self._record is not None and self._untold:
+            self._record.tell_rows(UPLOADED, self._untold)
+            self._record.tell(**asdict(progress))
+            self._untold.clear()
 
     def _set(self, key: str, value: Mapping[str, Any]) -> None:
         self._use_store("set", key, {"package_id": self._package_id, **value})

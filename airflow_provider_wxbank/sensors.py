@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +15,8 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.links import LINKS
+from airflow_provider_wxbank.record import FINISHED, Record, finished_rows, is_news, waiting
 from airflow_provider_wxbank.retry_policy import with_retry_policy
 from airflow_provider_wxbank.triggers import TaskFinishedTrigger
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, UnverifiedAnswer, WaitFailed
@@ -42,6 +45,7 @@ class TaskFinishedSensor(BaseSensorOperator):
 
     template_fields: Sequence[str] = ("upload", "package_id", "task_ids", "filenames", "wxbank_conn_id")
     ui_color = "#95d5b2"
+    operator_extra_links = LINKS
 
     def __init__(
         self,
@@ -65,6 +69,7 @@ class TaskFinishedSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self.wxbank_conn_id = wxbank_conn_id
         self._watched: str | None = None
+        self._recorded: dict[str, Any] | None = None
 
     @cached_property
     def hook(self) -> WxBankHook:
@@ -102,9 +107,11 @@ class TaskFinishedSensor(BaseSensorOperator):
             return PokeReturnValue(is_done=False)
         self._watched = seen.watched
         if seen.tasks is None:
+            self._tell(context, target, seen.processing)
             self.log.info("Package %s: %s", target.package_id, seen.note)
             return PokeReturnValue(is_done=False)
-        return PokeReturnValue(is_done=True, xcom_value=self._result(target.package_id, count(seen.tasks)))
+        result = self._result(context, target, count(seen.tasks), finished_rows(seen.tasks))
+        return PokeReturnValue(is_done=True, xcom_value=result)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Take the trigger's event; anything but a finish fails."""
@@ -112,7 +119,14 @@ class TaskFinishedSensor(BaseSensorOperator):
         if event is None or status != "finished":
             message = (event or {}).get("message") or f"the trigger sent an unknown event (status {status!r})"
             raise WaitFailed(f"Waiting for the upload tasks failed: {message}")
-        return self._result(self._target().package_id, Counts(**event["counts"]))
+        return self._result(context, self._target(), Counts(**event["counts"]), event.get("tasks", ()))
+
+    def _tell(self, context: Context, target: Wanted, processing: int | None) -> None:
+        """Record for the page what a poll has seen, if it is news."""
+        news = waiting(self.wxbank_conn_id, target, processing, self.poke_interval)
+        if self._recorded is None or (processing is not None and is_news(news, self._recorded)):
+            Record(context, **news).tell()
+            self._recorded = news
 
     def _target(self) -> Wanted:
         """What to wait for, checked."""
@@ -138,7 +152,13 @@ class TaskFinishedSensor(BaseSensorOperator):
             )
         return wanted(package_ids.pop(), task_ids)
 
-    def _result(self, package_id: str, counts: Counts) -> dict[str, Any]:
+    def _result(
+        self, context: Context, target: Wanted, counts: Counts, rows: Sequence[Sequence[Any]]
+    ) -> dict[str, Any]:
+        package_id = target.package_id
+        record = Record(context, **waiting(self.wxbank_conn_id, target, 0, self.poke_interval))
+        record.tell_rows(FINISHED, rows)
+        record.tell(counts={**asdict(counts), "failed_files": len(counts.failed_files)})
         self.log.info(
             "Package %s: %d tasks finished; %d numbers matched, %d did not; %d WeChat Pay users",
             package_id,

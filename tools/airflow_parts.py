@@ -41,12 +41,21 @@ class Airflow:
     """The parts of an Airflow; nothing of them is left when the block ends."""
 
     def __init__(
-        self, folder: Path, conns: Mapping[str, Any], pids: list[int], settings: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        conns: Mapping[str, Any],
+        pids: list[int],
+        settings: Mapping[str, str] | None = None,
+        *,
+        port: int | None = None,
+        sign_in: tuple[str, str] | None = None,
     ) -> None:
         """Nothing is started yet.
 
         :param pids: takes the processes that were started; each part leads a session.
         :param settings: more variables of the environment.
+        :param port: of the API server; None for a free one.
+        :param sign_in: user name and password for the REST API; None if everybody is an admin.
         """
         self._folder = folder
         self._pids = pids
@@ -55,11 +64,12 @@ class Airflow:
         self._stack = contextlib.ExitStack()
         self._triggerer: subprocess.Popen[str] | None = None
         self._triggerer_stack = contextlib.ExitStack()
-        [port] = free_ports(1)
+        self._sign_in = sign_in
+        port = port or free_ports(1)[0]
         self.url = f"http://127.0.0.1:{port}"
         self._session = requests.Session()
         self._session.trust_env = False
-        self._env = {
+        self.env: Mapping[str, str] = {
             **environment(folder / "home", folder / "dags", conns),
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "4",
@@ -96,7 +106,7 @@ class Airflow:
 
     def start(self, dag_id: str) -> None:
         """Start everything, and wait until it is healthy and knows a DAG."""
-        code, output = run(airflow("db", "migrate"), self._env)
+        code, output = run(airflow("db", "migrate"), self.env)
         if code:
             raise RuntimeError(f"airflow db migrate failed: {output[-2000:]}")
         for name in ("api-server", "scheduler", "dag-processor"):
@@ -109,9 +119,22 @@ class Airflow:
             raise TimeoutError(
                 "\n".join([str(failure), *(f"{log.name}: {log.read_text()[-1500:]}" for log in logs)])
             ) from None
-        token = self._session.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
-        self._session.headers["Authorization"] = f"Bearer {token}"
+        self._session.headers["Authorization"] = f"Bearer {self.token(self._sign_in)}"
         until(lambda: self._knows(dag_id), READY_SECONDS, f"Airflow does not know {dag_id}")
+
+    def token(self, sign_in: tuple[str, str] | None) -> str:
+        """A token for the REST API.
+
+        :param sign_in: user name and password; None if everybody is an admin.
+        """
+        if sign_in is None:
+            answer = self._session.get(f"{self.url}/auth/token", timeout=30)
+        else:
+            credentials = dict(zip(("username", "password"), sign_in, strict=True))
+            answer = self._session.post(f"{self.url}/auth/token", json=credentials, timeout=30)
+        answer.raise_for_status()
+        token: str = answer.json()["access_token"]
+        return token
 
     def _is_ready(self) -> bool:
         try:
@@ -147,7 +170,7 @@ class Airflow:
         # Servers of logs would listen on every address.
         skip = ["--skip-serve-logs"] if name in ("scheduler", "triggerer") else []
         arguments = airflow(*(command or (name, *skip)))
-        with (self._folder / f"{name}.log").open("a") as log, running(arguments, self._env, log) as process:
+        with (self._folder / f"{name}.log").open("a") as log, running(arguments, self.env, log) as process:
             self._pids.append(process.pid)
             self.parts[process.pid] = name
             try:
@@ -158,12 +181,17 @@ class Airflow:
 
     def trigger(self, dag_id: str, **params: Any) -> str:
         """Start a run of a DAG; its id."""
-        answer = self._session.post(
-            f"{self.url}/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": params}, timeout=60
-        )
-        answer.raise_for_status()
-        run_id: str = answer.json()["dag_run_id"]
+        run_id: str = self.post(f"dags/{dag_id}/dagRuns", {"logical_date": None, "conf": params})["dag_run_id"]
         return run_id
+
+    def post(self, path: str, value: Mapping[str, Any]) -> Any:
+        """What the REST API answers to a POST.
+
+        :param path: below ``/api/v2/``.
+        """
+        answer = self._session.post(f"{self.url}/api/v2/{path}", json=value, timeout=60)
+        answer.raise_for_status()
+        return answer.json()
 
     def get(self, path: str, **params: Any) -> Any:
         """What the REST API answers.

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
     InvalidInput,
+    NotReached,
     OutcomeUnknown,
     QuotaReached,
     RateLimited,
@@ -171,7 +172,7 @@ class Client:
         try:
             answer = self._transport.exchange(base_url, call)
         except NotSent as failure:
-            raise _Failed(Trouble.NOT_SENT, TryLater(f"{what} was not sent: {failure}")) from None
+            raise _Failed(Trouble.NOT_SENT, NotReached(f"{what} was not sent: {failure}")) from None
         except NoAnswer as failure:
             if failure.timed_out:
                 self._prefer(self._other(base_url))
@@ -195,8 +196,9 @@ class Client:
         if answer.status >= 500 or answer.status == 202:
             raise _Failed(Trouble.SERVER_ERROR, self._unclear(call, str(refusal)))
         if answer.status == 401:
-            raise Unauthorized(replace(refusal, hint=self._explain_401(answer, refusal)))
-        raise Refused(refusal)
+            cause, evidence = self._explain_401(answer, refusal)
+            raise Unauthorized(replace(refusal, hint=cause, evidence=evidence)) from unverified
+        raise Refused(refusal) from unverified
 
     def _unverified(self, call: Call, answer: Answer, check: Callable[[Answer], None]) -> UnverifiedAnswer | None:
         """Why an answer is not to be believed, or None if it is verified."""
@@ -236,8 +238,8 @@ class Client:
         to_backup = base_url == self.settings.backup_url
         self._prefer_backup_until = time.monotonic() + BACKUP_SECONDS if to_backup else 0.0
 
-    def _explain_401(self, answer: Answer, refusal: Refusal) -> str:
-        """What to do about a refused signature, with both signing strings, bodies left out."""
+    def _explain_401(self, answer: Answer, refusal: Refusal) -> tuple[str, str]:
+        """What to do about a refused signature; and both signing strings, bodies left out."""
         difference = _clock_difference(answer, self._clock())
         merchant = self.settings.merchant
         if difference is not None and abs(difference) > MAX_CLOCK_DIFFERENCE:
@@ -246,14 +248,18 @@ class Client:
             cause = f"merchant_serial_no {merchant.serial_no} is not a certificate of merchant {merchant.mchid}"
         elif "timestamp" in refusal.message.lower() or "时间" in refusal.message:
             cause = "Compare this machine's clock with WeChat Pay's: more than 5 minutes apart are refused"
+        elif "签名" in refusal.message:
+            cause = (
+                f"merchant_private_key is not the key of merchant_serial_no {merchant.serial_no}: merchant id, serial "
+                "and private key, all three must belong to one API certificate"
+            )
         else:
             cause = (
                 "Compare merchant id, merchant_serial_no and private key: all three must belong to one API certificate"
             )
         theirs = _their_message(answer)
-        return f"{cause}. Signed here: {shown_message(answer.signed_message)}" + (
-            f"; signed for WeChat Pay: {theirs}" if theirs else ""
-        )
+        ours = f"Signed here: {shown_message(answer.signed_message)}"
+        return cause, f"{ours}; signed for WeChat Pay: {theirs}" if theirs else ours
 
 
 class _Failed(Exception):

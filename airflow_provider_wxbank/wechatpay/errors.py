@@ -33,6 +33,10 @@ class TryLater(WxBankError):
     """WeChat Pay cannot serve the call now, or was not reached; the same call can succeed later."""
 
 
+class NotReached(TryLater):
+    """There was no connection to WeChat Pay, so the call was not sent."""
+
+
 class RateLimited(TryLater):
     """HTTP 429, still after backing off. The call was not taken."""
 
@@ -57,6 +61,10 @@ class UnknownSerial(UnverifiedAnswer):
     """An answer names a platform key that this connection does not have."""
 
 
+class WrongSignature(UnverifiedAnswer):
+    """An answer's signature is not that of the platform key which it names, or not over this answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """An error answer of WeChat Pay (P/4012081709).
@@ -67,6 +75,8 @@ class Refusal:
     :param detail: field, location and issue, already as one line; empty when there was none.
     :param request_id: the answer's ``Request-ID``, which WeChat Pay's support asks for.
     :param verified: whether the answer's signature was verified.
+    :param hint: what to do.
+    :param evidence: what support asks for.
     """
 
     status: int
@@ -77,16 +87,17 @@ class Refusal:
     verified: bool = False
     call: str = ""
     hint: str = field(default="", repr=False)
+    evidence: str = field(default="", repr=False)
 
     def __str__(self) -> str:
         code = f" {self.code}" if self.code else ""
         detail = f" ({self.detail})" if self.detail else ""
         signed = "" if self.verified else ", unsigned answer"
         request_id = self.request_id or "none"
-        hint = f". {self.hint}" if self.hint else ""
+        rest = "".join(f". {text}" for text in (self.hint, self.evidence) if text)
         return (
             f"WeChat Pay answered {self.status}{code} to {self.call}: {self.message}{detail} "
-            f"[Request-ID {request_id}{signed}]{hint}"
+            f"[Request-ID {request_id}{signed}]{rest}"
         )
 
 

@@ -27,6 +27,8 @@ def normalized(text: str, what: str) -> bytes:
     """
     if len(text) > MAX_PEM_CHARACTERS:
         raise InvalidCredentials(f"{what} is longer than {MAX_PEM_CHARACTERS} characters: it is no PEM key")
+    if text.strip() == "***":
+        raise InvalidCredentials(f"{what} is ***, what Airflow shows in the place of a secret: fill in the key itself")
     blocks = _BLOCK.findall(text.replace("\\r", "").replace("\\n", "\n"))
     if len(blocks) != 1:
         raise InvalidCredentials(

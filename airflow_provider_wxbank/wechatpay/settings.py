@@ -80,6 +80,7 @@ def read_settings(
     apiv3_key: str | None,
     host: str | None,
     extra: Mapping[str, object],
+    port: int | None = None,
 ) -> Settings:
     """Settings from the fields of a connection; every field is checked, key files are read.
 
@@ -87,6 +88,7 @@ def read_settings(
     :param extra: ``merchant_serial_no``, ``merchant_private_key`` or ``merchant_private_key_file``,
         ``wechatpay_public_key`` or ``wechatpay_public_key_file`` with ``wechatpay_public_key_id``, ``backup_host``,
         ``connect_timeout``, ``read_timeout``, ``proxies``, ``daily_file_quota``.
+    :param port: of the host, if it does not say so itself; None or 0 for the scheme's own.
     :raises InvalidCredentials: an identity or a key is missing or wrong.
     :raises InvalidInput: another field is wrong.
     """
@@ -101,7 +103,7 @@ def read_settings(
         )
     if secret is not None and len(secret.encode()) != 32:
         raise InvalidCredentials(f"the APIv3 key (password) must have 32 characters, not {len(secret)}")
-    base_url = base_url_of(host, "host") or MAIN_HOST
+    base_url = _with_port(base_url_of(host, "host") or MAIN_HOST, port)
     backup_url = base_url_of(texts.get("backup_host"), "backup_host")
     if backup_url is None and base_url == MAIN_HOST:
         backup_url = BACKUP_HOST
@@ -142,6 +144,15 @@ def base_url_of(text: str | None, what: str) -> str | None:
         )
     name = f"[{hostname}]" if ":" in hostname else hostname
     return f"{parts.scheme}://{name}" + (f":{port}" if port else "")
+
+
+def _with_port(base_url: str, port: int | None) -> str:
+    parts = urlsplit(base_url)
+    if not port or port == (parts.port or {"https": 443, "http": 80}[parts.scheme]):
+        return base_url
+    if parts.port is not None:
+        raise InvalidInput(f"port is {port}, but host says {parts.port}: leave port empty, or make them equal")
+    return f"{base_url}:{port}"
 
 
 def is_loopback(hostname: str) -> bool:

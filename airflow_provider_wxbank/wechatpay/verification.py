@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from airflow_provider_wxbank.wechatpay.errors import UnverifiedAnswer
+from airflow_provider_wxbank.wechatpay.errors import UnverifiedAnswer, WrongSignature
 from airflow_provider_wxbank.wechatpay.signing import SCHEME
 
 MAX_CLOCK_DIFFERENCE = 300
@@ -59,7 +59,7 @@ def verify(
     try:
         key.verify(b64decode(signature, validate=True), message, PKCS1v15(), SHA256())
     except (binascii.Error, ValueError, InvalidSignature):
-        raise UnverifiedAnswer(
+        raise WrongSignature(
             f"the answer's signature does not verify with the platform key {serial[:64]}: the answer was "
             "altered on its way, it is a signature probe of WeChat Pay, or the connection holds another key "
             "under this serial"

@@ -69,11 +69,14 @@ class Poll:
     :param tasks: all the tasks waited for, finished; None while one is not.
     :param watched: filename of a task that is processing; ask for it first in the next poll.
     :param note: why it is not over yet, for the log.
+    :param processing: how many of them are processing, at most: tasks of others in the package are counted, too, if
+        there are more than a page of them. None if that was not asked.
     """
 
     tasks: tuple[UploadTask, ...] | None
     watched: str | None = None
     note: str = ""
+    processing: int | None = None
 
 
 Processing = Callable[[], TaskPage]
@@ -94,12 +97,16 @@ def poll(client: Client, target: Wanted, watched: str | None = None, processing:
         if task is not None and not task.is_finished:
             return Poll(None, watched, "still processing")
     first = processing() if processing else list_tasks_page(client, target.package_id, status="PROCESSING")
-    if any(target.includes(task) for task in first.tasks):
-        return Poll(None, None, f"{first.total_count} tasks of the package are processing")
+    ours = sum(target.includes(task) for task in first.tasks)
+    if ours:
+        at_most = first.total_count if _is_part(first) else ours
+        return Poll(None, None, f"{first.total_count} tasks of the package are processing", at_most)
     if _is_part(first):
         for task in list_tasks(client, target.package_id, status="PROCESSING"):
             if target.includes(task):
-                return Poll(None, task.filename, f"{first.total_count} tasks of the package are processing")
+                return Poll(
+                    None, task.filename, f"{first.total_count} tasks of the package are processing", first.total_count
+                )
     return _collect(client, target)
 
 

@@ -60,6 +60,19 @@ def test_another_host_has_no_backup_unless_one_is_named() -> None:
     assert named.backup_url == "https://other.bank.example"
 
 
+def test_the_port_is_part_of_the_host() -> None:
+    def read(host: str, port: int | None) -> tuple[str, str | None]:
+        read = read_settings(VECTORS["mchid"], APIV3_KEY, host, MERCHANT, port)
+        return read.base_url, read.backup_url
+
+    assert read("", 443) == (MAIN_HOST, BACKUP_HOST)
+    assert read("", 0) == (MAIN_HOST, BACKUP_HOST)
+    assert read("https://pay.bank.example", 8443) == ("https://pay.bank.example:8443", None)
+    assert read("http://127.0.0.1:8971", 8971) == ("http://127.0.0.1:8971", None)
+    with pytest.raises(InvalidInput, match="port is 443, but host says 8971"):
+        read("http://127.0.0.1:8971", 443)
+
+
 def test_timeouts_are_seconds() -> None:
     assert (settings().connect_timeout, settings().read_timeout) == (5.0, 30.0)
     assert settings(connect_timeout="2.5", read_timeout=7).connect_timeout == 2.5
@@ -104,6 +117,7 @@ def test_keys_are_read_from_files(tmp_path: Path) -> None:
         ({"merchant_serial_no": "my serial"}, "hexadecimal"),
         ({"merchant_private_key": ""}, "no private key"),
         ({"merchant_private_key": "MIIE..."}, "exactly one PEM block"),
+        ({"merchant_private_key": "***"}, "in the place of a secret"),
         ({"merchant_private_key": "x" * 100_000}, "longer than"),
         ({"merchant_private_key": KEYS["merchant_private_pkcs8"] * 2}, "2 were found"),
         (

@@ -1,0 +1,147 @@
+"""What tasks record of their import, for the page "WeChat Pay packages" and its links: counts, names and times.
+
+It is kept in XComs of the task, the one place that a task, a trigger and Airflow's API server share on every Airflow 3:
+:data:`KEY` has the sums, and what grows with the files is in pieces. Nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import XCom
+
+from airflow_provider_wxbank.wechatpay.packages import UploadTask
+from airflow_provider_wxbank.wechatpay.waiting import Wanted
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+HAS_PAGE = importlib.util.find_spec("airflow.sdk") is not None
+"""Whether this Airflow can show the page: Airflow 3."""
+
+KEY = "wxbank_import"
+"""The XCom with the sums of a task."""
+
+UPLOADED = "wxbank_uploaded_"
+"""XComs with what was uploaded, ``[filename, task id, rows, unix seconds or null]`` each, by number of the piece."""
+
+FINISHED = "wxbank_finished_"
+"""XComs with what WeChat Pay counted, in the form of :func:`finished_rows`, by number of the piece."""
+
+PIECE = 250
+"""Files in a piece: about 25 kB."""
+
+RECORD_SECONDS = 300.0
+"""Seconds after which a wait is recorded anew though nothing has changed."""
+
+log = logging.getLogger(__name__)
+
+
+class Record:
+    """What one task records of its import; a failure to record is logged, and the task goes on.
+
+    :param context: of the task that runs.
+    :param facts: what is known from the start: ``step`` (``export``, ``upload`` or ``wait``), the connection, the
+        package, the bank type.
+    """
+
+    def __init__(self, context: Context, **facts: Any) -> None:
+        self._push = getattr(context["ti"], "xcom_push", None) if HAS_PAGE else None
+        self._facts = facts
+        self._pieces = 0
+
+    def tell(self, **facts: Any) -> None:
+        """Record facts beside those that are known."""
+        self._facts |= facts
+        self._set(KEY, self._facts)
+
+    def tell_rows(self, key: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Record a row for each of some files, :data:`UPLOADED` or :data:`FINISHED`, after those told before."""
+        rest: Iterator[Sequence[Any]] = iter(rows)
+        while piece := list(islice(rest, PIECE)):
+            self._set(f"{key}{self._pieces}", piece)
+            self._pieces += 1
+
+    def _set(self, key: str, value: Any) -> None:
+        if self._push is None:
+            return
+        try:
+            self._push(key, value)
+        except Exception as failure:
+            log.warning("The page of WeChat Pay packages will not show all of this task: %s", failure)
+            self._push = None
+
+
+def waiting(wxbank_conn_id: str, target: Wanted, processing: int | None, poll_interval: float) -> dict[str, Any]:
+    """What a wait has seen.
+
+    :param processing: how many of the tasks WeChat Pay is processing, at most; None if that was not seen.
+    """
+    named = target.task_ids or target.filenames
+    tasks = None if named is None else len(named)
+    return {
+        "step": "wait",
+        "wxbank_conn_id": wxbank_conn_id,
+        "package_id": target.package_id,
+        "tasks": tasks,
+        "processing": processing if tasks is None or processing is None else min(processing, tasks),
+        "poll_interval": poll_interval,
+        "at": int(time.time()),
+    }
+
+
+def is_news(new: Mapping[str, Any], old: Mapping[str, Any] | None) -> bool:
+    """Whether what a wait has seen is worth another record."""
+    return old is None or new["processing"] != old["processing"] or new["at"] - old["at"] >= RECORD_SECONDS
+
+
+async def record_from_trigger(trigger_task: Any, value: Mapping[str, Any]) -> None:
+    """Set :data:`KEY` of the task that a trigger waits for, where Airflow lets triggers set XComs (3.3 and later).
+
+    :param trigger_task: the trigger's ``task_instance``.
+    """
+    set_xcom = getattr(XCom, "aset", None)
+    if trigger_task is None or set_xcom is None:
+        return
+    try:
+        await set_xcom(
+            KEY,
+            dict(value),
+            dag_id=trigger_task.dag_id,
+            task_id=trigger_task.task_id,
+            run_id=trigger_task.run_id,
+            map_index=trigger_task.map_index,
+        )
+    except Exception as failure:
+        log.warning("The page of WeChat Pay packages will not show how far this wait is: %s", failure)
+
+
+def finished_rows(tasks: Iterable[UploadTask]) -> list[list[Any]]:
+    """``[task id, filename, created, finished, success_count, fail_count, success_user_count]`` of each task.
+
+    Times are unix seconds, or null where WeChat Pay left them out; all but the first three are null of a task that is
+    processing.
+    """
+    return [
+        [
+            task.task_id,
+            task.filename,
+            None if task.create_time is None else int(task.create_time.timestamp()),
+            *(_counted(task) if task.is_finished else (None, None, None, None)),
+        ]
+        for task in tasks
+    ]
+
+
+def _counted(task: UploadTask) -> tuple[int | None, int, int, int]:
+    return (
+        None if task.update_time is None else int(task.update_time.timestamp()),
+        task.success_count or 0,
+        task.fail_count or 0,
+        task.success_user_count or 0,
+    )

@@ -1,0 +1,1 @@
+"""The page "WeChat Pay packages" of Airflow 3."""

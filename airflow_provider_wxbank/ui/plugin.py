@@ -1,0 +1,61 @@
+"""The plugin that puts the page "WeChat Pay packages" into Airflow's navigation.
+
+Every worker, scheduler and DAG processor imports plugins, so this module imports only what Airflow has loaded before,
+and the page itself comes when the API server asks for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow.configuration import conf
+
+# A worker of Airflow 3 loads plugins by a manager of its own, and has loaded neither the other nor common.compat.
+if not TYPE_CHECKING and "airflow.sdk.plugins_manager" in sys.modules and "airflow.plugins_manager" not in sys.modules:
+    from airflow.sdk.plugins_manager import AirflowPlugin
+else:
+    from airflow.plugins_manager import AirflowPlugin
+
+NAME = "WeChat Pay packages"
+
+
+class WxBankPlugin(AirflowPlugin):
+    """Airflow 2 and workers take nothing of it but its name."""
+
+    name = "wxbank"
+
+    @cached_property
+    def fastapi_apps(self) -> list[Any]:  # type: ignore[override]
+        """The page and its data."""
+        if not _is_on():
+            return []
+        from airflow_provider_wxbank.ui.app import new_app
+
+        return [{"app": new_app(), "url_prefix": "/wxbank", "name": NAME}]
+
+    @cached_property
+    def external_views(self) -> list[Any]:  # type: ignore[override]
+        """The page's place in the navigation: under Browse."""
+        if not _is_on():
+            return []
+        path = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
+        return [
+            {
+                "name": NAME,
+                "href": f"{path}/wxbank/",
+                "destination": "nav",
+                "category": "browse",
+                "url_route": "wxbank",
+                "icon": f"{path}/wxbank/static/icon.svg",
+                "icon_dark_mode": f"{path}/wxbank/static/icon-dark.svg",
+            }
+        ]
+
+
+def _is_on() -> bool:
+    from airflow_provider_wxbank.links import page_is_on
+
+    return page_is_on()

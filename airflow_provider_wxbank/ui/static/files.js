@@ -1,0 +1,126 @@
+// The files of an import or a package: sorted, searched, and shown some hundreds at a time.
+import { make, shape } from "./elements.js";
+import { number, percent, time, words } from "./words.js";
+
+const PAGE = 200;
+const [NAME, TASK, ROWS, UPLOADED, FINISHED, SUCCESS, FAIL, USERS] = [0, 1, 2, 3, 4, 5, 6, 7];
+
+const rateOf = (row) => (row[SUCCESS] === null || row[SUCCESS] + row[FAIL] === 0 ? null : row[SUCCESS] / (row[SUCCESS] + row[FAIL]));
+const stateOf = (row) => (row[SUCCESS] === null ? "processing" : row[FAIL] && !row[SUCCESS] ? "no-match" : "finished");
+
+const COLUMNS = [
+  ["file", words.file, (row) => row[NAME], "text"],
+  ["task", words.taskId, (row) => row[TASK], "text"],
+  ["rows", words.rows, (row) => row[ROWS], "number"],
+  ["uploaded", words.uploadedAt, (row) => row[UPLOADED], "time"],
+  ["finished", words.finishedAt, (row) => row[FINISHED], "time"],
+  ["matched", words.matched, (row) => row[SUCCESS], "number"],
+  ["not-matched", words.notMatched, (row) => row[FAIL], "number"],
+  ["users", words.users, (row) => row[USERS], "number"],
+  ["rate", words.matchRate, rateOf, "rate"],
+  ["state", words.state, stateOf, "condition"],
+];
+
+const WRITE = {
+  text: (value) => value,
+  number: (value) => number(value),
+  time: (value) => time(value),
+  rate: (value) => percent(value),
+  condition: (value, pending) => {
+    const [kind, text] = { processing: ["busy", pending], finished: ["done", words.finished], "no-match": ["warning", words.noMatch] }[value];
+    return make("span", { class: `state ${kind}`, title: value === "no-match" ? words.noMatchHint : null }, shape(kind), text);
+  },
+};
+
+const inOrder = (get, direction) => (left, right) => {
+  const [a, b] = [get(left), get(right)];
+  if (a === b) return 0;
+  // What is not known comes last, whichever way.
+  if (a === null) return 1;
+  if (b === null) return -1;
+  return direction * (typeof a === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true }));
+};
+
+export class Files {
+  // pending: what is said of a file whose counts are not known.
+  constructor(key, pending) {
+    this.pending = pending;
+    this.rows = [];
+    this.sorted = "uploaded";
+    this.direction = 1;
+    this.limit = PAGE;
+    this.search = make("input", {
+      type: "search", id: `search-${key}`, class: "search", placeholder: words.searchHint, "aria-label": words.search,
+      autocomplete: "off", spellcheck: "false", oninput: () => this.again(),
+    });
+    this.filter = make(
+      "select",
+      { id: `filter-${key}`, class: "filter", "aria-label": words.state, onchange: () => this.again() },
+      [["", words.all], ["processing", pending], ["finished", words.finished], ["no-match", words.noMatch]].map(
+        ([value, text]) => make("option", { value }, text),
+      ),
+    );
+    this.count = make("span", { class: "count", role: "status", "data-count": true });
+    this.head = make("tr");
+    this.body = make("tbody");
+    this.more = make("button", { type: "button", class: "more", onclick: () => { this.limit += PAGE; this.show(); } });
+    for (const [name, text, , kind] of COLUMNS) {
+      const button = make("button", { type: "button", "data-sort": name, onclick: () => this.sort(name) }, text);
+      this.head.append(make("th", { scope: "col", class: kind }, button));
+    }
+    this.element = make(
+      "section",
+      { class: "files", "data-files": true, "aria-label": words.files },
+      make("div", { class: "tools" }, make("h3", null, words.files), this.count, this.search, this.filter),
+      make("table", null, make("thead", null, this.head), this.body),
+      this.more,
+    );
+  }
+
+  take(rows) {
+    this.rows = rows;
+    this.show();
+  }
+
+  sort(name) {
+    this.direction = this.sorted === name ? -this.direction : 1;
+    this.sorted = name;
+    this.again();
+  }
+
+  again() {
+    this.limit = PAGE;
+    this.show();
+  }
+
+  show() {
+    const text = this.search.value.trim().toLowerCase();
+    const wanted = this.filter.value;
+    const [, , get] = COLUMNS.find(([name]) => name === this.sorted);
+    const found = this.rows
+      .filter((row) => !text || row[NAME].toLowerCase().includes(text) || row[TASK].toLowerCase().includes(text))
+      .filter((row) => !wanted || stateOf(row) === wanted)
+      .sort(inOrder(get, this.direction));
+    this.count.textContent = words.shown(number(found.length), number(this.rows.length));
+    [...this.head.children].forEach((cell, index) => {
+      const isSorted = COLUMNS[index][0] === this.sorted;
+      cell.setAttribute("aria-sort", isSorted ? (this.direction > 0 ? "ascending" : "descending") : "none");
+    });
+    const rows = found.slice(0, this.limit).map((row) =>
+      make(
+        "tr",
+        { "data-file": row[NAME], "data-task-id": row[TASK], "data-file-state": stateOf(row) },
+        COLUMNS.map(([, label, value, kind]) => {
+          const known = value(row);
+          return make("td", { class: kind, "data-label": label }, known === null ? "–" : WRITE[kind](known, this.pending));
+        }),
+      ),
+    );
+    if (!rows.length) {
+      rows.push(make("tr", { class: "none" }, make("td", { colspan: COLUMNS.length }, this.rows.length ? words.noSuchFiles : words.noFiles)));
+    }
+    this.body.replaceChildren(...rows);
+    this.more.hidden = found.length <= this.limit;
+    this.more.textContent = words.more(number(Math.min(PAGE, found.length - this.limit)));
+  }
+}

@@ -1,0 +1,297 @@
+// The page: all imports at ./, one DAG run's at ./import, a package that was filled elsewhere at ./package.
+import { chart } from "./chart.js";
+import { fact, make } from "./elements.js";
+import { Files } from "./files.js";
+import { address, bars, facts, rate, state, steps, warning } from "./views.js";
+import { clockTime, language, number, time, words } from "./words.js";
+
+const BUSY_SECONDS = 15;
+const QUIET_SECONDS = 60;
+
+const main = document.getElementById("main");
+const trouble = document.getElementById("trouble");
+const refreshed = document.getElementById("refreshed");
+const query = new URLSearchParams(location.search);
+const route = location.pathname.split("/").at(-1);
+
+const isBusy = (one) => ["exporting", "exported", "uploading", "processing"].includes(one.state);
+
+class Trouble extends Error {}
+
+const ask = async (path) => {
+  let answer;
+  try {
+    answer = await fetch(path, { headers: { Accept: "application/json" }, credentials: "same-origin" });
+  } catch {
+    throw new Trouble(words.unreachable);
+  }
+  if (answer.ok) return answer.json();
+  if (answer.status === 401) throw new Trouble(words.signedOut);
+  if (answer.status === 403) throw new Trouble(words.notAllowed);
+  if (answer.status === 404) throw new Trouble(words.gone);
+  const told = await answer.json().catch(() => ({}));
+  throw new Trouble(typeof told.detail === "string" ? told.detail : words.unreachable);
+};
+
+// Puts new content in the place of the old, and the focus where it was.
+const replace = (element, ...content) => {
+  const focused = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  element.replaceChildren(...content.filter(Boolean));
+  if (focused) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+};
+
+// Airflow's frame lets no link out of it, but Airflow follows its own history.
+const inAirflow = (event) => {
+  if (parent === window || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  parent.history.pushState(null, "", event.currentTarget.href);
+  parent.dispatchEvent(new PopStateEvent("popstate"));
+};
+
+const runLink = (one) =>
+  make(
+    "a",
+    {
+      class: "quiet", "data-key": "run",
+      href: `../dags/${encodeURIComponent(one.dag_id)}/runs/${encodeURIComponent(one.run_id)}`, onclick: inAirflow,
+    },
+    words.openRun,
+  );
+
+const packageLinks = (one) =>
+  one.package_id === undefined
+    ? []
+    : (one.wxbank_conn_ids ?? []).map((conn) =>
+        make(
+          "a",
+          {
+            class: "quiet", "data-key": `package-${one.package_id}-${conn}`,
+            href: `package?${new URLSearchParams({ wxbank_conn_id: conn, package_id: one.package_id })}`,
+          },
+          words.wholePackage,
+        ),
+      );
+
+const importAttributes = (one) => ({
+  "data-import": true, "data-dag-id": one.dag_id, "data-run-id": one.run_id, "data-package-id": one.package_id,
+  "data-state": one.state,
+});
+
+const moment = (seconds) =>
+  seconds === undefined ? null : make("time", { datetime: new Date(seconds * 1000).toISOString() }, time(seconds));
+
+const ended = (one) => make("p", null, moment(one.end));
+
+const item = (one, now) =>
+  make(
+    "li",
+    { class: "import", ...importAttributes(one) },
+    make(
+      "div",
+      { class: "who" },
+      make(
+        "a",
+        { class: "open", href: address(one), "data-key": `${one.dag_id} ${one.run_id} ${one.package_id}`, title: one.run_id },
+        make("strong", null, one.dag_id), make("span", { class: "run" }, one.run_id),
+      ),
+      moment(one.begin),
+    ),
+    make("div", { class: "how" }, state(one), one.state === "finished" ? ended(one) : steps(one)),
+    make("div", { class: "bars" }, bars(one)),
+    facts(one, now),
+    warning(one),
+  );
+
+const byPackage = (imports) => {
+  const groups = new Map();
+  for (const one of imports) {
+    if (!groups.has(one.package_id)) groups.set(one.package_id, []);
+    groups.get(one.package_id).push(one);
+  }
+  return groups;
+};
+
+const packageSection = (packageId, imports, now) =>
+  make(
+    "section",
+    { class: "package", "data-package": packageId ?? "" },
+    make(
+      "header",
+      null,
+      make("div", null, make("h2", null, packageId === undefined ? words.noPackage : words.package(packageId)), packageLinks(imports[0])),
+      chart(imports),
+    ),
+    make("ul", { class: "imports" }, imports.map((one) => item(one, now))),
+  );
+
+const lookForm = () => {
+  const connection = make("input", { id: "ask-connection", name: "wxbank_conn_id", required: true, list: "connections", autocomplete: "off" });
+  const packageId = make("input", { id: "ask-package", name: "package_id", required: true, minlength: 4, maxlength: 16, pattern: "[0-9A-Za-z_\\-]+", autocomplete: "off", inputmode: "numeric" });
+  const known = make("datalist", { id: "connections" });
+  const form = make(
+    "form",
+    { id: "ask", action: "package", method: "get", class: "ask", hidden: true },
+    make("h2", null, words.look),
+    make("p", null, words.lookHint),
+    make("label", null, words.connection, connection, known),
+    make("label", null, words.packageId, packageId),
+    make("button", { type: "submit" }, words.show),
+  );
+  return {
+    element: form,
+    take(data) {
+      form.hidden = !data.may_ask && !data.connections.length;
+      known.replaceChildren(...data.connections.map((id) => make("option", { value: id })));
+      if (!connection.value && data.connections.length === 1) connection.value = data.connections[0];
+    },
+  };
+};
+
+const listView = () => {
+  const list = make("div", { id: "imports" });
+  const older = make("button", { type: "button", id: "older", class: "more", hidden: true }, words.older);
+  const form = lookForm();
+  let old = [];
+  let before;
+  main.append(list, older, form.element);
+  let latest;
+  const show = () => {
+    const seen = new Set(latest.imports.map((one) => `${one.dag_id}\n${one.run_id}`));
+    const all = [...latest.imports, ...old.filter((one) => !seen.has(`${one.dag_id}\n${one.run_id}`))];
+    const sections = [...byPackage(all)].map(([id, imports]) => packageSection(id, imports, latest.now));
+    replace(list, ...(sections.length ? sections : [make("p", { class: "empty" }, words.empty)]));
+    older.hidden = before === undefined || before === null;
+  };
+  older.addEventListener("click", async () => {
+    try {
+      const data = await ask(`api/imports?before=${before}`);
+      old = [...old, ...data.imports];
+      before = data.before;
+      show();
+    } catch (failure) {
+      tell(failure);
+    }
+  });
+  return async () => {
+    latest = await ask("api/imports");
+    if (before === undefined) before = latest.before;
+    show();
+    form.take(latest);
+    return latest.imports.some(isBusy);
+  };
+};
+
+const backLink = () => make("a", { href: "./", class: "back", id: "back" }, `← ${words.back}`);
+
+const importView = () => {
+  const box = make("div", { id: "import" });
+  const tables = new Map();
+  main.append(make("nav", null, backLink()), box);
+  return async () => {
+    const data = await ask(`api/import?${query}`);
+    const articles = data.imports.map((one, index) => {
+      const key = one.package_id ?? "";
+      if (!tables.has(key)) tables.set(key, { files: new Files(index, words.uploaded), head: make("div") });
+      const { files, head } = tables.get(key);
+      replace(
+        head,
+        make("h2", null, one.dag_id),
+        make("p", { class: "run" }, one.run_id),
+        make("p", { class: "links" }, one.package_id === undefined ? words.noPackage : words.package(one.package_id), packageLinks(one), runLink(one)),
+        make("div", { class: "how" }, state(one), steps(one)),
+        warning(one),
+        make("div", { class: "bars" }, bars(one)),
+        wide(one, data.now),
+      );
+      files.take(one.file_rows);
+      files.box ??= make("article", { class: "detail" }, head, files.element);
+      for (const [name, value] of Object.entries(importAttributes(one))) files.box.setAttribute(name, value ?? "");
+      return files.box;
+    });
+    if (articles.length !== box.childElementCount || !articles.length) {
+      box.replaceChildren(...(articles.length ? articles : [make("p", { class: "empty" }, words.emptyRun)]));
+    }
+    return data.imports.some(isBusy) || !articles.length;
+  };
+};
+
+const wide = (one, now) => {
+  const list = facts(one, now);
+  if (one.begin !== undefined) list.append(fact(words.begun, time(one.begin)));
+  if (one.end !== undefined && one.state === "finished") list.append(fact(words.ended, time(one.end)));
+  if (one.bank_types) list.append(fact(words.bankType, one.bank_types.join(", ")));
+  return list;
+};
+
+const packageView = () => {
+  const head = make("div");
+  const files = new Files(0, words.processing);
+  main.append(make("nav", null, backLink()), make("article", { id: "package", class: "detail" }, head, files.element));
+  return async () => {
+    const data = await ask(`api/package?${query}`);
+    const sum = (index) => data.file_rows.reduce((total, row) => total + (row[index] ?? 0), 0);
+    const unfinished = data.file_rows.filter((row) => row[5] === null).length;
+    const one = { success_count: sum(5), fail_count: sum(6) };
+    const wholly = data.file_rows.filter((row) => row[6] && !row[5]).length;
+    replace(
+      head,
+      make("h2", null, words.package(data.package_id)),
+      make("p", { class: "links" }, words.asked(clockTime(data.asked_at), clockTime(data.asked_at + data.interval))),
+      data.processing < unfinished ? make("p", { class: "links" }, words.stillProcessing(number(data.processing))) : null,
+      warning({ failed_files: wholly }),
+      make(
+        "dl",
+        { class: "facts" },
+        fact(words.files, number(data.file_rows.length)),
+        fact(words.processing, number(data.processing), { "data-fact": "processing" }),
+        fact(words.matchRate, rate(one), { "data-fact": "rate" }),
+        fact(words.matched, number(one.success_count), { "data-fact": "matched" }),
+        fact(words.notMatched, number(one.fail_count), { "data-fact": "not-matched" }),
+        fact(words.users, number(sum(7)), { "data-fact": "users" }),
+        fact(words.connection, data.wxbank_conn_id),
+      ),
+    );
+    files.take(data.file_rows);
+    return data.processing > 0;
+  };
+};
+
+const tell = (failure) => {
+  if (!(failure instanceof Trouble)) throw failure;
+  trouble.textContent = failure.message;
+  trouble.hidden = false;
+};
+
+const keepFresh = (refresh) => {
+  let timer;
+  let next = 0;
+  const run = async () => {
+    clearTimeout(timer);
+    let seconds = BUSY_SECONDS;
+    try {
+      seconds = (await refresh()) ? BUSY_SECONDS : QUIET_SECONDS;
+      trouble.hidden = true;
+      refreshed.textContent = words.refreshed(clockTime(Date.now() / 1000));
+    } catch (failure) {
+      tell(failure);
+    } finally {
+      main.removeAttribute("aria-busy");
+      next = Date.now() + seconds * 1000;
+      timer = setTimeout(wake, seconds * 1000);
+    }
+  };
+  // Nobody is asked for a page that nobody sees.
+  const wake = () => {
+    if (document.hidden) return;
+    if (Date.now() >= next - 50) run();
+  };
+  document.addEventListener("visibilitychange", wake);
+  run();
+};
+
+document.documentElement.lang = language;
+document.title = words.title;
+document.getElementById("title").textContent = words.title;
+refreshed.textContent = words.loading;
+main.setAttribute("aria-busy", "true");
+keepFresh({ import: importView, package: packageView }[route]?.() ?? listView());

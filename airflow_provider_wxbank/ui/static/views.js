@@ -1,0 +1,99 @@
+// What is seen of an import: its steps, its bars, its facts.
+import { bar, fact, make, shape } from "./elements.js";
+import { matchRate } from "./chart.js";
+import { number, percent, time, words } from "./words.js";
+
+const ORDER = ["exported", "uploaded", "processing", "finished"];
+const REACHED = { exporting: 0, exported: 1, uploading: 1, uploaded: 2, processing: 2, finished: 4 };
+
+export const address = (one) => `import?${new URLSearchParams({ dag_id: one.dag_id, run_id: one.run_id })}`;
+
+const failedStep = (one) => ["export", "upload", "wait"].find((step) => one.steps[step] === "failed");
+
+export const stateText = (one) => {
+  const failed = failedStep(one);
+  if (failed) return words[`${failed}Failed`];
+  const retrying = Object.values(one.steps).includes("retrying");
+  return retrying ? `${words[one.state]} (${words.retrying})` : words[one.state];
+};
+
+export const state = (one) => {
+  const kind = { failed: "failed", skipped: "skipped", finished: "done" }[one.state] ?? "busy";
+  return make("span", { class: `state ${kind}`, "data-state": one.state }, shape(kind), stateText(one));
+};
+
+// Exported, uploaded, processing, finished: how far it has come, and where it failed.
+export const steps = (one) => {
+  const failed = { export: 0, upload: 1, wait: 2 }[failedStep(one)];
+  const reached = failed ?? REACHED[one.state] ?? 0;
+  return make(
+    "ol",
+    { class: "steps" },
+    ORDER.map((name, index) => {
+      let kind = index < reached ? "done" : "todo";
+      if (index === reached && !["uploaded", "exported", "skipped"].includes(one.state)) kind = "busy";
+      if (index === failed) kind = "failed";
+      const current = kind === "busy" || kind === "failed" || (one.state === name && index === reached - 1);
+      return make("li", { class: kind, "aria-current": current ? "step" : null }, shape(kind), make("span", null, words[name]));
+    }),
+  );
+};
+
+export const bars = (one) => [filesBar(one), numbersBar(one)];
+
+const filesBar = (one) => {
+  const whole = one.files ?? 0;
+  const ready = ["processing", "uploaded", "finished"].includes(one.state) || one.finished > 0;
+  let text = words.notKnown;
+  if (ready) text = words.ofProcessed(number(one.finished), number(whole || one.uploaded));
+  else if (one.uploaded || one.state === "uploading") {
+    text = whole ? words.ofUploaded(number(one.uploaded), number(whole)) : words.uploadedSoFar(number(one.uploaded));
+  } else if (whole) text = words.exportedCount(number(whole));
+  return bar(words.files, text, [["finished", one.finished], ["sent", one.uploaded - one.finished]], whole || one.uploaded);
+};
+
+const numbersBar = (one) => {
+  const whole = one.rows ?? one.rows_uploaded;
+  if (one.success_count !== undefined) {
+    const text = words.matchedOf(number(one.success_count), number(one.success_count + one.fail_count));
+    const all = Math.max(whole, one.success_count + one.fail_count);
+    return bar(words.numbers, text, [["finished", one.success_count], ["missed", one.fail_count]], all);
+  }
+  // WeChat Pay tells which files are finished, not how many numbers are.
+  const processed = one.uploaded ? Math.round((one.rows_uploaded * one.finished) / one.uploaded) : 0;
+  let text = words.notKnown;
+  if (["processing", "uploaded"].includes(one.state)) {
+    text = (processed ? words.aboutProcessed : words.ofProcessed)(number(processed), number(whole));
+  } else if (one.rows_uploaded) text = words.ofUploaded(number(one.rows_uploaded), number(whole));
+  else if (whole) text = words.exportedCount(number(whole));
+  return bar(words.numbers, text, [["finished", processed], ["sent", one.rows_uploaded - processed]], whole);
+};
+
+export const rate = (one) => {
+  const share = matchRate(one);
+  return share === null ? "–" : percent(share);
+};
+
+export const facts = (one, now) => {
+  const found = [];
+  if (one.success_count !== undefined) {
+    found.push(
+      fact(words.matchRate, rate(one), { "data-fact": "rate" }),
+      fact(words.matched, number(one.success_count), { "data-fact": "matched" }),
+      fact(words.notMatched, number(one.fail_count), { "data-fact": "not-matched" }),
+      fact(words.users, number(one.success_user_count), { "data-fact": "users" }),
+    );
+  }
+  if (one.expected !== undefined) {
+    const late = one.expected < now;
+    const value = [time(one.expected), late ? make("small", null, ` ${words.late}`) : null];
+    found.push(fact(words.expected, value, { "data-fact": "expected", title: words.expectedHint }));
+  }
+  if (one.skipped) found.push(fact(words.skippedRows, number(one.skipped), { "data-fact": "skipped" }));
+  return make("dl", { class: "facts" }, found);
+};
+
+export const warning = (one) =>
+  one.failed_files
+    ? make("p", { class: "warning", "data-warning": "key" }, shape("warning"), words.keyMistake(one.failed_files))
+    : null;

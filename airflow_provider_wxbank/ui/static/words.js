@@ -1,0 +1,185 @@
+// The page's words in English and Chinese, and how numbers and times are written.
+
+const ENGLISH = {
+  title: "WeChat Pay packages",
+  package: (id) => `Package ${id}`,
+  noPackage: "No package yet",
+  files: "Files",
+  numbers: "Numbers",
+  exporting: "Exporting",
+  exported: "Exported",
+  uploading: "Uploading",
+  uploaded: "Uploaded",
+  processing: "Processing",
+  finished: "Finished",
+  failed: "Failed",
+  skipped: "Skipped",
+  retrying: "waiting for a retry",
+  exportFailed: "Export failed",
+  uploadFailed: "Upload failed",
+  waitFailed: "Wait failed",
+  ofProcessed: (done, all) => `${done} of ${all} processed`,
+  aboutProcessed: (done, all) => `about ${done} of ${all} processed`,
+  ofUploaded: (done, all) => `${done} of ${all} uploaded`,
+  uploadedSoFar: (done) => `${done} uploaded`,
+  notKnown: "not known yet",
+  exportedCount: (all) => `${all} exported`,
+  matchedOf: (done, all) => `${done} of ${all} matched`,
+  matched: "Matched",
+  notMatched: "Not matched",
+  users: "Users",
+  matchRate: "Match rate",
+  matchRates: (count) => `Match rate of ${count === 1 ? "1 import" : `${count} imports`}, oldest first`,
+  rateOf: (when, rate) => `${when}: ${rate}`,
+  begun: "Begun",
+  ended: "Finished",
+  expected: "Expected",
+  late: "later than expected",
+  expectedHint: "By WeChat Pay's guide, or by the speed of this import; a guide, not a promise.",
+  skippedRows: "Rows left out",
+  bankType: "Bank type",
+  keyMistake: (count) =>
+    `${count === 1 ? "In 1 file" : `In ${count} files`} not one number matched: most likely a wrong key or bank type.`,
+  noMatch: "No match",
+  noMatchHint: "Not one number matched: most likely the key or the bank type is wrong.",
+  empty: "No import yet. Imports show here once ExportUsersOperator or UploadTaskOperator has begun in a DAG that you may see.",
+  emptyRun: "This DAG run has no import yet.",
+  older: "Show older imports",
+  back: "All imports",
+  openRun: "Open the DAG run",
+  wholePackage: "All of the package",
+  look: "Packages filled elsewhere",
+  lookHint: "Read from WeChat Pay's list of upload tasks, with a connection that you may read.",
+  connection: "Connection",
+  packageId: "Package id",
+  show: "Show",
+  asked: (at, next) => `WeChat Pay was asked at ${at}; it is asked again at ${next} at the earliest.`,
+  stillProcessing: (count) => `${count} processing by now; their states below are read anew when all are finished.`,
+  search: "Search files",
+  searchHint: "file or task id",
+  state: "State",
+  all: "All",
+  file: "File",
+  taskId: "Task id",
+  rows: "Rows",
+  uploadedAt: "Uploaded",
+  finishedAt: "Finished",
+  shown: (count, all) => (count === all ? `${all} files` : `${count} of ${all} files`),
+  more: (count) => `Show ${count} more`,
+  noFiles: "No files are recorded yet.",
+  noSuchFiles: "No file is like that.",
+  refreshed: (at) => `Updated ${at}`,
+  loading: "Loading …",
+  signedOut: "Your session has ended. Reload Airflow and sign in.",
+  notAllowed: "You may not see this.",
+  gone: "This DAG run does not exist, or you may not see it.",
+  unreachable: "Airflow does not answer. Trying again.",
+};
+
+const CHINESE = {
+  title: "微信支付号码包",
+  package: (id) => `号码包 ${id}`,
+  noPackage: "尚无号码包",
+  files: "文件",
+  numbers: "协议号",
+  exporting: "导出中",
+  exported: "已导出",
+  uploading: "上传中",
+  uploaded: "已上传",
+  processing: "处理中",
+  finished: "已完成",
+  failed: "失败",
+  skipped: "已跳过",
+  retrying: "等待重试",
+  exportFailed: "导出失败",
+  uploadFailed: "上传失败",
+  waitFailed: "等待失败",
+  ofProcessed: (done, all) => `已处理 ${done} / ${all}`,
+  aboutProcessed: (done, all) => `约已处理 ${done} / ${all}`,
+  ofUploaded: (done, all) => `已上传 ${done} / ${all}`,
+  uploadedSoFar: (done) => `已上传 ${done}`,
+  notKnown: "尚不清楚",
+  exportedCount: (all) => `已导出 ${all}`,
+  matchedOf: (done, all) => `匹配成功 ${done} / ${all}`,
+  matched: "匹配成功",
+  notMatched: "匹配失败",
+  users: "匹配用户",
+  matchRate: "匹配率",
+  matchRates: (count) => `${count} 次导入的匹配率（从旧到新）`,
+  rateOf: (when, rate) => `${when}：${rate}`,
+  begun: "开始",
+  ended: "完成",
+  expected: "预计完成",
+  late: "晚于预计",
+  expectedHint: "按微信支付的处理速度说明或本次导入的实际速度估算，仅供参考。",
+  skippedRows: "略过的行",
+  bankType: "银行类型",
+  keyMistake: (count) => `${count} 个文件中没有一个协议号匹配成功：很可能是密钥或银行类型有误。`,
+  noMatch: "无一匹配",
+  noMatchHint: "没有一个协议号匹配成功：很可能是密钥或银行类型有误。",
+  empty: "还没有导入。您可查看的 DAG 中的 ExportUsersOperator 或 UploadTaskOperator 开始运行后，导入会显示在这里。",
+  emptyRun: "此 DAG 运行还没有导入。",
+  older: "显示更早的导入",
+  back: "全部导入",
+  openRun: "打开 DAG 运行",
+  wholePackage: "整个号码包",
+  look: "其他方式上传的号码包",
+  lookHint: "使用您可查看的连接，读取微信支付的上传任务列表。",
+  connection: "连接",
+  packageId: "号码包 ID",
+  show: "查看",
+  asked: (at, next) => `${at} 查询过微信支付，最早 ${next} 再次查询。`,
+  stillProcessing: (count) => `目前 ${count} 个处理中；全部完成后将重新读取下列状态。`,
+  search: "搜索文件",
+  searchHint: "文件名或上传任务 ID",
+  state: "状态",
+  all: "全部",
+  file: "文件",
+  taskId: "上传任务 ID",
+  rows: "行数",
+  uploadedAt: "上传时间",
+  finishedAt: "完成时间",
+  shown: (count, all) => (count === all ? `${all} 个文件` : `${count} / ${all} 个文件`),
+  more: (count) => `再显示 ${count} 个`,
+  noFiles: "还没有文件记录。",
+  noSuchFiles: "没有符合条件的文件。",
+  refreshed: (at) => `更新于 ${at}`,
+  loading: "加载中…",
+  signedOut: "会话已结束，请重新加载 Airflow 并登录。",
+  notAllowed: "您无权查看此内容。",
+  gone: "此 DAG 运行不存在，或您无权查看。",
+  unreachable: "Airflow 没有响应，正在重试。",
+};
+
+// The language that Airflow took from the browser, or that was chosen in it.
+const wanted = localStorage.getItem("i18nextLng") || navigator.language;
+export const language = wanted.toLowerCase().startsWith("zh") ? "zh-CN" : "en";
+export const words = language === "en" ? ENGLISH : CHINESE;
+
+// The time zone that was chosen in Airflow, else the browser's.
+const timeZone = (() => {
+  try {
+    const chosen = JSON.parse(localStorage.getItem("timezone"));
+    new Intl.DateTimeFormat("en", { timeZone: chosen });
+    return typeof chosen === "string" ? chosen : undefined;
+  } catch {
+    return undefined;
+  }
+})();
+
+const locale = language === "en" ? (wanted.toLowerCase().startsWith("en") ? wanted : "en") : language;
+const numbers = new Intl.NumberFormat(locale);
+const percents = new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 1 });
+const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone };
+const times = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric", ...clock });
+const yearTimes = new Intl.DateTimeFormat(locale, { year: "numeric", month: "short", day: "numeric", ...clock });
+const clocks = new Intl.DateTimeFormat(locale, { ...clock, second: "2-digit" });
+
+export const number = (value) => numbers.format(value);
+// Rounded down: 100 % is said of all alone.
+export const percent = (share) => percents.format(Math.floor(share * 1000) / 1000);
+export const clockTime = (seconds) => clocks.format(seconds * 1000);
+export const time = (seconds) => {
+  const moment = new Date(seconds * 1000);
+  return (moment.getFullYear() === new Date().getFullYear() ? times : yearTimes).format(moment);
+};

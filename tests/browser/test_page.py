@@ -1,0 +1,277 @@
+"""The page "WeChat Pay packages", as its users see it."""
+
+from __future__ import annotations
+
+import re
+import time
+from urllib.parse import quote
+
+import pytest
+import requests
+from playwright.sync_api import FrameLocator, Locator, Page, expect
+
+from tests.browser.conftest import OpenPage, TakePicture
+from tools.ui import Ui
+from tools.ui_imports import (
+    FAILED,
+    FAILED_FILES,
+    FINISHED,
+    PAST_IMPORTS,
+    PROCESSING,
+    PROCESSING_FILES,
+    PROCESSING_SECONDS,
+    SAMPLE,
+    UPLOADED_FILES,
+    UPLOADING,
+    UPLOADING_FILES,
+)
+
+PAGE = "/wxbank/"
+IN_AIRFLOW = "/plugin/wxbank"
+REFRESH_MILLISECONDS = 40_000
+
+LANGUAGES = {"en-US": "WeChat Pay packages", "zh-CN": "微信支付号码包"}
+
+
+def imports_of(page: Page | FrameLocator, package_id: str) -> Locator:
+    """The imports into a package, the newest first."""
+    return page.locator(f"[data-import][data-package-id='{package_id}']")
+
+
+def path_of(ui: Ui, dag_id: str) -> str:
+    """The address of a DAG's newest import."""
+    found = ui.airflow.get(f"dags/{dag_id}/dagRuns", order_by="-id", limit=1)["dag_runs"][0]
+    return f"{PAGE}import?dag_id={dag_id}&run_id={quote(found['dag_run_id'])}"
+
+
+def assert_nothing_overflows(page: Page) -> None:
+    """The page is no wider than its window, and no text is wider than what holds it."""
+    widths = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert widths[0] <= widths[1]
+    cut_off = page.evaluate("""
+        [...document.querySelectorAll('body *')]
+            .filter((one) => one.checkVisibility() && one.childElementCount === 0 && one.textContent.trim())
+            .filter((one) => getComputedStyle(one).textOverflow !== 'ellipsis' && one.scrollWidth > one.clientWidth + 1)
+            .filter((one) => getComputedStyle(one).display !== 'inline')
+            .map((one) => one.textContent)
+    """)
+    assert cut_off == []
+
+
+def contrast_of(page: Page) -> list[tuple[float, str]]:
+    """The contrast of every text with what is behind it, by WCAG 2, and the text; the lowest first."""
+    found = page.evaluate("""
+        () => {
+            const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+            const light = (color) => {
+                const [r, g, b] = color.slice(0, 3).map((part) => part / 255)
+                    .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+            };
+            const behind = (one) => {
+                for (let at = one; at; at = at.parentElement) {
+                    const color = numbers(getComputedStyle(at).backgroundColor);
+                    if (color.length === 3 || color[3] > 0.99) return color;
+                }
+                return [255, 255, 255];
+            };
+            return [...document.querySelectorAll('body *')]
+                .filter((one) => one.checkVisibility())
+                .filter((one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
+                .map((one) => {
+                    const own = numbers(getComputedStyle(one).color);
+                    const [a, b] = [light(own), light(behind(one))].sort((x, y) => y - x);
+                    return [(a + 0.05) / (b + 0.05), one.textContent.trim()];
+                });
+        }
+    """)
+    return sorted((ratio, text) for ratio, text in found)
+
+
+def test_the_page_is_in_airflows_navigation(open_page: OpenPage, take_picture: TakePicture) -> None:
+    page = open_page("/")
+    page.get_by_role("button", name="Browse").click()
+    page.get_by_role("menuitem", name="WeChat Pay packages").click()
+    frame = page.frame_locator("iframe")
+    expect(imports_of(frame, FINISHED)).to_have_count(len(PAST_IMPORTS))
+    take_picture(page, "in-airflow", for_docs="packages", full=False)
+
+
+def test_each_state_is_told(open_page: OpenPage) -> None:
+    page = open_page(PAGE)
+    expect(imports_of(page, FINISHED)).to_have_count(len(PAST_IMPORTS))
+    newest, *older = imports_of(page, FINISHED).all()
+    expect(newest).to_contain_text("Finished")
+    expect(newest).to_contain_text("4 of 4 processed")
+    expect(newest.locator("[data-fact='rate']")).to_contain_text("66")
+    expect(newest.locator("[data-warning='key']")).to_contain_text("In 1 file not one number matched")
+    assert len(older) == len(PAST_IMPORTS) - 1
+    for one in older:
+        expect(one.locator("[data-fact='rate']")).to_contain_text("98")
+        expect(one.locator("[data-warning]")).to_have_count(0)
+    processing = imports_of(page, PROCESSING)
+    expect(processing).to_contain_text(re.compile(rf"\d+ of {PROCESSING_FILES} processed"))
+    expect(processing.locator("[data-fact='expected']")).to_be_visible()
+    expect(imports_of(page, UPLOADING)).to_contain_text(re.compile(rf"\d+ of {UPLOADING_FILES} uploaded"))
+    failed = imports_of(page, FAILED)
+    expect(failed).to_contain_text("Upload failed")
+    expect(failed).to_contain_text(f"{UPLOADED_FILES} of {FAILED_FILES} uploaded")
+
+
+def test_progress_is_shown_as_it_happens(ui: Ui, open_page: OpenPage) -> None:
+    page = open_page(PAGE)
+    bar = imports_of(page, PROCESSING).get_by_role("progressbar", name="Files")
+    begin = int(bar.get_attribute("aria-valuenow") or "")
+    tasks = sorted(ui.imports.tasks(PROCESSING), key=lambda task: task.created)
+    waiting = [task for task in tasks if task.created > time.time() - PROCESSING_SECONDS]
+    assert len(waiting) > 2
+    for task in waiting[:2]:
+        task.created = time.time() - PROCESSING_SECONDS
+    expect(bar).to_have_attribute(
+        "aria-valuenow", re.compile(f"^({'|'.join(map(str, range(begin + 2, PROCESSING_FILES)))})$"),
+        timeout=REFRESH_MILLISECONDS,
+    )  # fmt: skip
+
+
+def test_files_are_sorted_searched_and_filtered(ui: Ui, open_page: OpenPage) -> None:
+    page = open_page(path_of(ui, SAMPLE))
+    rows = page.locator("[data-file]")
+    expect(rows).to_have_count(4)
+
+    def column(number: int) -> list[str]:
+        return [text.strip() for text in page.locator(f"[data-file] td:nth-child({number})").all_inner_texts()]
+
+    page.locator("[data-sort='rows']").click()
+    assert column(3) == ["300", "5,500", "5,500", "5,500"]
+    expect(page.locator("th", has_text="Rows")).to_have_attribute("aria-sort", "ascending")
+    page.locator("[data-sort='rows']").click()
+    assert column(3) == ["5,500", "5,500", "5,500", "300"]
+    page.locator("[data-sort='file']").click()
+    names = column(1)
+    page.locator("[data-sort='file']").click()
+    assert column(1) == names[::-1]
+    search = page.get_by_role("searchbox")
+    search.fill(names[2][-12:].upper())
+    expect(rows).to_have_count(1)
+    expect(page.get_by_text("1 of 4 files")).to_be_visible()
+    search.fill("no such file")
+    expect(page.get_by_text("No file is like that.")).to_be_visible()
+    search.fill("")
+    page.get_by_role("combobox").select_option("no-match")
+    expect(rows).to_have_count(1)
+
+
+def test_everything_can_be_done_with_the_keyboard(open_page: OpenPage, take_picture: TakePicture) -> None:
+    page = open_page(PAGE)
+    wanted = imports_of(page, FINISHED).first.locator("a").first
+    expect(wanted).to_be_visible()
+    tab_to(page, wanted)
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    take_picture(page, "keyboard-focus", full=False)
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-file]")).to_have_count(4)
+    tab_to(page, page.locator("[data-sort='rows']"))
+    page.keyboard.press("Enter")
+    expect(page.locator("th", has_text="Rows")).to_have_attribute("aria-sort", "ascending")
+    tab_to(page, page.locator("#back"), back=True)
+    page.keyboard.press("Enter")
+    expect(imports_of(page, FINISHED)).to_have_count(len(PAST_IMPORTS))
+
+
+def tab_to(page: Page, wanted: Locator, *, back: bool = False) -> None:
+    for _ in range(60):
+        if wanted.evaluate("element => element === document.activeElement"):
+            return
+        page.keyboard.press("Shift+Tab" if back else "Tab")
+    pytest.fail("the Tab key does not come there")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_it_is_readable(
+    ui: Ui, open_page: OpenPage, take_picture: TakePicture, language: str, theme: str, width: int
+) -> None:
+    """In both languages, light and dark, wide and narrow."""
+    page = open_page(PAGE, language=language, theme=theme, width=width)
+    documented = language == "en-US" and theme == "light" and width == 1280
+    views = {
+        "list": PAGE,
+        "finished": path_of(ui, SAMPLE),
+        "processing": path_of(ui, "spring_discount"),
+        "failed": path_of(ui, "autumn_discount"),
+        "package": f"{PAGE}package?wxbank_conn_id=wxbank_default&package_id={PROCESSING}",
+    }
+    for name, path in views.items():
+        page.goto(f"{ui.airflow.url}{path}")
+        expect(page.get_by_role("heading", level=1)).to_have_text(LANGUAGES[language])
+        expect(page.locator("[data-import], [data-file]").first).to_be_visible()
+        assert page.locator("html").get_attribute("lang") == ("en" if language == "en-US" else "zh-CN")
+        assert_nothing_overflows(page)
+        assert contrast_of(page)[0][0] >= 4.5, contrast_of(page)[:3]
+        take_picture(
+            page, f"{name}-{language}-{theme}-{width}", for_docs="import" if documented and name == "finished" else None
+        )
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    brightness = sum(map(int, re.findall(r"\d+", background)[:3])) / 3
+    assert (brightness < 100) == (theme == "dark")
+
+
+def test_it_follows_airflows_theme(open_page: OpenPage, take_picture: TakePicture) -> None:
+    page = open_page(IN_AIRFLOW, theme="dark", language="zh-CN")
+    frame = page.frame_locator("iframe")
+    expect(imports_of(frame, FINISHED).first).to_contain_text("已完成")
+    expect(frame.locator("html")).to_have_attribute("data-theme", "dark")
+    take_picture(page, "in-airflow-dark", for_docs="packages-dark", full=False)
+    page.evaluate("document.documentElement.classList.replace('dark', 'light')")
+    expect(frame.locator("html")).to_have_attribute("data-theme", "light")
+
+
+def test_who_may_see_no_import_sees_none(ui: Ui, open_page: OpenPage, take_picture: TakePicture) -> None:
+    page = open_page(PAGE, "guest")
+    expect(page.get_by_text("No import yet.")).to_be_visible()
+    expect(page.locator("[data-import]")).to_have_count(0)
+    take_picture(page, "guest")
+    for path in (path_of(ui, SAMPLE), f"{PAGE}package?wxbank_conn_id=wxbank_default&package_id={FINISHED}"):
+        response = page.request.get(ui.airflow.url + path.replace(PAGE, f"{PAGE}api/"))
+        assert response.status in (403, 404)
+        assert SAMPLE not in response.text()
+
+
+def test_who_may_read_dags_but_no_connection_sees_imports_alone(ui: Ui, open_page: OpenPage) -> None:
+    page = open_page(PAGE, "viewer")
+    expect(imports_of(page, FINISHED)).to_have_count(len(PAST_IMPORTS))
+    expect(page.locator("#ask")).to_be_hidden()
+    address = f"{ui.airflow.url}{PAGE}api/package?wxbank_conn_id=wxbank_default&package_id={FINISHED}"
+    assert page.request.get(address).status == 403
+
+
+def test_without_a_session_there_is_nothing(ui: Ui, open_page: OpenPage) -> None:
+    addresses = (PAGE, f"{PAGE}import", f"{PAGE}static/page.js", f"{PAGE}api/imports", f"{PAGE}api/package")
+    assert [requests.get(ui.airflow.url + path, timeout=30).status_code for path in addresses] == [401] * 5
+    page = open_page(PAGE, None)
+    expect(page.locator("[data-import]")).to_have_count(0)
+
+
+def test_a_task_links_to_its_import(ui: Ui, open_page: OpenPage, take_picture: TakePicture) -> None:
+    found = ui.airflow.get(f"dags/{SAMPLE}/dagRuns", order_by="-id", limit=1)["dag_runs"][0]
+    page = open_page(f"/dags/{SAMPLE}/runs/{found['dag_run_id']}/tasks/finished/details")
+    link = page.get_by_role("link", name="WeChat Pay import")
+    expect(link).to_be_visible()
+    expect(page.get_by_role("link", name="WeChat Pay merchant platform")).to_be_visible()
+    take_picture(page, "task-links", full=False)
+    page.goto(link.get_attribute("href") or "")
+    frame = page.frame_locator("iframe")
+    expect(frame.locator("[data-file]")).to_have_count(4)
+    frame.get_by_role("link", name="Open the DAG run").click()
+    expect(page).to_have_url(re.compile(rf"/dags/{SAMPLE}/runs/"))
+
+
+def test_a_package_that_was_filled_elsewhere_is_shown(open_page: OpenPage, take_picture: TakePicture) -> None:
+    page = open_page(PAGE)
+    page.locator("#ask-connection").fill("wxbank_default")
+    page.locator("#ask-package").fill(FINISHED)
+    page.get_by_role("button", name="Show", exact=True).click()
+    files = sum(-(-rows // 5_500) for _, rows in PAST_IMPORTS)
+    expect(page.locator("[data-file]")).to_have_count(files)
+    take_picture(page, "package-elsewhere")

@@ -1,0 +1,115 @@
+"""What operators, sensor and trigger record of an import, and what the page makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
+from airflow_provider_wxbank.record import FINISHED, HAS_PAGE, KEY, UPLOADED
+from airflow_provider_wxbank.sensors import TaskFinishedSensor
+from airflow_provider_wxbank.triggers import TaskFinishedTrigger
+from airflow_provider_wxbank.ui.imports import Run, Step, Task, file_rows, imports
+from tests.conftest import PACKAGE, NewSimulator, numbers
+
+pytestmark = pytest.mark.skipif(not HAS_PAGE, reason="Airflow 2 has no page, and nothing is recorded")
+
+
+class Kept:
+    """The XComs of one task."""
+
+    def __init__(self) -> None:
+        self.xcoms: dict[str, Any] = {}
+
+    @property
+    def context(self) -> Any:
+        ti = SimpleNamespace(dag_id="import_users", run_id="manual__1", xcom_push=self.xcoms.__setitem__)
+        return {"ti": ti, "run_id": "manual__1"}
+
+    def task(self, step: Step) -> Task:
+        return Task(step, -1, step, "success", 0.0, 60.0, self.xcoms[KEY])
+
+    def rows(self, key: str) -> list[Any]:
+        return [row for name, value in self.xcoms.items() if name.startswith(key) for row in value]
+
+
+def test_what_tasks_record_makes_an_import_with_its_files(
+    new_simulator: NewSimulator, connect: Callable[..., None], tmp_path: Path
+) -> None:
+    connect(new_simulator())
+    source = tmp_path / "users.txt"
+    source.write_text("\n".join(numbers(25)))
+    export, upload, wait = Kept(), Kept(), Kept()
+    manifest = ExportUsersOperator(
+        task_id="export", source=str(source), output_path=str(tmp_path / "out"), bank_type="ICBC_DEBIT",
+        max_rows_per_file=10,
+    ).execute(export.context)  # fmt: skip
+    uploaded = UploadTaskOperator(task_id="upload", package_id=PACKAGE, manifest=manifest).execute(upload.context)
+    TaskFinishedSensor(task_id="wait", upload=uploaded, poke_interval=0.1).execute(wait.context)
+    tasks = [export.task("export"), upload.task("upload"), wait.task("wait")]
+    ((found, _),) = imports(Run(1, "import_users", "manual__1", "success", 0.0), tasks, 100.0)
+    assert (found.state, found.package_id, found.bank_types) == ("finished", PACKAGE, ["ICBC_DEBIT"])
+    assert (found.files, found.uploaded, found.finished, found.rows, found.rows_uploaded) == (3, 3, 3, 25, 25)
+    assert (found.success_count, found.fail_count, found.failed_files) == (25, 0, 0)
+    files = file_rows(upload.rows(UPLOADED), wait.rows(FINISHED))
+    assert {row[:3] for row in files} == {(one["filename"], one["task_id"], one["rows"]) for one in uploaded["tasks"]}
+    assert sum(row[5] or 0 for row in files) == 25
+    assert all(row[3] and row[4] for row in files)
+    assert not any(number in str((export.xcoms, upload.xcoms, wait.xcoms)) for number in numbers(25))
+
+
+def test_a_task_goes_on_when_nothing_can_be_recorded(
+    new_simulator: NewSimulator, connect: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    connect(new_simulator())
+    source = tmp_path / "users.txt"
+    source.write_text("\n".join(numbers(3)))
+
+    def fail(key: str, value: Any) -> None:
+        raise RuntimeError("the API server is away")
+
+    context: Any = {"ti": SimpleNamespace(dag_id="import_users", run_id="manual__1", xcom_push=fail)}
+    uploaded = UploadTaskOperator(
+        task_id="upload", package_id=PACKAGE, file=str(source), bank_type="ICBC_DEBIT"
+    ).execute(context)
+    assert uploaded["rows"] == 3
+    assert "the API server is away" in caplog.text
+
+
+def test_a_deferred_wait_records_what_its_trigger_sees(
+    new_simulator: NewSimulator, connect: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.execution_time import task_runner
+
+    connect(new_simulator(processing_seconds=1.0))
+    source = tmp_path / "users.txt"
+    source.write_text("\n".join(numbers(3)))
+    uploaded = UploadTaskOperator(
+        task_id="upload", package_id=PACKAGE, file=str(source), bank_type="ICBC_DEBIT"
+    ).execute(Kept().context)
+    sent: list[Any] = []
+
+    async def asend(message: Any) -> None:
+        sent.append(message)
+
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(asend=asend), raising=False)
+    ids = [one["task_id"] for one in uploaded["tasks"]]
+    trigger = TaskFinishedTrigger(PACKAGE, task_ids=ids, poll_interval=0.2)
+    trigger.task_instance = SimpleNamespace(  # type: ignore[assignment]
+        dag_id="import_users", task_id="wait", run_id="manual__1", map_index=-1
+    )
+
+    async def event() -> Any:
+        return await anext(aiter(trigger.run()))
+
+    payload = asyncio.run(event()).payload
+    assert [row[:2] for row in payload["tasks"]] == [[ids[0], uploaded["tasks"][0]["filename"]]]
+    # Once, since nothing changed between the polls.
+    (message,) = [message for message in sent if getattr(message, "key", None) == KEY]
+    assert (message.key, message.task_id, message.run_id) == (KEY, "wait", "manual__1")
+    assert (message.value["tasks"], message.value["processing"]) == (1, 1)
