@@ -1,8 +1,7 @@
-"""Agreement numbers become encrypted lines, in order, on every core."""
+"""Agreement numbers become encrypted lines, and work on many is done in order."""
 
 from __future__ import annotations
 
-import os
 from binascii import b2a_base64
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -46,18 +45,13 @@ def line_bytes(key: RSAPublicKey) -> int:
     return 4 * -(-(key.key_size // 8) // 3) + 1
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], workers: int | None = None) -> Generator[R, None, None]:
+def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
     """Apply a function in threads, and give the results in the order of the items.
 
     At most two items a thread are taken ahead, so memory is constant and a slow consumer slows the source.
 
-    Threads and not processes: the library encrypts without holding Python's lock, and on 2 cores threads reach 0.85 to
-    0.90 of the speed of two processes that do nothing else (``make bench``). They need no second interpreter, end with
-    the task whatever kills it, and work where a task may not have children, as in some pools of Celery.
-
-    :param workers: threads; default one more than cores, so that every core encrypts while a file is written.
+    :param workers: threads.
     """
-    workers = workers or (os.cpu_count() or 1) + 1
     ahead: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="wxbank-encrypt") as pool:
         try:

@@ -12,6 +12,7 @@ from airflow_provider_wxbank.agreements.encryption import in_order
 from airflow_provider_wxbank.agreements.files import AgreementFile, PlainFile, batches, plain_files
 from airflow_provider_wxbank.agreements.manifest import NAME, Manifest, to_bytes
 from airflow_provider_wxbank.agreements.numbers import OnInvalid, Skipped, Values, checked_numbers
+from airflow_provider_wxbank.agreements.processes import EncryptionProcesses
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey
@@ -49,7 +50,7 @@ def export(
     names: list[str] = []
 
     def write(file: PlainFile) -> AgreementFile:
-        content = file.encrypted()
+        content = processes.encrypt_lines(file.key.public_key, file.numbers)
         folder.child(file.filename).write(content)
         return AgreementFile(
             file.filename,
@@ -60,7 +61,10 @@ def export(
         )
 
     try:
-        with closing(in_order(write, _noting(plain, names))) as files:
+        with (
+            EncryptionProcesses() as processes,
+            closing(in_order(write, _noting(plain, names), processes.threads)) as files,
+        ):
             written.extend(files)
         if not written:
             raise InvalidInput(

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from wechatpayv3.utils import rsa_encrypt
 
 from airflow_provider_wxbank.agreements.export import export
+from airflow_provider_wxbank.agreements.processes import EncryptionProcesses
 from airflow_provider_wxbank.agreements.sources import read_sql
 from airflow_provider_wxbank.locations import location
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey
@@ -34,7 +35,7 @@ class Measured:
     """What an export took.
 
     :param seconds: from the query to the last file.
-    :param megabytes: peak memory of the process.
+    :param megabytes: peak memory of the process and of those that it started.
     """
 
     rows: int
@@ -112,7 +113,9 @@ def main(uri: str, rows: str, folder: str, who: str) -> None:
     started = time.perf_counter()
     work(uri, int(rows), folder)
     taken = time.perf_counter() - started
+    # Of this process, and of each that encrypts as much as of the largest.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak += EncryptionProcesses().count * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(json.dumps({"seconds": taken, "megabytes": peak}))
 
 

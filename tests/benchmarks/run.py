@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from airflow_provider_wxbank.agreements.encryption import in_order
 from airflow_provider_wxbank.agreements.files import PlainFile, batches, plain_files
 from airflow_provider_wxbank.agreements.numbers import Skipped, Values, checked_numbers
+from airflow_provider_wxbank.agreements.processes import EncryptionProcesses
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.packages import create_task
@@ -40,7 +41,7 @@ from tests.benchmarks.charts import draw
 from tests.benchmarks.exports import database, measure
 from tests.benchmarks.triggers import FIRST_PACKAGE, POLL_SECONDS
 
-ROWS = 110_000
+ROWS = 330_000
 ROUNDS = 5
 FILES, FILE_ROWS, WORKERS, LATENCY = 200, 500, 8, 0.2
 TASKS, POLLS = 1000, 20
@@ -95,11 +96,20 @@ def encrypt_bare_pem(job: tuple[bytes, int]) -> None:
 
 def encrypt_ours(key: PlatformKey, rows: list[str], workers: int | None) -> None:
     """From values to the bytes of agreement files, as an export does it."""
-    values = (Values("row", range(start, start + 5500), rows[start : start + 5500]) for start in range(0, ROWS, 5500))
+    values = (
+        Values("row", range(start, start + 5500), rows[start : start + 5500]) for start in range(0, len(rows), 5500)
+    )
     checked = checked_numbers(values, "fail", Skipped())
     files = plain_files(batches(checked, lambda: key, 5500), "bench", b"key", "ICBC_DEBIT")
-    for _ in in_order(PlainFile.encrypted, files, workers):
-        pass
+    if workers:
+        for _ in in_order(PlainFile.encrypted, files, workers):
+            pass
+        return
+    with EncryptionProcesses() as processes:
+        for _ in in_order(
+            lambda file: processes.encrypt_lines(file.key.public_key, file.numbers), files, processes.threads
+        ):
+            pass
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -73,7 +73,7 @@ def test_every_line_decrypts_with_the_key_declared_beside_it() -> None:
             serials[serial_no] += len(lines)
             yield serial_no, [(lines[index], expected[index]) for index in chosen]
 
-    checked = sum(in_order(check, declared()))
+    checked = sum(in_order(check, declared(), workers=THREADS))
     assert position == NUMBERS
     assert checked == NUMBERS // EVERY
     assert set(serials) == set(PRIVATE_KEYS)

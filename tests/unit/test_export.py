@@ -6,8 +6,11 @@ import hashlib
 import json
 import os
 import re
+import signal
 import stat
-from collections.abc import Iterable
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,8 +38,9 @@ from airflow_provider_wxbank.agreements.files import (
 )
 from airflow_provider_wxbank.agreements.manifest import Manifest, read_file, read_manifest, to_bytes
 from airflow_provider_wxbank.agreements.numbers import Values
+from airflow_provider_wxbank.agreements.processes import FEW
 from airflow_provider_wxbank.agreements.storage import Location
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey
 from tests.conftest import numbers
 
@@ -331,3 +335,34 @@ def test_work_in_threads_keeps_its_order_and_is_not_taken_far_ahead() -> None:
     assert [next(results) for _ in range(5)] == [0, 2, 4, 6, 8]
     assert len(taken) <= 5 + 2 * 3
     results.close()
+
+
+def test_files_encrypted_in_processes_are_the_numbers_in_order(tmp_path: Path) -> None:
+    rows = [f"2024{index:08d}" for index in range(6 * (FEW + 1))]
+    _, manifest = run(tmp_path, *rows, max_rows=FEW + 1)
+    assert len(manifest.files) == 6
+    contents = [(tmp_path / file.filename).read_bytes() for file in manifest.files]
+    assert [number for content in contents for number in decrypted(content)] == rows
+
+
+def test_an_export_whose_encrypting_process_is_killed_fails_and_leaves_nothing(tmp_path: Path) -> None:
+    def killing() -> Iterator[Values]:
+        rows = [f"2024{index:08d}" for index in range(FEW + 1)]
+        for part in range(100):
+            yield Values("row", range(len(rows)), [f"{row}{part}" for row in rows])
+            if part == 4:
+                deadline = time.monotonic() + 30
+                while not (started := children()) and time.monotonic() < deadline:
+                    pass
+                for child in started:
+                    os.kill(child, signal.SIGKILL)
+
+    with pytest.raises(TryLater, match="was killed"):
+        run(tmp_path, source=killing(), max_rows=FEW + 1)
+    assert list(tmp_path.iterdir()) == []
+    assert children() == []
+
+
+def children() -> list[int]:
+    command = ["pgrep", "-P", str(os.getpid()), "-f", "processes.serve"]
+    return [int(line) for line in subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()]
