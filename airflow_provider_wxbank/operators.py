@@ -21,8 +21,10 @@ from airflow_provider_wxbank.agreements.files import (
     run_prefix,
 )
 from airflow_provider_wxbank.agreements.lines import check_encrypted
+from airflow_provider_wxbank.agreements.manifest import Manifest
 from airflow_provider_wxbank.agreements.numbers import OnInvalid, Skipped, Values, checked_numbers
 from airflow_provider_wxbank.agreements.sources import read_files, read_sql
+from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.bank_types import is_known
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.locations import location
@@ -109,9 +111,13 @@ class ExportUsersOperator(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Export; return the manifest's URI."""
+        target, _ = self.export(self.prefix or default_prefix(context))
+        return target.uri
+
+    def export(self, prefix: str) -> tuple[Location, Manifest]:
+        """What :meth:`execute` does, for who has no DAG run; where the manifest is, and what it says."""
         self._check()
         warn_unknown_bank_type(self.log, self.bank_type)
-        prefix = self.prefix or default_prefix(context)
         check_prefix(prefix)
         folder = location(self.output_path, "output_path")
         with closing(WxBankHook(self.wxbank_conn_id).get_conn()) as client, self._values() as values:
@@ -132,7 +138,7 @@ class ExportUsersOperator(BaseOperator):
             manifest.skipped_count,
             target.uri,
         )
-        return target.uri
+        return target, manifest
 
     def _check(self) -> None:
         """Everything that can be told to be wrong before anything is read."""
@@ -220,10 +226,14 @@ class UploadTaskOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload; return the upload tasks."""
+        progress = UploadProgress(context.get("task_state_store"), self.package_id, self.log)
+        return self.upload(default_prefix(context), progress)
+
+    def upload(self, prefix: str, progress: UploadProgress) -> dict[str, Any]:
+        """What :meth:`execute` does, for who has no DAG run."""
         self._check()
         with closing(WxBankHook(self.wxbank_conn_id).get_conn()) as client:
-            progress = UploadProgress(context.get("task_state_store"), self.package_id, self.log)
-            return self._upload(client, default_prefix(context), progress)
+            return self._upload(client, prefix, progress)
 
     def _upload(self, client: Client, prefix: str, progress: UploadProgress) -> dict[str, Any]:
         key = naming_key(client.settings.merchant.private_key)

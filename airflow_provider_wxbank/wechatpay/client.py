@@ -66,6 +66,7 @@ class Client:
         self._sleep = sleep
         self._random = random
         self._prefer_backup_until = 0.0
+        self._last_answer: Answer | None = None
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -113,6 +114,16 @@ class Client:
         :raises UnverifiedAnswer: answered 2xx, but not verifiable, retries included.
         """
         return self._send(call, lambda answer: verify(answer.headers, answer.body, self._key, self._clock()))
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether any call was answered by anybody; to tell a broken network apart."""
+        return self._last_answer is not None
+
+    @property
+    def clock_difference(self) -> float | None:
+        """Seconds by which this machine's clock is ahead of the last answer's ``Date``, verified or not."""
+        return None if self._last_answer is None else _clock_difference(self._last_answer, self._clock())
 
     def encryption_key(self) -> PlatformKey:
         """The platform key to encrypt with now; see :meth:`PlatformKeys.encryption_key`."""
@@ -177,6 +188,7 @@ class Client:
                 self._prefer(self._other(base_url))
             trouble = Trouble.TIMED_OUT if failure.timed_out else Trouble.BROKEN
             raise _Failed(trouble, self._unclear(call, f"{what}: {failure}")) from None
+        self._last_answer = answer
         unverified = self._unverified(call, answer, check)
         if 200 <= answer.status < 300 and answer.status != 202:
             if unverified is None:

@@ -69,11 +69,13 @@ class Poll:
     :param tasks: all the tasks waited for, finished; None while one is not.
     :param watched: filename of a task that is processing; ask for it first in the next poll.
     :param note: why it is not over yet, for the log.
+    :param unfinished: how many of the tasks waited for are not finished, at most; None if this poll does not tell.
     """
 
     tasks: tuple[UploadTask, ...] | None
     watched: str | None = None
     note: str = ""
+    unfinished: int | None = None
 
 
 Processing = Callable[[], TaskPage]
@@ -94,12 +96,13 @@ def poll(client: Client, target: Wanted, watched: str | None = None, processing:
         if task is not None and not task.is_finished:
             return Poll(None, watched, "still processing")
     first = processing() if processing else list_tasks_page(client, target.package_id, status="PROCESSING")
-    if any(target.includes(task) for task in first.tasks):
-        return Poll(None, None, f"{first.total_count} tasks of the package are processing")
+    note = f"{first.total_count} tasks of the package are processing"
+    if ours := sum(target.includes(task) for task in first.tasks):
+        return Poll(None, None, note, first.total_count if _is_part(first) else ours)
     if _is_part(first):
         for task in list_tasks(client, target.package_id, status="PROCESSING"):
             if target.includes(task):
-                return Poll(None, task.filename, f"{first.total_count} tasks of the package are processing")
+                return Poll(None, task.filename, note, first.total_count)
     return _collect(client, target)
 
 
@@ -149,12 +152,13 @@ def _collect(client: Client, target: Wanted) -> Poll:
     tasks = tuple(found.values())
     if missing := target.missing(tasks):
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        return Poll(None, None, f"{len(missing)} of the tasks are not listed yet: {shown}")
+        left = len(missing) + sum(not task.is_finished for task in tasks)
+        return Poll(None, None, f"{len(missing)} of the tasks are not listed yet: {shown}", left)
     if not tasks:
         return Poll(None, None, "the package has no upload task yet")
     unfinished = [task for task in tasks if not task.is_finished]
     if unfinished:
-        return Poll(None, unfinished[0].filename, f"{len(unfinished)} tasks are still processing")
+        return Poll(None, unfinished[0].filename, f"{len(unfinished)} tasks are still processing", len(unfinished))
     return Poll(tasks)
 
 
