@@ -87,6 +87,8 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": _INTEGRATION, "python-modules": [f"{_MODULE}.operators"]}],
         "sensors": [{"integration-name": _INTEGRATION, "python-modules": [f"{_MODULE}.sensors"]}],
         "triggers": [{"integration-name": _INTEGRATION, "python-modules": [f"{_MODULE}.triggers"]}],
+        # Airflow 3.2 and later.
+        "cli": [f"{_MODULE}.cli.definition.get_cli_commands"],
         "connection-types": [
             {
                 "connection-type": "wxbank",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WaitFailed, WxBankError
 from airflow_provider_wxbank.wechatpay.packages import (
     TaskPage,
     UploadTask,
@@ -192,3 +192,29 @@ def count(tasks: Iterable[UploadTask]) -> Counts:
         sum(task.success_user_count or 0 for task in tasks),
         tuple(task.filename for task in tasks if task.fail_count and not task.success_count),
     )
+
+
+def likely_mistake(counts: Counts) -> str | None:
+    """What to tell of files of which every row failed; None if there is none."""
+    if not counts.failed_files:
+        return None
+    shown = ", ".join(counts.failed_files[:5]) + (", ..." if len(counts.failed_files) > 5 else "")
+    return (
+        f"Not one number matched in {len(counts.failed_files)} files ({shown}). Most likely they were encrypted with "
+        "another key than the one declared, or bank_type is wrong"
+    )
+
+
+def check_fail_ratio(max_fail_ratio: float | None) -> None:
+    """:raises InvalidInput: neither None nor 0 to 1."""
+    if max_fail_ratio is not None and not 0 <= max_fail_ratio <= 1:
+        raise InvalidInput(f"max_fail_ratio must be 0 to 1, not {max_fail_ratio!r}")
+
+
+def check_matched(counts: Counts, max_fail_ratio: float | None) -> None:
+    """:raises WaitFailed: more than this share of the numbers did not match."""
+    if max_fail_ratio is not None and counts.fail_ratio > max_fail_ratio:
+        raise WaitFailed(
+            f"{counts.fail_count} of {counts.success_count + counts.fail_count} numbers did not match "
+            f"({counts.fail_ratio:.2%}); max_fail_ratio allows {max_fail_ratio:.2%}"
+        )
