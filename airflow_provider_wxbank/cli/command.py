@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from functools import wraps
-from threading import current_thread, main_thread
+from importlib.util import find_spec
+from threading import Timer, current_thread, main_thread
 from types import FrameType
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, redact
 
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
@@ -28,7 +29,9 @@ from airflow_provider_wxbank.wechatpay.errors import (
     WxBankError,
 )
 
-OUR_LOG = "airflow_provider_wxbank"
+
+PATIENCE = 1.0
+"""Seconds for which a command that was told to end may take without a word."""
 
 
 class Exit(IntEnum):
@@ -131,28 +134,48 @@ class _StderrHandler(logging.Handler):
     """Writes to what stderr is at the moment: a progress bar takes its place to stay below the log."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record))
+        say(str(redact(self.format(record))))
 
 
 @contextmanager
 def _log_to_stderr(verbose: bool) -> Iterator[None]:
-    """Only our own log and warnings of others, unless all is asked for; stdout is for results."""
-    root, ours = logging.getLogger(), logging.getLogger(OUR_LOG)
-    handlers, levels = root.handlers[:], (root.level, ours.level)
-    handler = _StderrHandler()
+    """Warnings, and with ``verbose`` the whole log; stdout is for results."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    handler = _StderrHandler(logging.INFO if verbose else logging.WARNING)
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO if verbose else logging.WARNING)
-    ours.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    root.setLevel(handler.level)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _structlog_through_logging():
             if not verbose:
                 warnings.simplefilter("ignore")
             yield
     finally:
         root.handlers[:] = handlers
-        root.setLevel(levels[0])
-        ours.setLevel(levels[1])
+        root.setLevel(level)
+
+
+@contextmanager
+def _structlog_through_logging() -> Iterator[None]:
+    """Airflow 3 logs with structlog, straight to stdout."""
+    if find_spec("structlog") is None:
+        yield
+        return
+    import structlog
+    from structlog import stdlib
+
+    before = structlog.get_config()
+    structlog.configure(
+        [stdlib.filter_by_level, stdlib.PositionalArgumentsFormatter(), stdlib.render_to_log_kwargs],
+        wrapper_class=stdlib.BoundLogger,
+        logger_factory=stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 @contextmanager
@@ -177,11 +200,15 @@ def _ends_on_signals() -> Iterator[list[int]]:
     :return: the signals that came.
     """
     received: list[int] = []
+    patience = Timer(
+        PATIENCE, say, ["What is under way is finished first; Ctrl-C again ends it at once, which is safe"]
+    )
 
     def end(number: int, frame: FrameType | None) -> None:
         if received:
             os._exit(128 + number)
         received.append(number)
+        patience.start()
         raise KeyboardInterrupt
 
     if current_thread() is not main_thread():
@@ -191,5 +218,6 @@ def _ends_on_signals() -> Iterator[list[int]]:
     try:
         yield received
     finally:
+        patience.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)

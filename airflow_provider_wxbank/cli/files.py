@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from airflow_provider_wxbank.cli.command import command
+from airflow_provider_wxbank.cli.command import command, say
 from airflow_provider_wxbank.cli.definition import DEFAULT_PREFIX
 from airflow_provider_wxbank.cli.output import Column, busy, show, thousands
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
@@ -84,35 +84,41 @@ def upload(args: argparse.Namespace) -> None:
     )
     with _progress(args.package_id) as progress:
         result = operator.upload(args.prefix or DEFAULT_PREFIX, progress)
+    say(f"{progress.uploaded} files uploaded, {progress.adopted} adopted because they were there already")
     tasks = result["tasks"]
     show(args.output, result, tasks, _UPLOAD_COLUMNS, {"task_id": f"{len(tasks)} tasks", "rows": result["rows"]})
 
 
-class _Bar(UploadProgress):
-    """Shows an upload as a bar."""
+class _Progress(UploadProgress):
+    """Counts what was uploaded and what was there already; moves a bar if there is one, else logs."""
 
-    def __init__(self, package_id: str, bar: Progress) -> None:
+    def __init__(self, package_id: str, move: Callable[[Uploading], None] | None) -> None:
         super().__init__(None, package_id, log)
-        self._bar = bar
-        self._shown = bar.add_task(package_id, total=None)
+        self._move = move
+        self.uploaded = self.adopted = 0
 
     def note(self, uploaded: Uploaded, progress: Uploading) -> None:
-        """Move the bar."""
-        self._bar.update(self._shown, total=progress.total_files, completed=progress.files)
+        """Take note of a file."""
+        self.adopted += uploaded.adopted
+        self.uploaded += not uploaded.adopted
+        if self._move is None:
+            super().note(uploaded, progress)
+        else:
+            self._move(progress)
 
 
 @contextmanager
-def _progress(package_id: str) -> Iterator[UploadProgress]:
-    """A bar on a terminal, else lines of the log."""
+def _progress(package_id: str) -> Iterator[_Progress]:
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield UploadProgress(None, package_id, log)
+        yield _Progress(package_id, None)
         return
     with Progress(
         TextColumn("Package {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"),
         TimeElapsedColumn(), console=console,
     ) as bar:  # fmt: skip
-        yield _Bar(package_id, bar)
+        shown = bar.add_task(package_id, total=None)
+        yield _Progress(package_id, lambda seen: bar.update(shown, total=seen.total_files, completed=seen.files))
 
 
 def _absolute(path: Any) -> Any:

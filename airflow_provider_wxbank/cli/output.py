@@ -82,7 +82,7 @@ def show(output: str, value: object, rows: Sequence[Row], columns: Sequence[Colu
 def table(rows: Sequence[Row], columns: Sequence[Column], sums: Row | None, width: int) -> Table:
     """A table with the columns that fit a width."""
     lines = [*rows, *([sums] if sums else [])]
-    made = SimpleTable(show_header=True)
+    made = SimpleTable(show_header=True, caption=None)
     columns = fitting(lines, columns, width)
     for column in columns:
         made.add_column(

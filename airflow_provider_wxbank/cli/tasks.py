@@ -40,7 +40,6 @@ _TASK_COLUMNS = (
     Column("status", "status"),
     *_COUNTS,
     Column("created", "create_time", local_minute, is_optional=True),
-    Column("updated", "update_time", local_minute, is_optional=True),
     Column("bank type", "bank_type", is_optional=True),
 )
 
