@@ -29,7 +29,6 @@ from airflow_provider_wxbank.wechatpay.errors import (
     WxBankError,
 )
 
-
 PATIENCE = 1.0
 """Seconds for which a command that was told to end may take without a word."""
 
@@ -200,9 +199,7 @@ def _ends_on_signals() -> Iterator[list[int]]:
     :return: the signals that came.
     """
     received: list[int] = []
-    patience = Timer(
-        PATIENCE, say, ["What is under way is finished first; Ctrl-C again ends it at once, which is safe"]
-    )
+    patience = Timer(PATIENCE, say, ["Finishing what is under way; Ctrl-C again ends it at once, which is safe"])
 
     def end(number: int, frame: FrameType | None) -> None:
         if received:
