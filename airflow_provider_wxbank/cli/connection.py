@@ -66,15 +66,25 @@ def certificates(args: argparse.Namespace) -> None:
             client.keys.refresh()
         elif mode == "both":
             say("The certificates are not listed: see --download")
-        current = client.encryption_key()
-        rows = [_row(key, current, time.time()) for key in client.keys.known()]
+        current, now = client.encryption_key(), time.time()
+        rows = [_row(key, current, now) for key in client.keys.known()]
     show(args.output, rows, rows, _KEY_COLUMNS)
-    days = (current.expires - time.time()) / DAY
-    if days < WARN_DAYS:
-        say(
-            f"warning: the certificate that encrypts ends in {days:.0f} days, and WeChat Pay lists none that follows: "
-            "see the merchant platform, under API security"
-        )
+    if text := ends_soon(current, now):
+        say(f"warning: {text}")
+
+
+def ends_soon(current: PlatformKey, now: float) -> str | None:
+    """What to tell if the key that encrypts ends within 60 days.
+
+    :param now: unix seconds.
+    """
+    days = (current.expires - now) / DAY
+    if days >= WARN_DAYS:
+        return None
+    return (
+        f"the certificate that encrypts ends in {days:.0f} days, and WeChat Pay lists none in force that follows: see "
+        "the merchant platform, under API security"
+    )
 
 
 def _row(key: PlatformKey, current: PlatformKey, now: float) -> dict[str, object]:

@@ -174,7 +174,7 @@ def _clock(client: Client, failure: WxBankError | None) -> Step:
         return Step("clock", "skipped", "the answer does not tell its time")
     if failure is not None and abs(difference) > MAX_CLOCK_DIFFERENCE:
         cause = f"This machine's clock differs by {difference:.0f} s from WeChat Pay's: set it right"
-        return Step.failed("clock", failure, str(failure) if cause in str(failure) else f"{cause}. {failure}")
+        return Step.failed("clock", failure, f"{cause}. {failure}")
     return Step("clock", "ok", f"{abs(difference):.0f} s apart; WeChat Pay allows {MAX_CLOCK_DIFFERENCE} s")
 
 
