@@ -112,28 +112,29 @@ def command(function: Callable[[argparse.Namespace], int | None]) -> Callable[[a
     return run
 
 
-def _tell(failure: Exception, code: int, *, verbose: bool) -> None:
+def _tell(failure: Exception, code: Exit, *, verbose: bool) -> None:
+    """Tell an error in a line, and what helps; one that is not ours by its first line only."""
     if verbose:
-        traceback.print_exception(failure)
-    text = " ".join(str(failure).splitlines()[:1]) if code == Exit.UNEXPECTED else str(failure)
-    if code == Exit.UNEXPECTED and not isinstance(failure, Failed):
-        text = f"{type(failure).__name__}: {text[:500]}"
+        say("".join(traceback.format_exception(failure)).rstrip())
+    text = str(failure)
+    if not isinstance(failure, WxBankError):
+        text = f"{type(failure).__name__}: {next(iter(text.splitlines()), '')[:500]}"
     notes = "".join(f" ({note})" for note in getattr(failure, "__notes__", ()))
     say(f"error: {text}{notes}")
-    if (hint := _HINTS.get(Exit(code))) and not isinstance(failure, Failed):
+    if (hint := _HINTS.get(code)) and not isinstance(failure, Failed):
         say(f"hint: {hint}")
 
 
 def say(text: str) -> None:
-    """Tell something that is not the result: on stderr."""
-    sys.stderr.write(f"{text}\n")
+    """Tell something that is not the result: on stderr, without the secrets that Airflow knows."""
+    sys.stderr.write(f"{redact(text)}\n")
 
 
 class _StderrHandler(logging.Handler):
     """Writes to what stderr is at the moment: a progress bar takes its place to stay below the log."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(str(redact(self.format(record))))
+        say(self.format(record))
 
 
 @contextmanager
