@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
+from threading import enumerate as enumerate_threads
 from typing import Any, get_args
 
 import pytest
@@ -124,6 +127,34 @@ def test_another_prefix_imports_anew(run: Run, connected: Simulator, users: Path
     upload(run, users)
     upload(run, users, "--prefix", "again")
     assert posts(connected) == 2
+
+
+def test_ctrl_c_ends_an_upload_in_order_and_the_next_one_goes_on(
+    run: Run, new_simulator: NewSimulator, connect: Connect, users: Path, tmp_path: Path
+) -> None:
+    simulator = new_simulator(latency_seconds=0.1)
+    connect(simulator)
+    manifest = str(tmp_path / "export" / "manifest.json")
+    run("export", "--bank-type", "ICBC_DEBIT", "--source", str(users), "--output-path", str(tmp_path / "export"),
+        "--max-rows-per-file", "1")  # fmt: skip
+
+    def press_ctrl_c() -> None:
+        deadline = time.monotonic() + 20
+        while not posts(simulator) and time.monotonic() < deadline:
+            Event().wait(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    finger = Thread(target=press_ctrl_c)
+    finger.start()
+    code, out, err = run("upload", PACKAGE, "--manifest", manifest, "--max-workers", "1")
+    finger.join()
+    assert (code, out) == (Exit.INTERRUPTED, "")
+    assert not re.search("traceback|error", err, re.IGNORECASE)
+    assert 0 < posts(simulator) < 12
+    assert not [thread for thread in enumerate_threads() if thread.name.startswith("wxbank-upload")]
+    code, _, err = run("upload", PACKAGE, "--manifest", manifest)
+    assert code == 0, err
+    assert posts(simulator) == 12
 
 
 def test_no_number_is_printed(run: Run, connected: Simulator, users: Path) -> None:
