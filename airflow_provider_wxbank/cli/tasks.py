@@ -50,11 +50,11 @@ def tasks(args: argparse.Namespace) -> None:
     with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client, busy(f"Reading package {args.package_id}"):
         found = list(list_tasks(client, args.package_id, args.status, args.filename))
     rows = [record(task) for task in found]
-    show(args.output, rows, [_as_shown(task) for task in found] if args.output == "table" else rows,
+    show(args.output, rows, [as_shown(task) for task in found] if args.output == "table" else rows,
          _TASK_COLUMNS, _sums(found))  # fmt: skip
 
 
-def _as_shown(task: UploadTask) -> dict[str, object]:
+def as_shown(task: UploadTask) -> dict[str, object]:
     """A task for a person: its counts mean nothing before it is finished."""
     if not task.is_finished:
         task = replace(task, success_count=None, fail_count=None, success_user_count=None)

@@ -21,11 +21,13 @@ from airflow_provider_wxbank.__main__ import main
 from airflow_provider_wxbank.cli.command import Exit, exit_code
 from airflow_provider_wxbank.cli.connection import ends_soon
 from airflow_provider_wxbank.cli.output import Column, fitting, table
+from airflow_provider_wxbank.cli.tasks import as_shown
 from airflow_provider_wxbank.simulator import Fault, Simulator, numbers_digest
 from airflow_provider_wxbank.simulator.settings import Check, KeyMode
 from airflow_provider_wxbank.simulator_options import OPTIONS
 from airflow_provider_wxbank.wechatpay.connection_test import call_steps
 from airflow_provider_wxbank.wechatpay.errors import OutcomeUnknown, RateLimited, UnknownSerial, WaitFailed
+from airflow_provider_wxbank.wechatpay.packages import UploadTask
 from tests.conftest import PACKAGE, NewClient, NewSimulator, numbers
 from tests.integration.conftest import ROWS
 from tests.vectors import VECTORS
@@ -201,6 +203,13 @@ def test_a_table_has_sums_of_what_is_finished(
     assert heading[:5] == ["task", "filename", "status", "matched", "failed"]
     assert task[2:5] == ["PROCESSING", "", ""]
     assert (sums[0], sums[2], sums[3]) == ("1 tasks", "0 finished", "0")
+
+
+def test_counts_are_shown_once_they_are_valid() -> None:
+    task = UploadTask("101", PACKAGE, "a.csv", status="PROCESSING", success_count=0, fail_count=0, success_user_count=0)
+    finished = replace(task, status="FINISHED")
+    assert {as_shown(task)[name] for name in ("success_count", "fail_count", "success_user_count")} == {None}
+    assert {as_shown(finished)[name] for name in ("success_count", "fail_count", "success_user_count")} == {0}
 
 
 def test_tasks_are_chosen_by_status_and_filename(run: Run, connected: Simulator, users: Path) -> None:
