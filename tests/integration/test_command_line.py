@@ -30,6 +30,7 @@ from airflow_provider_wxbank.wechatpay.errors import OutcomeUnknown, RateLimited
 from airflow_provider_wxbank.wechatpay.packages import UploadTask
 from tests.conftest import PACKAGE, NewClient, NewSimulator, numbers
 from tests.integration.conftest import ROWS
+from tests.integration.test_client import raw_server
 from tests.vectors import VECTORS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -157,6 +158,24 @@ def test_ctrl_c_ends_an_upload_in_order_and_the_next_one_goes_on(
     code, _, err = run("upload", PACKAGE, "--manifest", manifest)
     assert code == 0, err
     assert posts(simulator) == 12
+
+
+def test_a_terminal_shows_bars_and_stdout_the_result(
+    run: Run, connected: Simulator, users: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes what it writes to for a terminal
+    code, out, err = run("upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT", "-o", "json")
+    assert code == 0
+    assert json.loads(out)["rows"] == 12
+    assert "1/1" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
+    code, out, err = run("wait", PACKAGE, "-o", "json")
+    assert code == 0
+    assert json.loads(out)["tasks"] == 1
+    assert "1/1" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
+    code, out, err = run("tasks", PACKAGE, "-o", "json")
+    assert code == 0
+    assert len(json.loads(out)) == 1
+    assert f"Reading package {PACKAGE}" in err
 
 
 def test_no_number_is_printed(run: Run, connected: Simulator, users: Path) -> None:
@@ -414,6 +433,27 @@ def test_an_answer_of_another_key_is_accepted_but_not_believed(
     assert (steps["signature"], steps["answers"], steps["permission"]) == ("ok", "failed", "skipped")
 
 
+def test_an_answer_that_is_not_signed_does_not_tell_of_our_signature(
+    simulator: Simulator, new_client: NewClient
+) -> None:
+    with raw_server(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}") as url:
+        steps = {step.name: step.outcome for step in call_steps(new_client(simulator, {"host": url}))}
+    assert steps == {
+        "network": "ok",
+        "clock": "skipped",
+        "signature": "skipped",
+        "answers": "failed",
+        "permission": "skipped",
+    }
+
+
+def test_an_outage_is_not_taken_for_a_wrong_key(simulator: Simulator, new_client: NewClient) -> None:
+    simulator.add_fault(Fault("unavailable"))
+    steps = {step.name: step for step in call_steps(new_client(simulator))}
+    assert (steps["network"].outcome, steps["signature"].outcome) == ("ok", "failed")
+    assert "Run it again later" in steps["signature"].message
+
+
 # How a command ends
 
 
@@ -507,6 +547,12 @@ def test_the_simulator_is_offered_as_it_is() -> None:
     options = dict(OPTIONS)
     assert options["--keys"]["choices"] == get_args(KeyMode)
     assert options["--check"]["choices"] == get_args(Check)
+
+
+def test_the_simulator_ends_with_its_own_code(run: Run) -> None:
+    code, out, err = run("simulate", "--port", "65536")
+    assert (code, out) == (1, "")
+    assert err == "wxbank-simulator: 127.0.0.1:65536: bind(): port must be 0-65535.\n"
 
 
 def test_a_missing_extra_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
