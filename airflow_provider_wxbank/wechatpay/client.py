@@ -47,6 +47,9 @@ class Client:
     :param clock: unix seconds.
     :param sleep: waits some seconds.
     :param random: uniform in [0, 1), for the jitter of pauses.
+    :ivar answers_received: how many answers came, verified or not; tells a broken network apart.
+    :ivar clock_difference: seconds by which this machine's clock was ahead of the ``Date`` of the last answer, verified
+        or not; None if it had none.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class Client:
         random: Callable[[], float] = random_module.random,
     ) -> None:
         self.settings = settings
+        self.answers_received = 0
+        self.clock_difference: float | None = None
         self.keys = PlatformKeys(
             settings.public_key, self._download_certificates if settings.apiv3_key else None, clock
         )
@@ -66,7 +71,6 @@ class Client:
         self._sleep = sleep
         self._random = random
         self._prefer_backup_until = 0.0
-        self._last_answer: Answer | None = None
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -114,16 +118,6 @@ class Client:
         :raises UnverifiedAnswer: answered 2xx, but not verifiable, retries included.
         """
         return self._send(call, lambda answer: verify(answer.headers, answer.body, self._key, self._clock()))
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether any call was answered by anybody; to tell a broken network apart."""
-        return self._last_answer is not None
-
-    @property
-    def clock_difference(self) -> float | None:
-        """Seconds by which this machine's clock is ahead of the last answer's ``Date``, verified or not."""
-        return None if self._last_answer is None else _clock_difference(self._last_answer, self._clock())
 
     def encryption_key(self) -> PlatformKey:
         """The platform key to encrypt with now; see :meth:`PlatformKeys.encryption_key`."""
@@ -188,7 +182,8 @@ class Client:
                 self._prefer(self._other(base_url))
             trouble = Trouble.TIMED_OUT if failure.timed_out else Trouble.BROKEN
             raise _Failed(trouble, self._unclear(call, f"{what}: {failure}")) from None
-        self._last_answer = answer
+        self.answers_received += 1
+        self.clock_difference = _clock_difference(answer, self._clock())
         unverified = self._unverified(call, answer, check)
         if 200 <= answer.status < 300 and answer.status != 202:
             if unverified is None:
