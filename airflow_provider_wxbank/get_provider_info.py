@@ -99,6 +99,8 @@ def get_provider_info() -> dict[str, Any]:
             f"{_MODULE}.links.WxBankImportLink",
             f"{_MODULE}.links.WxBankMerchantPlatformLink",
         ],
+        # Airflow 3.2 and later.
+        "cli": [f"{_MODULE}.cli.definition.get_cli_commands"],
         "connection-types": [
             {
                 "connection-type": "wxbank",

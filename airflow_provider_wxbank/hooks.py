@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
 from airflow_provider_wxbank.agreements.encryption import encrypt
 from airflow_provider_wxbank.wechatpay import packages
 from airflow_provider_wxbank.wechatpay.client import Client
+from airflow_provider_wxbank.wechatpay.connection_steps import Step, skipped_after, walk
 from airflow_provider_wxbank.wechatpay.connection_test import examine
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
+from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput, WxBankError
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.packages import MAX_PAGE, TaskPage, UploadTask
 from airflow_provider_wxbank.wechatpay.settings import read_settings
@@ -62,6 +63,15 @@ class WxBankHook(BaseHook):
         return self._client
 
     def _new_client(self, connection: Connection, extra: Mapping[str, Any]) -> Client:
+        self._mask_secrets(connection, extra)
+        try:
+            return Client(read_settings(connection.login, connection.password, connection.host, extra, connection.port))
+        except WxBankError as failure:
+            failure.add_note(f"Connection: {self.wxbank_conn_id}")
+            raise
+
+    @staticmethod
+    def _mask_secrets(connection: Connection, extra: Mapping[str, Any]) -> None:
         for name in ("merchant_private_key", "wechatpay_public_key"):
             if isinstance(pem := extra.get(name), str):
                 # Airflow masks a secret as a whole; a key printed in another layout is found line by line.
@@ -70,11 +80,6 @@ class WxBankHook(BaseHook):
                         mask_secret(line)
         if connection.password:
             mask_secret(connection.password)
-        try:
-            return Client(read_settings(connection.login, connection.password, connection.host, extra, connection.port))
-        except WxBankError as failure:
-            failure.add_note(f"Connection: {self.wxbank_conn_id}")
-            raise
 
     def request(self, method: str, path: str, **options: Any) -> Any:
         """A signed and verified call of any APIv3 endpoint; see :meth:`.Client.request`."""
@@ -150,6 +155,23 @@ class WxBankHook(BaseHook):
             return examine(self.get_conn())
         except WxBankError as failure:
             return False, str(failure)
+
+    def examine(self, package_id: str | None = None) -> Iterator[Step]:
+        """What :meth:`test_connection` does, step by step, from finding the connection on.
+
+        :param package_id: a number package that should be readable.
+        """
+        try:
+            connection = self.get_connection(self.wxbank_conn_id)
+        except AirflowNotFoundException:
+            failure = InvalidCredentials(f"Airflow has no connection {self.wxbank_conn_id}: add it, of type wxbank")
+            yield Step.failed("connection", failure)
+            yield from skipped_after("connection", package_id)
+            return
+        extra = connection.extra_dejson
+        self._mask_secrets(connection, extra)
+        yield Step("connection", "ok", f"{self.wxbank_conn_id}: merchant {connection.login or '(empty)'}")
+        yield from walk(connection.login, connection.password, connection.host, extra, connection.port, package_id)
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:

@@ -21,8 +21,10 @@ from airflow_provider_wxbank.agreements.files import (
     run_prefix,
 )
 from airflow_provider_wxbank.agreements.lines import check_encrypted
+from airflow_provider_wxbank.agreements.manifest import Manifest
 from airflow_provider_wxbank.agreements.numbers import OnInvalid, Skipped, Values, checked_numbers
 from airflow_provider_wxbank.agreements.sources import read_files, read_sql
+from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.bank_types import is_known
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.links import LINKS
@@ -112,9 +114,13 @@ class ExportUsersOperator(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Export; return the manifest's URI."""
+        target, _ = self.export(self.prefix or default_prefix(context), context)
+        return target.uri
+
+    def export(self, prefix: str, context: Context | None = None) -> tuple[Location, Manifest]:
+        """What :meth:`execute` does, for who has no DAG run; where the manifest is, and what it says."""
         self._check()
         warn_unknown_bank_type(self.log, self.bank_type)
-        prefix = self.prefix or default_prefix(context)
         check_prefix(prefix)
         folder = location(self.output_path, "output_path")
         record = Record(context, step="export", wxbank_conn_id=self.wxbank_conn_id, bank_type=self.bank_type)
@@ -138,7 +144,7 @@ class ExportUsersOperator(BaseOperator):
             target.uri,
         )
         record.tell(manifest=target.uri, files=len(manifest.files), rows=manifest.rows, skipped=manifest.skipped_count)
-        return target.uri
+        return target, manifest
 
     def _check(self) -> None:
         """Everything that can be told to be wrong before anything is read."""
@@ -227,6 +233,11 @@ class UploadTaskOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload; return the upload tasks."""
+        progress = UploadProgress(context.get("task_state_store"), self.package_id, self.log)
+        return self.upload(default_prefix(context), progress, context)
+
+    def upload(self, prefix: str, progress: UploadProgress, context: Context | None = None) -> dict[str, Any]:
+        """What :meth:`execute` does, for who has no DAG run."""
         self._check()
         record = Record(
             context,
@@ -237,9 +248,9 @@ class UploadTaskOperator(BaseOperator):
             manifest=self.manifest,
         )
         record.tell()
+        progress.record = record
         with closing(WxBankHook(self.wxbank_conn_id).get_conn()) as client:
-            progress = UploadProgress(context.get("task_state_store"), self.package_id, self.log, record=record)
-            return self._upload(client, default_prefix(context), progress)
+            return self._upload(client, prefix, progress)
 
     def _upload(self, client: Client, prefix: str, progress: UploadProgress) -> dict[str, Any]:
         key = naming_key(client.settings.merchant.private_key)

@@ -41,7 +41,7 @@ class UploadProgress:
         self._package_id = package_id
         self._log = log
         self._clock = clock
-        self._record = record
+        self.record = record
         self._saved_at = clock()
         self._entries = 0
         self._saved: set[str] = set()
@@ -101,9 +101,9 @@ class UploadProgress:
         self._set("progress", {**asdict(self._progress), "unix_seconds": int(time.time())})
 
     def _tell(self, progress: Progress) -> None:
-        if self._record is not None and self._untold:
-            self._record.tell_rows(UPLOADED, self._untold)
-            self._record.tell(**asdict(progress))
+        if self.record is not None and self._untold:
+            self.record.tell_rows(UPLOADED, self._untold)
+            self.record.tell(**asdict(progress))
             self._untold.clear()
 
     def _set(self, key: str, value: Mapping[str, Any]) -> None:

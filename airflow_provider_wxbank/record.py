@@ -45,13 +45,13 @@ log = logging.getLogger(__name__)
 class Record:
     """What one task records of its import; a failure to record is logged, and the task goes on.
 
-    :param context: of the task that runs.
+    :param context: of the task that runs; None on the command line, where nothing is recorded.
     :param facts: what is known from the start: ``step`` (``export``, ``upload`` or ``wait``), the connection, the
         package, the bank type.
     """
 
-    def __init__(self, context: Context, **facts: Any) -> None:
-        self._push = getattr(context["ti"], "xcom_push", None) if HAS_PAGE else None
+    def __init__(self, context: Context | None, **facts: Any) -> None:
+        self._push = getattr(context["ti"], "xcom_push", None) if HAS_PAGE and context is not None else None
         self._facts = facts
         self._pieces = 0
 

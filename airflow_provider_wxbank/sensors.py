@@ -20,7 +20,16 @@ from airflow_provider_wxbank.record import FINISHED, Record, finished_rows, is_n
 from airflow_provider_wxbank.retry_policy import with_retry_policy
 from airflow_provider_wxbank.triggers import TaskFinishedTrigger
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, UnverifiedAnswer, WaitFailed
-from airflow_provider_wxbank.wechatpay.waiting import Counts, Wanted, count, poll, wanted
+from airflow_provider_wxbank.wechatpay.waiting import (
+    Counts,
+    Wanted,
+    check_fail_ratio,
+    check_matched,
+    count,
+    likely_mistake,
+    poll,
+    wanted,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
@@ -107,7 +116,7 @@ class TaskFinishedSensor(BaseSensorOperator):
             return PokeReturnValue(is_done=False)
         self._watched = seen.watched
         if seen.tasks is None:
-            self._tell(context, target, seen.processing)
+            self._tell(context, target, seen.unfinished)
             self.log.info("Package %s: %s", target.package_id, seen.note)
             return PokeReturnValue(is_done=False)
         result = self._result(context, target, count(seen.tasks), finished_rows(seen.tasks))
@@ -130,8 +139,7 @@ class TaskFinishedSensor(BaseSensorOperator):
 
     def _target(self) -> Wanted:
         """What to wait for, checked."""
-        if self.max_fail_ratio is not None and not 0 <= self.max_fail_ratio <= 1:
-            raise InvalidInput(f"max_fail_ratio must be 0 to 1, not {self.max_fail_ratio!r}")
+        check_fail_ratio(self.max_fail_ratio)
         if self.upload is None:
             if self.package_id is None:
                 raise InvalidInput("give upload, or package_id")
@@ -167,18 +175,9 @@ class TaskFinishedSensor(BaseSensorOperator):
             counts.fail_count,
             counts.success_user_count,
         )
-        if counts.failed_files:
-            self.log.error(
-                "Not one number matched in %d files (%s). Most likely they were encrypted with another key than "
-                "the one declared, or bank_type is wrong",
-                len(counts.failed_files),
-                ", ".join(counts.failed_files[:5]) + (", ..." if len(counts.failed_files) > 5 else ""),
-            )
-        if self.max_fail_ratio is not None and counts.fail_ratio > self.max_fail_ratio:
-            raise WaitFailed(
-                f"{counts.fail_count} of {counts.success_count + counts.fail_count} numbers did not match "
-                f"({counts.fail_ratio:.2%}); max_fail_ratio allows {self.max_fail_ratio:.2%}"
-            )
+        if text := likely_mistake(counts):
+            self.log.error(text)
+        check_matched(counts, self.max_fail_ratio)
         return {
             "package_id": package_id,
             "tasks": counts.tasks,

@@ -100,8 +100,8 @@ class TaskFinishedTrigger(BaseTrigger):
                 return seen.tasks
             watched = seen.watched
             self.log.info("Package %s: %s", self.package_id, seen.note)
-            news = waiting(self.wxbank_conn_id, target, seen.processing, self.poll_interval)
-            if seen.processing is not None and is_news(news, recorded):
+            news = waiting(self.wxbank_conn_id, target, seen.unfinished, self.poll_interval)
+            if seen.unfinished is not None and is_news(news, recorded):
                 await record_from_trigger(self.task_instance, news)
                 recorded = news
 

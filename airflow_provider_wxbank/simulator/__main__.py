@@ -14,18 +14,21 @@ from pathlib import Path
 from threading import Event
 
 from airflow_provider_wxbank.simulator import SimulatorSettings, serve
-from airflow_provider_wxbank.simulator.faults import KINDS, Fault, parse_fault
-from airflow_provider_wxbank.simulator.settings import CHECKS, KEY_MODES
-
-DEFAULT_PORT = 8971
+from airflow_provider_wxbank.simulator.faults import KINDS
+from airflow_provider_wxbank.simulator_options import OPTIONS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a simulator as ``wxbank-simulator`` does; see :func:`run`."""
+    return run(_parser().parse_args(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
     """Run a simulator until Ctrl-C or SIGTERM.
 
+    :param options: those of :data:`~airflow_provider_wxbank.simulator_options.OPTIONS`.
     :return: 0 after an orderly end, 1 if it could not start.
     """
-    options = _parser().parse_args(arguments)
     settings = SimulatorSettings(
         key_mode=options.keys,
         processing_seconds=options.processing_seconds,
@@ -57,37 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _fault(text: str) -> Fault:
-    try:
-        return parse_fault(text)
-    except ValueError as failure:
-        raise argparse.ArgumentTypeError(str(failure)) from None
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="wxbank-simulator",
         description="A local WeChat Pay for development, demos and tests. Not for production.",
         epilog="Kinds of fault: " + "; ".join(f"{kind} ({what})" for kind, what in KINDS.items()),
     )
-    parser.add_argument("--host", default="127.0.0.1", help="loopback only (default %(default)s)")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 for a free one (default %(default)s)")
-    parser.add_argument("--keys", choices=KEY_MODES, default="certificates", help="default %(default)s")
-    parser.add_argument("--processing-seconds", type=float, default=2.0, help="until FINISHED (default %(default)s)")
-    parser.add_argument("--check", choices=CHECKS, default="all", help="lines decrypted at upload (default all)")
-    parser.add_argument("--quota", type=int, default=6000, help="files a day (default %(default)s)")
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds added to every answer")
-    parser.add_argument("--offset-unit", choices=("page", "row"), default="page", help="default %(default)s")
-    parser.add_argument("--unmatched-ratio", type=float, default=0.0, help="share of numbers without a user, 0 to 1")
-    parser.add_argument("--connection-file", type=Path, help="write the Airflow connection to this file, too")
-    parser.add_argument(
-        "--fault",
-        type=_fault,
-        action="append",
-        default=[],
-        metavar="KIND[:NAME=VALUE,...]",
-        help="repeatable; for example drop:on=upload,every=3,commit=true",
-    )
+    for name, settings in OPTIONS:
+        parser.add_argument(name, **settings)
     return parser
 
 

@@ -10,9 +10,6 @@ from typing import Literal
 KeyMode = Literal["certificates", "public-key", "both"]
 Check = Literal["all", "sample", "later"]
 
-KEY_MODES: tuple[KeyMode, ...] = ("certificates", "public-key", "both")
-CHECKS: tuple[Check, ...] = ("all", "sample", "later")
-
 
 @dataclass(frozen=True, slots=True)
 class SimulatorSettings:

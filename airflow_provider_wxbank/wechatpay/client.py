@@ -48,6 +48,9 @@ class Client:
     :param clock: unix seconds.
     :param sleep: waits some seconds.
     :param random: uniform in [0, 1), for the jitter of pauses.
+    :ivar answers_received: how many answers came, verified or not; tells a broken network apart.
+    :ivar clock_difference: seconds by which this machine's clock was ahead of the ``Date`` of the last answer, verified
+        or not; None if it had none.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class Client:
         random: Callable[[], float] = random_module.random,
     ) -> None:
         self.settings = settings
+        self.answers_received = 0
+        self.clock_difference: float | None = None
         self.keys = PlatformKeys(
             settings.public_key, self._download_certificates if settings.apiv3_key else None, clock
         )
@@ -178,6 +183,8 @@ class Client:
                 self._prefer(self._other(base_url))
             trouble = Trouble.TIMED_OUT if failure.timed_out else Trouble.BROKEN
             raise _Failed(trouble, self._unclear(call, f"{what}: {failure}")) from None
+        self.answers_received += 1
+        self.clock_difference = _clock_difference(answer, self._clock())
         unverified = self._unverified(call, answer, check)
         if 200 <= answer.status < 300 and answer.status != 202:
             if unverified is None:

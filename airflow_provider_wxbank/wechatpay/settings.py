@@ -92,8 +92,8 @@ def read_settings(
     :raises InvalidCredentials: an identity or a key is missing or wrong.
     :raises InvalidInput: another field is wrong.
     """
-    texts = {name: value.strip() for name, value in extra.items() if isinstance(value, str)}
-    merchant = _merchant((mchid or "").strip(), texts)
+    texts = _texts(extra)
+    merchant = read_merchant(mchid, extra)
     public_key = _public_key(texts)
     secret = (apiv3_key or "").strip() or None
     if secret is None and public_key is None:
@@ -165,7 +165,13 @@ def is_loopback(hostname: str) -> bool:
         return False
 
 
-def _merchant(mchid: str, texts: Mapping[str, str]) -> Merchant:
+def read_merchant(mchid: str | None, extra: Mapping[str, object]) -> Merchant:
+    """The merchant of a connection, who signs; see :func:`read_settings`.
+
+    :raises InvalidCredentials: its id, serial number or private key is missing or wrong.
+    """
+    mchid = (mchid or "").strip()
+    texts = _texts(extra)
     if not mchid:
         raise InvalidCredentials("the connection has no merchant id: fill in mchid as its login")
     if not _MCHID.fullmatch(mchid):
@@ -182,6 +188,10 @@ def _merchant(mchid: str, texts: Mapping[str, str]) -> Merchant:
             "or merchant_private_key_file (its path)"
         )
     return Merchant(mchid, serial_no.upper(), load_private_key(pem, "merchant_private_key"))
+
+
+def _texts(extra: Mapping[str, object]) -> dict[str, str]:
+    return {name: value.strip() for name, value in extra.items() if isinstance(value, str)}
 
 
 def _public_key(texts: Mapping[str, str]) -> PlatformKey | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WaitFailed, WxBankError
 from airflow_provider_wxbank.wechatpay.packages import (
     TaskPage,
     UploadTask,
@@ -69,14 +69,13 @@ class Poll:
     :param tasks: all the tasks waited for, finished; None while one is not.
     :param watched: filename of a task that is processing; ask for it first in the next poll.
     :param note: why it is not over yet, for the log.
-    :param processing: how many of them are processing, at most: tasks of others in the package are counted, too, if
-        there are more than a page of them. None if that was not asked.
+    :param unfinished: how many of the tasks waited for are not finished, at most; None if this poll does not tell.
     """
 
     tasks: tuple[UploadTask, ...] | None
     watched: str | None = None
     note: str = ""
-    processing: int | None = None
+    unfinished: int | None = None
 
 
 Processing = Callable[[], TaskPage]
@@ -97,16 +96,13 @@ def poll(client: Client, target: Wanted, watched: str | None = None, processing:
         if task is not None and not task.is_finished:
             return Poll(None, watched, "still processing")
     first = processing() if processing else list_tasks_page(client, target.package_id, status="PROCESSING")
-    ours = sum(target.includes(task) for task in first.tasks)
-    if ours:
-        at_most = first.total_count if _is_part(first) else ours
-        return Poll(None, None, f"{first.total_count} tasks of the package are processing", at_most)
+    note = f"{first.total_count} tasks of the package are processing"
+    if ours := sum(target.includes(task) for task in first.tasks):
+        return Poll(None, None, note, first.total_count if _is_part(first) else ours)
     if _is_part(first):
         for task in list_tasks(client, target.package_id, status="PROCESSING"):
             if target.includes(task):
-                return Poll(
-                    None, task.filename, f"{first.total_count} tasks of the package are processing", first.total_count
-                )
+                return Poll(None, task.filename, note, first.total_count)
     return _collect(client, target)
 
 
@@ -156,12 +152,13 @@ def _collect(client: Client, target: Wanted) -> Poll:
     tasks = tuple(found.values())
     if missing := target.missing(tasks):
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        return Poll(None, None, f"{len(missing)} of the tasks are not listed yet: {shown}")
+        left = len(missing) + sum(not task.is_finished for task in tasks)
+        return Poll(None, None, f"{len(missing)} of the tasks are not listed yet: {shown}", left)
     if not tasks:
         return Poll(None, None, "the package has no upload task yet")
     unfinished = [task for task in tasks if not task.is_finished]
     if unfinished:
-        return Poll(None, unfinished[0].filename, f"{len(unfinished)} tasks are still processing")
+        return Poll(None, unfinished[0].filename, f"{len(unfinished)} tasks are still processing", len(unfinished))
     return Poll(tasks)
 
 
@@ -195,3 +192,29 @@ def count(tasks: Iterable[UploadTask]) -> Counts:
         sum(task.success_user_count or 0 for task in tasks),
         tuple(task.filename for task in tasks if task.fail_count and not task.success_count),
     )
+
+
+def likely_mistake(counts: Counts) -> str | None:
+    """What to tell of files of which every row failed; None if there is none."""
+    if not counts.failed_files:
+        return None
+    shown = ", ".join(counts.failed_files[:5]) + (", ..." if len(counts.failed_files) > 5 else "")
+    return (
+        f"Not one number matched in {len(counts.failed_files)} files ({shown}). Most likely they were encrypted with "
+        "another key than the one declared, or bank_type is wrong"
+    )
+
+
+def check_fail_ratio(max_fail_ratio: float | None) -> None:
+    """:raises InvalidInput: neither None nor 0 to 1."""
+    if max_fail_ratio is not None and not 0 <= max_fail_ratio <= 1:
+        raise InvalidInput(f"max_fail_ratio must be 0 to 1, not {max_fail_ratio!r}")
+
+
+def check_matched(counts: Counts, max_fail_ratio: float | None) -> None:
+    """:raises WaitFailed: more than this share of the numbers did not match."""
+    if max_fail_ratio is not None and counts.fail_ratio > max_fail_ratio:
+        raise WaitFailed(
+            f"{counts.fail_count} of {counts.success_count + counts.fail_count} numbers did not match "
+            f"({counts.fail_ratio:.2%}); max_fail_ratio allows {max_fail_ratio:.2%}"
+        )

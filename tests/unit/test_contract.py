@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import json
 import re
@@ -55,6 +56,24 @@ def test_importing_the_package_and_its_info_is_cheap(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('airflow', 'requests', 'cryptography') if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert shown.strip() == "[]"
+
+
+def test_what_every_airflow_command_reads_imports_nothing_heavy() -> None:
+    light = {"__future__", "argparse", "pathlib", "typing", "airflow.cli.cli_config"}
+    for name in ("cli/__init__.py", "cli/definition.py", "simulator_options.py"):
+        code = ast.parse((PACKAGE / name).read_text("utf-8"))
+        at_import = {node.module for node in code.body if isinstance(node, ast.ImportFrom)}
+        at_import |= {alias.name for node in code.body if isinstance(node, ast.Import) for alias in node.names}
+        assert at_import <= light | {"airflow_provider_wxbank.simulator_options"}
+
+
+def test_airflow_is_told_of_commands_that_are_there() -> None:
+    (name,) = get_provider_info()["cli"]
+    module, _, function = name.rpartition(".")
+    (group,) = getattr(importlib.import_module(module), function)()
+    assert group.name == "wxbank"
+    commands = {command.name for command in group.subcommands}
+    assert commands == {"export", "upload", "tasks", "wait", "certificates", "check", "simulate"}
 
 
 def test_the_provider_info_is_what_airflow_expects() -> None:

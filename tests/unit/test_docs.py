@@ -146,6 +146,24 @@ def test_every_option_and_fault_of_the_simulator_is_described() -> None:
     assert set(KINDS) - named("docs/simulator.md") == set()
 
 
+def test_every_command_option_and_exit_code_is_described() -> None:
+    from airflow_provider_wxbank.__main__ import parser
+    from airflow_provider_wxbank.cli.command import Exit
+
+    page = read("docs/command-line.md")
+    (commands,) = (action.choices for action in parser()._actions if isinstance(action.choices, dict))
+    options = {
+        option
+        for name, command in commands.items()
+        if name != "simulate"  # its own page has them
+        for action in command._actions
+        for option in action.option_strings
+    }
+    assert options - {"-h", "--help"} - named("docs/command-line.md") == set()
+    assert {f"## {name}" for name in commands} <= set(page.splitlines())
+    assert {str(int(code)) for code in Exit} == set(re.findall(r"^\| (\d+) \|", page, re.MULTILINE))
+
+
 def test_every_module_has_a_line_in_the_layout() -> None:
     (layout,) = blocks(ROOT / "CONTRIBUTING.md", "text")
     lines = re.findall(r"^( +)(\S+)(?= )", layout, re.MULTILINE)

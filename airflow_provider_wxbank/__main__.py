@@ -1,0 +1,31 @@
+"""``python -m airflow_provider_wxbank``: the commands of ``airflow wxbank``, for Airflow before 3.2, too."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from airflow_provider_wxbank.cli.definition import get_cli_commands
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of what Airflow is told of."""
+    group = get_cli_commands()[0]
+    made = argparse.ArgumentParser(prog=f"python -m {__package__}", description=group.description, epilog=group.epilog)
+    subparsers = made.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
+    for command in group.subcommands:
+        one = subparsers.add_parser(command.name, help=command.help, description=command.help, epilog=command.epilog)
+        for arg in command.args:
+            arg.add_to_parser(one)
+        one.set_defaults(func=command.func)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; the exit code is in SystemExit unless it is 0."""
+    args = parser().parse_args(arguments)
+    args.func(args)
+
+
+if __name__ == "__main__":
+    main()

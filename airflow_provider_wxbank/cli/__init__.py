@@ -1,0 +1,1 @@
+"""The commands ``airflow wxbank`` and ``python -m airflow_provider_wxbank``."""

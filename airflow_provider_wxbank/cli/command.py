@@ -1,0 +1,221 @@
+"""How a command runs and ends: its log goes to stderr, its errors are one line, its exit code says what happened."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from functools import wraps
+from importlib.util import find_spec
+from threading import Timer, current_thread, main_thread
+from types import FrameType
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, redact
+
+from airflow_provider_wxbank.wechatpay.errors import (
+    InvalidCredentials,
+    InvalidInput,
+    Refused,
+    TryLater,
+    UnverifiedAnswer,
+    WaitFailed,
+    WxBankError,
+)
+
+PATIENCE = 1.0
+"""Seconds for which a command that was told to end may take without a word."""
+
+
+class Exit(IntEnum):
+    """Exit codes."""
+
+    OK = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    INPUT = 3
+    CREDENTIALS = 4
+    REFUSED = 5
+    TRY_LATER = 6
+    UNVERIFIED = 7
+    WAIT_FAILED = 8
+    TIMED_OUT = 9
+    INTERRUPTED = 128 + signal.SIGINT
+    PIPE_CLOSED = 128 + signal.SIGPIPE
+
+
+class Failed(WxBankError):
+    """A command cannot be run here; the message says why."""
+
+
+class TimedOut(WaitFailed):
+    """The tasks were not finished in time."""
+
+
+class PipeClosed(Exception):
+    """Nobody reads what is printed any more."""
+
+
+_CODES: tuple[tuple[type[BaseException], Exit], ...] = (
+    # An Unauthorized is a Refused, too; the connection is what has to be mended.
+    (InvalidCredentials, Exit.CREDENTIALS),
+    (AirflowNotFoundException, Exit.CREDENTIALS),
+    (InvalidInput, Exit.INPUT),
+    (Refused, Exit.REFUSED),
+    (TryLater, Exit.TRY_LATER),
+    (UnverifiedAnswer, Exit.UNVERIFIED),
+    (TimedOut, Exit.TIMED_OUT),
+    (WaitFailed, Exit.WAIT_FAILED),
+)
+
+_HINTS = {
+    Exit.UNEXPECTED: "-v shows where it happened",
+    Exit.CREDENTIALS: "the command check tells which part of the connection is wrong",
+    Exit.TRY_LATER: "the same command again goes on where this one ended; no file is uploaded twice",
+    Exit.UNVERIFIED: "the command check tells whether the platform keys are right",
+    Exit.TIMED_OUT: "the same command again goes on waiting",
+}
+
+
+def exit_code(failure: BaseException) -> Exit:
+    """The exit code of an error."""
+    return next((code for kind, code in _CODES if isinstance(failure, kind)), Exit.UNEXPECTED)
+
+
+def command(function: Callable[[argparse.Namespace], int | None]) -> Callable[[argparse.Namespace], None]:
+    """Make a function a command: it takes the parsed arguments; its exit code is in SystemExit unless it is 0."""
+
+    @wraps(function)
+    def run(args: argparse.Namespace) -> None:
+        verbose = getattr(args, "verbose", False)
+        with _log_to_stderr(verbose), _connections_of_airflow(), _ends_on_signals() as received:
+            try:
+                code = function(args) or Exit.OK
+            except PipeClosed:
+                # Python flushes stdout at its end, and would complain of it once more.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                code = Exit.PIPE_CLOSED
+            except KeyboardInterrupt:
+                code = 128 + (received[0] if received else signal.SIGINT)
+            except Exception as failure:
+                code = exit_code(failure)
+                _tell(failure, code, verbose=verbose)
+        if code:
+            sys.exit(int(code))
+
+    return run
+
+
+def _tell(failure: Exception, code: Exit, *, verbose: bool) -> None:
+    """Tell an error in a line, and what helps; one that is not ours by its first line only."""
+    if verbose:
+        say("".join(traceback.format_exception(failure)).rstrip())
+    text = str(failure)
+    if not isinstance(failure, WxBankError):
+        text = f"{type(failure).__name__}: {next(iter(text.splitlines()), '')[:500]}"
+    notes = "".join(f" ({note})" for note in getattr(failure, "__notes__", ()))
+    say(f"error: {text}{notes}")
+    if (hint := _HINTS.get(code)) and not isinstance(failure, Failed):
+        say(f"hint: {hint}")
+
+
+def say(text: str) -> None:
+    """Tell something that is not the result: on stderr, without the secrets that Airflow knows."""
+    sys.stderr.write(f"{redact(text)}\n")
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to what stderr is at the moment: a progress bar takes its place to stay below the log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
+@contextmanager
+def _log_to_stderr(verbose: bool) -> Iterator[None]:
+    """Warnings, and with ``verbose`` the whole log; stdout is for results."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    handler = _StderrHandler(logging.INFO if verbose else logging.WARNING)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    root.handlers[:] = [handler]
+    root.setLevel(handler.level)
+    try:
+        with warnings.catch_warnings(), _structlog_through_logging():
+            if not verbose:
+                warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+@contextmanager
+def _structlog_through_logging() -> Iterator[None]:
+    """Airflow 3 logs with structlog, straight to stdout."""
+    if find_spec("structlog") is None:
+        yield
+        return
+    import structlog
+    from structlog import stdlib
+
+    before = structlog.get_config()
+    structlog.configure(
+        [stdlib.filter_by_level, stdlib.PositionalArgumentsFormatter(), stdlib.render_to_log_kwargs],
+        wrapper_class=stdlib.BoundLogger,
+        logger_factory=stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+@contextmanager
+def _connections_of_airflow() -> Iterator[None]:
+    """Let hooks find connections in Airflow's database, too, as ``airflow connections test`` does on Airflow 3."""
+    name = "_AIRFLOW_PROCESS_CONTEXT"
+    before = os.environ.get(name)
+    os.environ.setdefault(name, "server")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+
+
+@contextmanager
+def _ends_on_signals() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM end the command in order: what is under way ends. A second one ends it at once.
+
+    Both are safe: what was uploaded is adopted by the next run.
+
+    :return: the signals that came.
+    """
+    received: list[int] = []
+    patience = Timer(PATIENCE, say, ["Finishing what is under way; Ctrl-C again ends it at once, which is safe"])
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if received:
+            os._exit(128 + number)
+        received.append(number)
+        patience.start()
+        raise KeyboardInterrupt
+
+    if current_thread() is not main_thread():
+        yield received
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        patience.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,102 @@
+"""``check`` and ``certificates``: does the connection work, and which platform keys are known."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable
+from contextlib import closing
+
+from airflow.cli.simple_table import AirflowConsole
+from rich.table import Table
+from rich.text import Text
+
+from airflow_provider_wxbank.cli.command import Exit, command, exit_code, say
+from airflow_provider_wxbank.cli.output import Column, local_minute, render, rfc3339, show
+from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.wechatpay.connection_steps import Step
+from airflow_provider_wxbank.wechatpay.keys import PlatformKey, is_public_key_id
+
+DAY = 86_400
+
+WARN_DAYS = 60
+"""WeChat Pay lists the next certificate 180 days before the end of the last (P/4012068829)."""
+
+_COLORS = {"ok": "green", "failed": "bold red", "skipped": "yellow"}
+
+_KEY_COLUMNS = (
+    Column("serial", "serial_no", folds=True),
+    Column("kind", "kind"),
+    Column("valid from", "effective_time", local_minute, is_optional=True),
+    Column("valid until", "expire_time", local_minute),
+    Column("use", "use"),
+)
+
+
+@command
+def check(args: argparse.Namespace) -> int:
+    """Examine the connection, step by step."""
+    steps = WxBankHook(args.wxbank_conn_id).examine(args.package_id)
+    found = list(_told(steps) if args.output == "table" else steps)
+    if args.output != "table":
+        rows = [{"step": step.name, "outcome": step.outcome, "message": step.message} for step in found]
+        show(args.output, rows, rows, ())
+    return next((exit_code(step.failure) for step in found if step.failure), Exit.OK)
+
+
+def _told(steps: Iterable[Step]) -> Iterable[Step]:
+    """The steps, each told when it is done."""
+    console = AirflowConsole()
+    for step in steps:
+        line = Table.grid(padding=(0, 2))
+        line.add_column(width=7)
+        line.add_column(width=11)
+        line.add_column(overflow="fold")
+        line.add_row(Text(step.outcome, _COLORS[step.outcome]), Text(step.name), Text(step.message))
+        render(line, console)
+        yield step
+
+
+@command
+def certificates(args: argparse.Namespace) -> None:
+    """List the platform keys."""
+    with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client:
+        mode = client.settings.mode
+        if mode == "certificates" or args.download:
+            client.keys.refresh()
+        elif mode == "both":
+            say("The certificates are not listed: see --download")
+        current, now = client.encryption_key(), time.time()
+        rows = [_row(key, current, now) for key in client.keys.known()]
+    show(args.output, rows, rows, _KEY_COLUMNS)
+    if text := ends_soon(current, now):
+        say(f"warning: {text}")
+
+
+def ends_soon(current: PlatformKey, now: float) -> str | None:
+    """What to tell if the key that encrypts ends within 60 days.
+
+    :param now: unix seconds.
+    """
+    days = (current.expires - now) / DAY
+    if days >= WARN_DAYS:
+        return None
+    return (
+        f"the certificate that encrypts ends in {days:.0f} days, and WeChat Pay lists none in force that follows: see "
+        "the merchant platform, under API security"
+    )
+
+
+def _row(key: PlatformKey, current: PlatformKey, now: float) -> dict[str, object]:
+    is_public_key = is_public_key_id(key.serial_no)
+    if key is current:
+        use = "encrypts, verifies"
+    else:
+        use = "verifies" if key.effective <= now else "verifies, encrypts once valid"
+    return {
+        "serial_no": key.serial_no,
+        "kind": "public key" if is_public_key else "certificate",
+        "effective_time": None if is_public_key else rfc3339(key.effective),
+        "expire_time": None if is_public_key else rfc3339(key.expires),
+        "use": use,
+    }

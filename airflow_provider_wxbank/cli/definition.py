@@ -1,0 +1,136 @@
+"""What the commands are called and take. Every ``airflow`` command reads this, so it imports nothing heavy."""
+
+from __future__ import annotations
+
+from airflow.cli.cli_config import (
+    ARG_OUTPUT,
+    ARG_VERBOSE,
+    ActionCommand,
+    Arg,
+    GroupCommand,
+    lazy_load_command,
+)
+
+from airflow_provider_wxbank.simulator_options import OPTIONS
+
+DEFAULT_PREFIX = "cli"
+"""First part of the filenames when no DAG run gives one: fixed, so that the same numbers make the same files again."""
+
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 unexpected error, 2 wrong usage, 3 wrong input, 4 wrong connection, 5 refused by WeChat "
+    "Pay, 6 try again later, 7 answer not verified, 8 too many numbers did not match, 9 timed out, 130 Ctrl-C, "
+    "141 output closed."
+)
+
+ARG_CONNECTION = Arg(
+    ("--wxbank-conn-id",),
+    help="connection of type wxbank (default %(default)s)",
+    default="wxbank_default",
+    metavar="CONN_ID",
+)
+ARG_PACKAGE = Arg(("package_id",), help="number package, as the merchant platform shows it, for example 8473295")
+ARG_PREFIX = Arg(
+    ("--prefix",),
+    help=f"first part of the filenames (default {DEFAULT_PREFIX}); another one imports the same numbers anew",
+)
+
+_EXPORT = (
+    Arg(("--bank-type",), help="bank and kind of card, for example ICBC_DEBIT", required=True),
+    Arg(("--output-path",), help="folder, or a URL like s3://conn_id@bucket/folder, for the files", required=True),
+    Arg(("--sql",), help="a query for the numbers, with ORDER BY"),
+    Arg(("--sql-file",), help="instead of --sql, a file with the query", metavar="PATH"),
+    Arg(("--sql-conn-id",), help="connection of the bank's database", metavar="CONN_ID"),
+    Arg(("--parameters",), help='values for :name in the query, as JSON, for example {"city": "Shenzhen"}'),
+    Arg(("--source",), help="instead of a query, text, CSV or Parquet files; * matches many", metavar="PATH"),
+    Arg(("--column",), help="the column with the numbers"),
+    ARG_PREFIX,
+    Arg(
+        ("--on-invalid",),
+        help="what a row that is no number does (default %(default)s)",
+        choices=("fail", "skip"),
+        default="fail",
+    ),
+    Arg(("--max-rows-per-file",), help="1 to 5500 (default %(default)s)", type=int, default=5500, metavar="ROWS"),
+)
+_UPLOAD = (
+    ARG_PACKAGE,
+    Arg(("--manifest",), help="an export's manifest.json, as a path or URL", metavar="PATH"),
+    Arg(("--file",), help="instead of --manifest, a file with one plain number a line", metavar="PATH"),
+    Arg(("--bank-type",), help="for --file, for example ICBC_DEBIT"),
+    Arg(("--encrypted",), help="the lines of --file are encrypted already", action="store_true"),
+    Arg(("--serial-no",), help="for --encrypted, the serial of the platform key that encrypted the lines"),
+    ARG_PREFIX,
+    Arg(("--max-workers",), help="uploads at a time, 1 to 64 (default %(default)s)", type=int, default=8, metavar="N"),
+)
+_TASKS = (
+    ARG_PACKAGE,
+    Arg(("--status",), help="only tasks in this state", choices=("PROCESSING", "FINISHED")),
+    Arg(("--filename",), help="only the task of this file"),
+)
+_WAIT = (
+    ARG_PACKAGE,
+    Arg(("--task-ids",), help="only these tasks (default: every task of the package)", nargs="+", metavar="TASK_ID"),
+    Arg(("--filenames",), help="only the tasks of these files", nargs="+", metavar="FILENAME"),
+    Arg(
+        ("--poke-interval",),
+        help="seconds between two looks, one call each (default %(default)s)",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+    ),
+    Arg(
+        ("--timeout",),
+        help="seconds after which to give up (default 7 days)",
+        type=float,
+        default=7 * 86_400.0,
+        metavar="SECONDS",
+    ),
+    Arg(
+        ("--max-fail-ratio",),
+        help="fail if more than this share of the numbers did not match, 0 to 1",
+        type=float,
+        metavar="RATIO",
+    ),
+)
+_CERTIFICATES = (
+    Arg(
+        ("--download",),
+        help="while migrating to the public key, download the certificates, too, which WeChat Pay counts",
+        action="store_true",
+    ),
+)
+_CHECK = (Arg(("package_id",), help="a number package that should be readable", nargs="?"),)
+
+
+def get_cli_commands() -> list[GroupCommand]:
+    """What Airflow is told: the group ``wxbank``."""
+    return [
+        GroupCommand(
+            name="wxbank",
+            help="Import numbers into WeChat Pay number packages",
+            description="Export agreement numbers, upload them into a number package of WeChat Pay, and wait.",
+            epilog=_EXIT_CODES,
+            subcommands=COMMANDS,
+        )
+    ]
+
+
+def _command(module: str, name: str, text: str, *args: Arg) -> ActionCommand:
+    func = lazy_load_command(f"{__package__}.{module}.{name}")
+    return ActionCommand(name, text, func, (*args, ARG_CONNECTION, ARG_OUTPUT, ARG_VERBOSE), epilog=_EXIT_CODES)
+
+
+COMMANDS = (
+    _command("files", "export", "Export agreement numbers into encrypted files and a manifest", *_EXPORT),
+    _command("files", "upload", "Upload an export, or one file, into a number package, each file once", *_UPLOAD),
+    _command("tasks", "tasks", "List the upload tasks of a number package", *_TASKS),
+    _command("tasks", "wait", "Wait until upload tasks are finished", *_WAIT),
+    _command("connection", "certificates", "List the platform keys, and until when they are valid", *_CERTIFICATES),
+    _command("connection", "check", "Examine the connection, step by step", *_CHECK),
+    ActionCommand(
+        "simulate",
+        "Run the simulator, a local WeChat Pay that is not for production",
+        lazy_load_command(f"{__package__}.simulate.simulate"),
+        tuple(Arg((name,), **settings) for name, settings in OPTIONS),
+    ),
+)

@@ -1,0 +1,161 @@
+"""Results for people and for programs: tables that fit the terminal, JSON, YAML, plain text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.cli.simple_table import AirflowConsole, SimpleTable
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+from tabulate import tabulate
+
+from airflow_provider_wxbank.cli.command import PipeClosed
+
+Row = Mapping[str, object]
+
+MIN_FOLDED = 20
+"""Characters of a column that is folded, at least."""
+
+SEPARATOR = 3
+"""Characters between two columns of Airflow's tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table.
+
+    :param name: its heading.
+    :param field: what of a row is in it.
+    :param shown: how a value is shown.
+    :param is_number: aligned at its right.
+    :param folds: long values take several lines.
+    :param is_optional: left out where the terminal is too narrow, the last one first.
+    """
+
+    name: str
+    field: str
+    shown: Callable[[Any], str] = str
+    is_number: bool = False
+    folds: bool = False
+    is_optional: bool = False
+
+    def text(self, row: Row) -> str:
+        """What a row shows."""
+        value = row.get(self.field)
+        return "" if value is None else self.shown(value)
+
+
+def record(value: Any) -> dict[str, object]:
+    """A frozen dataclass as JSON takes it, with times in RFC 3339."""
+    return {name: one.isoformat() if isinstance(one, datetime) else one for name, one in asdict(value).items()}
+
+
+def show(output: str, value: object, rows: Sequence[Row], columns: Sequence[Column], sums: Row | None = None) -> None:
+    """Print a result on stdout.
+
+    :param output: ``table``, ``json``, ``yaml`` or ``plain``.
+    :param value: for JSON and YAML, where nothing is left out.
+    :param rows: for a table and plain text.
+    :param columns: of a table; plain text has every field of a row.
+    :param sums: the last line of a table.
+    """
+    if output == "json":
+        write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    elif output == "yaml":
+        from airflow.utils import yaml
+
+        write(yaml.dump(value, allow_unicode=True, sort_keys=False))
+    elif output == "plain":
+        write(tabulate(rows, headers="keys", tablefmt="plain", disable_numparse=True) + "\n" if rows else "")
+    else:
+        console = AirflowConsole()
+        render(table(rows, columns, sums, console.width), console)
+
+
+def table(rows: Sequence[Row], columns: Sequence[Column], sums: Row | None, width: int) -> Table:
+    """A table with the columns that fit a width."""
+    lines = [*rows, *([sums] if sums else [])]
+    made = SimpleTable(show_header=True, caption=None)
+    columns = fitting(lines, columns, width)
+    for column in columns:
+        made.add_column(
+            column.name,
+            justify="right" if column.is_number else "left",
+            no_wrap=not column.folds,
+            overflow="fold",
+        )
+    for row in lines:
+        if row is sums:
+            made.add_section()
+        made.add_row(*(Text(column.text(row)) for column in columns))
+    return made
+
+
+def fitting(rows: Sequence[Row], columns: Sequence[Column], width: int) -> list[Column]:
+    """The columns that fit a width; the ones that are not optional stay in any case."""
+    kept = list(columns)
+
+    def needed(column: Column) -> int:
+        widest = max(map(len, (column.name, *(column.text(row) for row in rows))))
+        return min(widest, MIN_FOLDED) if column.folds else widest
+
+    while sum(map(needed, kept)) + SEPARATOR * (len(kept) - 1) > width:
+        optional = [column for column in kept if column.is_optional]
+        if not optional:
+            break
+        kept.remove(optional[-1])
+    return kept
+
+
+def render(what: RenderableType, console: Console | None = None) -> None:
+    """Print something of rich's on stdout, with colours on a terminal."""
+    console = console or AirflowConsole()
+    # Captured, since rich ends the process by itself when a pipe is closed.
+    with console.capture() as captured:
+        console.print(what)
+    write(captured.get())
+
+
+def write(text: str) -> None:
+    """Write a result on stdout.
+
+    :raises PipeClosed: nobody reads it.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise PipeClosed from None
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Say on a terminal that something is being done, until it is done."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
+
+
+def local_minute(text: str) -> str:
+    """A time in RFC 3339 as a person reads it, in its own offset."""
+    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M")
+
+
+def rfc3339(unix_seconds: float) -> str:
+    """A moment in RFC 3339, UTC."""
+    return datetime.fromtimestamp(unix_seconds, UTC).isoformat()
+
+
+def thousands(value: int) -> str:
+    """A number as a person reads it."""
+    return f"{value:,}"

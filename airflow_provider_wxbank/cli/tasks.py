@@ -1,0 +1,149 @@
+"""``tasks`` and ``wait``: the upload tasks of a number package."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from airflow_provider_wxbank.cli.command import TimedOut, command, say
+from airflow_provider_wxbank.cli.output import Column, busy, local_minute, record, show, thousands
+from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.wechatpay.client import Client
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, UnverifiedAnswer
+from airflow_provider_wxbank.wechatpay.packages import UploadTask, list_tasks, list_tasks_page
+from airflow_provider_wxbank.wechatpay.waiting import (
+    Counts,
+    Poll,
+    Wanted,
+    check_fail_ratio,
+    check_matched,
+    count,
+    likely_mistake,
+    poll,
+    wanted,
+)
+
+_COUNTS = (
+    Column("matched", "success_count", thousands, is_number=True),
+    Column("failed", "fail_count", thousands, is_number=True),
+    Column("users", "success_user_count", thousands, is_number=True, is_optional=True),
+)
+_TASK_COLUMNS = (
+    Column("task", "task_id"),
+    Column("filename", "filename", folds=True),
+    Column("status", "status"),
+    *_COUNTS,
+    Column("created", "create_time", local_minute, is_optional=True),
+    Column("bank type", "bank_type", is_optional=True),
+)
+
+
+@command
+def tasks(args: argparse.Namespace) -> None:
+    """List the upload tasks of a package."""
+    with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client, busy(f"Reading package {args.package_id}"):
+        found = list(list_tasks(client, args.package_id, args.status, args.filename))
+    rows = [record(task) for task in found]
+    show(args.output, rows, [as_shown(task) for task in found] if args.output == "table" else rows,
+         _TASK_COLUMNS, _sums(found))  # fmt: skip
+
+
+def as_shown(task: UploadTask) -> dict[str, object]:
+    """A task for a person: its counts mean nothing before it is finished."""
+    if not task.is_finished:
+        task = replace(task, success_count=None, fail_count=None, success_user_count=None)
+    return record(task)
+
+
+def _sums(found: list[UploadTask]) -> dict[str, object]:
+    finished = [task for task in found if task.is_finished]
+    counts = count(finished)
+    return {
+        "task_id": f"{len(found)} tasks",
+        "status": f"{len(finished)} finished",
+        "success_count": counts.success_count,
+        "fail_count": counts.fail_count,
+        "success_user_count": counts.success_user_count,
+    }
+
+
+@command
+def wait(args: argparse.Namespace) -> None:
+    """Wait until upload tasks are finished."""
+    target = wanted(args.package_id, args.task_ids, args.filenames)
+    check_fail_ratio(args.max_fail_ratio)
+    if not args.poke_interval > 0 or not args.timeout > 0:
+        raise InvalidInput("--poke-interval and --timeout must be more than 0 seconds")
+    with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client, _progress(client, target) as tell:
+        counts = count(_finished(client, target, args.poke_interval, args.timeout, tell))
+    result = {
+        "package_id": target.package_id,
+        "tasks": counts.tasks,
+        "success_count": counts.success_count,
+        "fail_count": counts.fail_count,
+        "success_user_count": counts.success_user_count,
+    }
+    columns = (Column("package", "package_id"), Column("tasks", "tasks", thousands, is_number=True), *_COUNTS)
+    show(args.output, result, [result], columns)
+    _judge(counts, args.max_fail_ratio)
+
+
+def _judge(counts: Counts, max_fail_ratio: float | None) -> None:
+    if text := likely_mistake(counts):
+        say(f"warning: {text}")
+    check_matched(counts, max_fail_ratio)
+
+
+def _finished(
+    client: Client, target: Wanted, interval: float, timeout: float, tell: Callable[[Poll], None]
+) -> tuple[UploadTask, ...]:
+    """Poll until the tasks are finished, through outages of WeChat Pay."""
+    deadline = time.monotonic() + timeout
+    watched, note = None, "no look succeeded"
+    while True:
+        try:
+            seen = poll(client, target, watched)
+        except (TryLater, UnverifiedAnswer) as failure:
+            say(f"warning: this look failed, the next one may not: {failure}")
+        else:
+            tell(seen)
+            if seen.tasks is not None:
+                return seen.tasks
+            watched, note = seen.watched, seen.note
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimedOut(f"package {target.package_id} was not finished in {timeout:g} s: {note}")
+        time.sleep(min(interval, left))
+
+
+@contextmanager
+def _progress(client: Client, target: Wanted) -> Iterator[Callable[[Poll], None]]:
+    """Gives what tells of each poll: a bar on a terminal, else lines."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda seen: None if seen.tasks is not None else say(f"Package {target.package_id}: {seen.note}")
+        return
+    bar = Progress(
+        TextColumn("Package {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("tasks"),
+        TimeElapsedColumn(), console=console,
+    )  # fmt: skip
+    with bar:
+        shown = bar.add_task(target.package_id, total=None)
+        named = target.task_ids or target.filenames
+        total = len(named) if named else list_tasks_page(client, target.package_id, limit=1).total_count
+
+        def tell(seen: Poll) -> None:
+            if seen.tasks is not None:
+                bar.update(shown, total=len(seen.tasks), completed=len(seen.tasks))
+            elif seen.unfinished is not None:
+                # At most so many are not finished; what was seen finished stays so.
+                done = max(bar.tasks[0].completed, total - seen.unfinished, 0)
+                bar.update(shown, total=max(total, seen.unfinished), completed=done)
+
+        yield tell

@@ -1,0 +1,128 @@
+"""The commands as processes of their own: in Airflow's command line, and on a terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import sqlite3
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any
+
+import pytest
+
+from airflow_provider_wxbank.simulator import Simulator
+from tests.conftest import PACKAGE, NewClient, NewSimulator
+from tests.integration.files import outgoing_file
+from tools.airflow_home import airflow
+
+NewAirflow = Callable[..., Any]
+
+MODULE = [sys.executable, "-m", "airflow_provider_wxbank"]
+HAS_PROVIDER_COMMANDS = tuple(map(int, metadata.version("apache-airflow").split(".")[:2])) >= (3, 2)
+WAIT_SECONDS = 60.0
+
+
+@pytest.fixture
+def processing(new_simulator: NewSimulator, new_client: NewClient) -> Simulator:
+    """A simulator whose package has two tasks that are processing."""
+    from airflow_provider_wxbank.wechatpay.uploads import upload_once
+
+    simulator = new_simulator(processing_seconds=1000.0)
+    client = new_client(simulator)
+    for index in range(2):
+        upload_once(client, PACKAGE, outgoing_file(client, index))
+    return simulator
+
+
+def store(home: Any, conn_id: str, connection: dict[str, Any]) -> None:
+    """Put a connection into Airflow's database, as it is there without a Fernet key."""
+    database = sqlite3.connect(home / "airflow.db")
+    with database:
+        database.execute(
+            "INSERT INTO connection (conn_id, conn_type, host, login, password, extra, is_encrypted,"
+            " is_extra_encrypted) VALUES (?, ?, ?, ?, ?, ?, 0, 0)",
+            (
+                conn_id,
+                *(connection[name] for name in ("conn_type", "host", "login", "password")),
+                json.dumps(connection["extra"]),
+            ),
+        )
+    database.close()
+
+
+def test_a_connection_in_the_database_of_airflow_is_used_and_stdout_is_the_result(
+    processing: Simulator, new_airflow: NewAirflow
+) -> None:
+    made = new_airflow(processing)
+    store(made.home, "wxbank_stored", processing.airflow_connection())
+    command = airflow("wxbank") if HAS_PROVIDER_COMMANDS else MODULE
+    ended = subprocess.run(
+        [*command, "tasks", PACKAGE, "--wxbank-conn-id", "wxbank_stored", "--output", "json", "--verbose"],
+        env=made.env, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert [task["filename"] for task in json.loads(ended.stdout)] == ["file_00000.csv", "file_00001.csv"]
+
+
+@contextmanager
+def on_terminal(command: list[str], env: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A process on a terminal of 80 columns, and the terminal's other end."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+
+    def take_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        command, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=take_terminal
+    )
+    os.close(theirs)
+    try:
+        yield process, ours
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def read_until(terminal: int, text: str | None) -> str:
+    """What comes on a terminal until a text comes, or until its end; without colours."""
+    seen, deadline = b"", time.monotonic() + WAIT_SECONDS
+    while text is None or text not in _plain(seen):
+        assert select.select([terminal], [], [], deadline - time.monotonic())[0], _plain(seen)
+        try:
+            piece = os.read(terminal, 65536)
+        except OSError:  # so Linux tells the end
+            piece = b""
+        if not piece:
+            break
+        seen += piece
+    return _plain(seen)
+
+
+def _plain(seen: bytes) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode("utf-8", "replace"))
+
+
+def test_waiting_shows_a_bar_on_a_terminal_and_ends_quietly_on_ctrl_c(
+    processing: Simulator, new_airflow: NewAirflow
+) -> None:
+    env = {**new_airflow(processing).env, "TERM": "xterm"}
+    with on_terminal([*MODULE, "wait", PACKAGE, "--poke-interval", "600"], env) as (process, terminal):
+        shown = read_until(terminal, "0/2 tasks")
+        assert f"Package {PACKAGE}" in shown
+        os.write(terminal, b"\x03")
+        rest = read_until(terminal, None)
+        assert process.wait(WAIT_SECONDS) == 130
+    assert not re.search("traceback|error|interrupt", shown + rest, re.IGNORECASE)
