@@ -21,6 +21,15 @@ LABELS = {"login": "Merchant id (mchid)", "password": "APIv3 key", "host": "Base
 
 HIDDEN_FIELDS = ["schema", "port"]
 
+ASSET_URIS = [
+    {
+        "schemes": ["wxbank"],
+        "handler": f"{_MODULE}.assets.sanitize_uri",
+        "factory": f"{_MODULE}.assets.number_package",
+        "to_openlineage_converter": f"{_MODULE}.assets.convert_asset_to_openlineage",
+    }
+]
+
 # The name, the label, the kind of its field, and the help text.
 FIELDS: tuple[tuple[str, str, str, str], ...] = (
     (
@@ -87,6 +96,8 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": _INTEGRATION, "python-modules": [f"{_MODULE}.operators"]}],
         "sensors": [{"integration-name": _INTEGRATION, "python-modules": [f"{_MODULE}.sensors"]}],
         "triggers": [{"integration-name": _INTEGRATION, "python-modules": [f"{_MODULE}.triggers"]}],
+        "asset-uris": ASSET_URIS,
+        "dataset-uris": ASSET_URIS,  # what Airflow 2 calls them
         "connection-types": [
             {
                 "connection-type": "wxbank",

@@ -13,7 +13,9 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_wxbank.assets import FINISHED_IMPORTS, write_event
 from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.lineage import ReportsLineage
 from airflow_provider_wxbank.retry_policy import with_retry_policy
 from airflow_provider_wxbank.triggers import TaskFinishedTrigger
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, UnverifiedAnswer, WaitFailed
@@ -21,14 +23,17 @@ from airflow_provider_wxbank.wechatpay.waiting import Counts, Wanted, count, pol
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
 
-class TaskFinishedSensor(BaseSensorOperator):
+class TaskFinishedSensor(ReportsLineage, BaseSensorOperator):
     """Wait until upload tasks are finished, and sum up what WeChat Pay counted.
 
     WeChat Pay takes about 40 minutes for a file and processes about 1.3 million numbers an hour; a poll costs one call
     however many tasks there are. Name the tasks in one of three ways: by ``upload``; by ``package_id`` with
     ``task_ids`` or ``filenames``; by ``package_id`` alone, which means every task in the package.
+
+    Its success is an event of the asset ``wxbank://PACKAGE_ID``, with the result as extra; see :mod:`.assets`.
 
     :param upload: a result of :class:`.UploadTaskOperator`, or a list of them for one package (templated).
     :param package_id: the number package (templated).
@@ -56,6 +61,7 @@ class TaskFinishedSensor(BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**with_retry_policy(kwargs))
+        self.outlets = [*self.outlets, FINISHED_IMPORTS]
         # Airflow puts the value in the place of another task's output before it is used.
         self.upload = cast("Mapping[str, Any] | Sequence[Mapping[str, Any]] | None", upload)
         self.package_id = package_id
@@ -65,6 +71,7 @@ class TaskFinishedSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self.wxbank_conn_id = wxbank_conn_id
         self._watched: str | None = None
+        self._counts: Counts | None = None
 
     @cached_property
     def hook(self) -> WxBankHook:
@@ -104,7 +111,7 @@ class TaskFinishedSensor(BaseSensorOperator):
         if seen.tasks is None:
             self.log.info("Package %s: %s", target.package_id, seen.note)
             return PokeReturnValue(is_done=False)
-        return PokeReturnValue(is_done=True, xcom_value=self._result(target.package_id, count(seen.tasks)))
+        return PokeReturnValue(is_done=True, xcom_value=self._result(context, target.package_id, count(seen.tasks)))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Take the trigger's event; anything but a finish fails."""
@@ -112,7 +119,7 @@ class TaskFinishedSensor(BaseSensorOperator):
         if event is None or status != "finished":
             message = (event or {}).get("message") or f"the trigger sent an unknown event (status {status!r})"
             raise WaitFailed(f"Waiting for the upload tasks failed: {message}")
-        return self._result(self._target().package_id, Counts(**event["counts"]))
+        return self._result(context, self._target().package_id, Counts(**event["counts"]))
 
     def _target(self) -> Wanted:
         """What to wait for, checked."""
@@ -138,7 +145,8 @@ class TaskFinishedSensor(BaseSensorOperator):
             )
         return wanted(package_ids.pop(), task_ids)
 
-    def _result(self, package_id: str, counts: Counts) -> dict[str, Any]:
+    def _result(self, context: Context, package_id: str, counts: Counts) -> dict[str, Any]:
+        self._counts = counts
         self.log.info(
             "Package %s: %d tasks finished; %d numbers matched, %d did not; %d WeChat Pay users",
             package_id,
@@ -159,10 +167,12 @@ class TaskFinishedSensor(BaseSensorOperator):
                 f"{counts.fail_count} of {counts.success_count + counts.fail_count} numbers did not match "
                 f"({counts.fail_ratio:.2%}); max_fail_ratio allows {self.max_fail_ratio:.2%}"
             )
-        return {
-            "package_id": package_id,
-            "tasks": counts.tasks,
-            "success_count": counts.success_count,
-            "fail_count": counts.fail_count,
-            "success_user_count": counts.success_user_count,
-        }
+        result = counts.of_package(package_id)
+        write_event(context, self.outlets, result)
+        return result
+
+    def lineage(self) -> OperatorLineage[Any, Any]:
+        """The package, as what was written, and the counts."""
+        from airflow_provider_wxbank.facets import wait_lineage
+
+        return wait_lineage(self._target().package_id, self._counts)
