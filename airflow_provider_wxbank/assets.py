@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.openlineage.facet import Dataset
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperator, Context
 
 SCHEME = "wxbank"
 
@@ -18,7 +19,14 @@ OPENLINEAGE_NAMESPACE = "wxbank://api.mch.weixin.qq.com"
 """Namespace of number packages in OpenLineage, where they are called by their id."""
 
 FINISHED_IMPORTS = AssetAlias("wxbank_finished_imports")
-"""Outlet of every sensor, which may learn its package while it runs; its events are those of all packages."""
+"""Stands for the packages of all finished imports (Airflow 3)."""
+
+SENSOR_OUTLETS = (FINISHED_IMPORTS,) if AIRFLOW_V_3_0_PLUS else ()
+"""What a sensor declares, since it may learn its package only when it runs.
+
+In Airflow 2 a task with an alias fails where the database does not know the alias: in ``airflow dags test``, and if the
+task is mapped.
+"""
 
 
 def number_package(package_id: str, extra: dict[str, Any] | None = None) -> Asset:
@@ -70,21 +78,25 @@ def finished_imports(context: Context) -> list[dict[str, Any]]:
     return [dict(extra["payload"] if extra.get("from_trigger") else extra) for extra in extras]
 
 
-def write_event(context: Context, outlets: Iterable[Any], result: Mapping[str, Any]) -> None:
-    """Make a finished import an event of its package, which Airflow writes when the task succeeds.
+def write_event(context: Context, task: BaseOperator, result: Mapping[str, Any]) -> None:
+    """Make a finished import an event of its package, which Airflow writes if the task succeeds.
 
-    :param outlets: of the task; if the user has made the package one of them, its event gets the counts.
+    :param task: the task that runs; if the user has made the package an outlet of it, that event gets the counts.
     :param result: with ``package_id`` and the counts.
     """
     events = context.get("outlet_events")
     if events is None:  # run by hand, outside of Airflow
         return
     package = number_package(result["package_id"])
-    for outlet in outlets:
-        if getattr(outlet, "uri", None) == package.uri:
-            events[outlet].extra = dict(result)
-            return
-    events[FINISHED_IMPORTS].add(package, extra=dict(result))
+    outlets = [outlet for outlet in task.outlets if getattr(outlet, "uri", None) == package.uri]
+    if not outlets and FINISHED_IMPORTS in task.outlets:
+        events[FINISHED_IMPORTS].add(package, extra=dict(result))
+        return
+    if not outlets:
+        # Airflow looks at the outlets only when the task has succeeded.
+        outlets = [package]
+        task.outlets = [*task.outlets, package]
+    events[outlets[0]].extra = dict(result)
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:

@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_wxbank.assets import FINISHED_IMPORTS, write_event
+from airflow_provider_wxbank.assets import SENSOR_OUTLETS, write_event
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.lineage import ReportsLineage
 from airflow_provider_wxbank.retry_policy import with_retry_policy
@@ -61,7 +61,7 @@ class TaskFinishedSensor(ReportsLineage, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**with_retry_policy(kwargs))
-        self.outlets = [*self.outlets, FINISHED_IMPORTS]
+        self.outlets = [*self.outlets, *SENSOR_OUTLETS]
         # Airflow puts the value in the place of another task's output before it is used.
         self.upload = cast("Mapping[str, Any] | Sequence[Mapping[str, Any]] | None", upload)
         self.package_id = package_id
@@ -168,7 +168,7 @@ class TaskFinishedSensor(ReportsLineage, BaseSensorOperator):
                 f"({counts.fail_ratio:.2%}); max_fail_ratio allows {self.max_fail_ratio:.2%}"
             )
         result = counts.of_package(package_id)
-        write_event(context, self.outlets, result)
+        write_event(context, self, result)
         return result
 
     def lineage(self) -> OperatorLineage[Any, Any]:
