@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import asdict
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -169,8 +169,9 @@ class ImportFinishedTrigger(BaseEventTrigger):
         while True:
             try:
                 with _shared(await WxBankHook(self.wxbank_conn_id).aget_conn()) as line:
-                    async for counts in self._imports(line):
-                        yield TriggerEvent(counts.of_package(self.package_id))
+                    async with aclosing(self._imports(line)) as imports:
+                        async for counts in imports:
+                            yield TriggerEvent(counts.of_package(self.package_id))
             except Exception as failure:  # whatever it is, a watch that ends would be missed by nobody
                 self.log.error(
                     "Package %s cannot be watched now; next try in %.0f s: %s: %s",
@@ -181,7 +182,7 @@ class ImportFinishedTrigger(BaseEventTrigger):
                 )
             await asyncio.sleep(self.poll_interval)
 
-    async def _imports(self, line: _Line) -> AsyncIterator[Counts]:
+    async def _imports(self, line: _Line) -> AsyncGenerator[Counts, None]:
         """What is new each time, until something fails that waiting does not mend."""
         if self._reported is None:
             self._reported = self._saved = await self._load()
