@@ -97,13 +97,13 @@ def finished(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield FinishedRun(folder, output, simulator.report()["packages"][PACKAGE])
 
 
-def facet_classes() -> dict[str, type[BaseFacet]]:
+def facet_classes() -> dict[str, Any]:
     """Every kind of facet that OpenLineage's client and this package have, by its schema."""
     modules = [
         importlib.import_module(f"openlineage.client.generated.{module.name}")
         for module in pkgutil.iter_modules(openlineage.client.generated.__path__)
     ]
-    found = [
+    found: list[Any] = [
         one
         for module in modules
         for one in vars(module).values()
