@@ -7,6 +7,7 @@ import runpy
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from airflow_provider_wxbank.assets import (
     number_package,
     watched_number_package,
 )
+from airflow_provider_wxbank.get_provider_info import get_provider_info
 from airflow_provider_wxbank.sensors import TaskFinishedSensor
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.triggers import HAS_WATCHERS, REPORTED, ImportFinishedTrigger, TaskFinishedTrigger
@@ -74,6 +76,14 @@ def test_what_is_no_package_is_no_asset(uri: str) -> None:
 def test_a_wrong_package_id_is_told() -> None:
     with pytest.raises(InvalidInput, match="package_id"):
         number_package("1")
+
+
+def test_airflow_makes_a_package_of_its_id() -> None:
+    info = get_provider_info()
+    assert info["dataset-uris"] == info["asset-uris"]
+    (uris,) = info["asset-uris"]
+    module, _, name = uris["factory"].rpartition(".")
+    assert getattr(import_module(module), name)(package_id=PACKAGE, extra={"a": 1}) == Asset(uri=URI, extra={"a": 1})
 
 
 def test_openlineage_finds_a_package_by_its_asset() -> None:
