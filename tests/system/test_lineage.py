@@ -22,7 +22,7 @@ from openlineage.client.generated.base import BaseFacet
 from openlineage.client.serde import Serde
 
 from airflow_provider_wxbank.facets import WxBankCountsRunFacet
-from airflow_provider_wxbank.simulator import SimulatorSettings, serve
+from airflow_provider_wxbank.simulator import SimulatorSettings, numbers_digest, serve
 from airflow_provider_wxbank.triggers import HAS_WATCHERS
 from tests.conftest import PACKAGE
 from tests.system.conftest import Airflow, active, connections
@@ -167,6 +167,7 @@ def test_the_export_is_a_folder_made_of_a_table(finished: FinishedRun) -> None:
 def test_the_folder_goes_into_the_package_with_the_counts(finished: FinishedRun) -> None:
     numbers = len(active(ROWS))
     matched = sum(task["success_count"] for task in finished.package["tasks"])
+    assert finished.package["numbers_digest"] == numbers_digest(active(ROWS))
     assert 0 < matched < numbers
     upload = finished.event("COMPLETE", "upload")
     assert [(one["namespace"], one["name"]) for one in upload["inputs"]] == [("file", finished.export)]
