@@ -33,7 +33,7 @@ pass_on SSL_CERT_FILE "$$(setting cert)"
 pass_on UV_INDEX_STRATEGY "$${UV_INDEX:+unsafe-best-match}"
 endef
 
-.PHONY: help install demo ui test-ui test lint bench scale faults crash fuzz docs build test-matrix clean constraints
+.PHONY: help install demo ui test-ui test lint bench scale faults crash campaigns fuzz docs build test-matrix clean constraints
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -68,6 +68,9 @@ faults: .venv/.made ## Meet every fault at every step, and count what was lost, 
 
 crash: .venv/.made ## Kill uploads, exports and the triggerer in a real Airflow, and count what was lost or doubled
 	@exec $(BIN)/python -m tools.crash
+
+campaigns: .venv/.made ## Let imports run the campaign's DAG in a real Airflow while the triggerer is killed
+	@exec $(BIN)/python -m tools.campaigns
 
 fuzz: .venv-fuzz/.made ## Fuzz whatever reads bytes from outside, 5 minutes a target; SECONDS_EACH=n changes that
 	@exec .venv-fuzz/bin/python -m tools.fuzz --seconds $(SECONDS_EACH)

@@ -25,6 +25,15 @@ LABELS = {"login": "Merchant id (mchid)", "password": "APIv3 key", "host": "Base
 # Not the port: the test button of Airflow 3.3 sends 0 for an empty one, and is refused since nothing is stored.
 HIDDEN_FIELDS = ["schema"]
 
+ASSET_URIS = [
+    {
+        "schemes": ["wxbank"],
+        "handler": f"{_MODULE}.assets.sanitize_uri",
+        "factory": f"{_MODULE}.assets.number_package",
+        "to_openlineage_converter": f"{_MODULE}.assets.convert_asset_to_openlineage",
+    }
+]
+
 # The name, the label, the kind of its field, and the help text.
 FIELDS: tuple[tuple[str, str, str, str], ...] = (
     (
@@ -101,6 +110,8 @@ def get_provider_info() -> dict[str, Any]:
         ],
         # Airflow 3.2 and later.
         "cli": [f"{_MODULE}.cli.definition.get_cli_commands"],
+        "asset-uris": ASSET_URIS,
+        "dataset-uris": ASSET_URIS,  # what Airflow 2 calls them
         "connection-types": [
             {
                 "connection-type": "wxbank",

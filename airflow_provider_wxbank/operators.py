@@ -27,6 +27,7 @@ from airflow_provider_wxbank.agreements.sources import read_files, read_sql
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.bank_types import is_known
 from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.lineage import ReportsLineage
 from airflow_provider_wxbank.links import LINKS
 from airflow_provider_wxbank.locations import location
 from airflow_provider_wxbank.progress import UploadProgress
@@ -38,12 +39,13 @@ from airflow_provider_wxbank.wechatpay.uploads import OutgoingFile, Uploads, pro
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from sqlalchemy.engine import Engine
 
     from airflow_provider_wxbank.wechatpay.client import Client
 
 
-class ExportUsersOperator(BaseOperator):
+class ExportUsersOperator(ReportsLineage, BaseOperator):
     """Export agreement numbers into encrypted agreement files and a manifest that lists them.
 
     The numbers come either from ``sql`` or from ``source``, as a stream. Only ciphertext is written. The manifest is
@@ -111,6 +113,7 @@ class ExportUsersOperator(BaseOperator):
         self.on_invalid = on_invalid
         self.max_rows_per_file = max_rows_per_file
         self.wxbank_conn_id = wxbank_conn_id
+        self._manifest: manifests.Manifest | None = None
 
     def execute(self, context: Context) -> str:
         """Export; return the manifest's URI."""
@@ -136,6 +139,7 @@ class ExportUsersOperator(BaseOperator):
                 max_rows=self.max_rows_per_file,
                 on_invalid=self.on_invalid,
             )
+        self._manifest = manifest
         self.log.info(
             "Exported %d numbers into %d files; %d rows skipped; manifest: %s",
             manifest.rows,
@@ -145,6 +149,12 @@ class ExportUsersOperator(BaseOperator):
         )
         record.tell(manifest=target.uri, files=len(manifest.files), rows=manifest.rows, skipped=manifest.skipped_count)
         return target, manifest
+
+    def lineage(self) -> OperatorLineage[Any, Any]:
+        """The tables or files, the folder of the export, and the counts."""
+        from airflow_provider_wxbank.facets import export_lineage
+
+        return export_lineage(self.sql, self.sql_conn_id, self.source, self.output_path, self._manifest)
 
     def _check(self) -> None:
         """Everything that can be told to be wrong before anything is read."""
@@ -177,7 +187,7 @@ class ExportUsersOperator(BaseOperator):
             engine.dispose()
 
 
-class UploadTaskOperator(BaseOperator):
+class UploadTaskOperator(ReportsLineage, BaseOperator):
     """Upload agreement files into a number package, each exactly once, whatever fails in between.
 
     Give a ``manifest`` of :class:`ExportUsersOperator`, or one ``file``. What an earlier try uploaded is found by its
@@ -290,6 +300,13 @@ class UploadTaskOperator(BaseOperator):
                 {"task_id": one.task_id, "filename": one.file.filename, "rows": one.file.rows} for one in uploaded
             ],
         }
+
+    def lineage(self) -> OperatorLineage[Any, Any]:
+        """The files, the package, and how much is with WeChat Pay."""
+        from airflow_provider_wxbank.facets import upload_lineage
+
+        progress = None if self._uploads is None else self._uploads.progress
+        return upload_lineage(self.manifest, self.file, self.package_id, progress)
 
     def on_kill(self) -> None:
         """Start no more uploads; a retry adopts what was uploaded."""

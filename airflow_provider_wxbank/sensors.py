@@ -14,7 +14,9 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_wxbank.assets import SENSOR_OUTLETS, write_event
 from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.lineage import ReportsLineage
 from airflow_provider_wxbank.links import LINKS
 from airflow_provider_wxbank.record import FINISHED, Record, finished_rows, is_news, waiting
 from airflow_provider_wxbank.retry_policy import with_retry_policy
@@ -33,14 +35,17 @@ from airflow_provider_wxbank.wechatpay.waiting import (
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
 
-class TaskFinishedSensor(BaseSensorOperator):
+class TaskFinishedSensor(ReportsLineage, BaseSensorOperator):
     """Wait until upload tasks are finished, and sum up what WeChat Pay counted.
 
     WeChat Pay takes about 40 minutes for a file and processes about 1.3 million numbers an hour; a poll costs one call
     however many tasks there are. Name the tasks in one of three ways: by ``upload``; by ``package_id`` with
     ``task_ids`` or ``filenames``; by ``package_id`` alone, which means every task in the package.
+
+    Its success is an event of the asset ``wxbank://PACKAGE_ID``, with the result as extra; see :mod:`.assets`.
 
     :param upload: a result of :class:`.UploadTaskOperator`, or a list of them for one package (templated).
     :param package_id: the number package (templated).
@@ -69,6 +74,7 @@ class TaskFinishedSensor(BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**with_retry_policy(kwargs))
+        self.outlets = [*self.outlets, *SENSOR_OUTLETS]
         # Airflow puts the value in the place of another task's output before it is used.
         self.upload = cast("Mapping[str, Any] | Sequence[Mapping[str, Any]] | None", upload)
         self.package_id = package_id
@@ -79,6 +85,7 @@ class TaskFinishedSensor(BaseSensorOperator):
         self.wxbank_conn_id = wxbank_conn_id
         self._watched: str | None = None
         self._recorded: dict[str, Any] | None = None
+        self._counts: Counts | None = None
 
     @cached_property
     def hook(self) -> WxBankHook:
@@ -167,6 +174,7 @@ class TaskFinishedSensor(BaseSensorOperator):
         record = Record(context, **waiting(self.wxbank_conn_id, target, 0, self.poke_interval))
         record.tell_rows(FINISHED, rows)
         record.tell(counts={**asdict(counts), "failed_files": len(counts.failed_files)})
+        self._counts = counts
         self.log.info(
             "Package %s: %d tasks finished; %d numbers matched, %d did not; %d WeChat Pay users",
             package_id,
@@ -178,10 +186,12 @@ class TaskFinishedSensor(BaseSensorOperator):
         if text := likely_mistake(counts):
             self.log.error(text)
         check_matched(counts, self.max_fail_ratio)
-        return {
-            "package_id": package_id,
-            "tasks": counts.tasks,
-            "success_count": counts.success_count,
-            "fail_count": counts.fail_count,
-            "success_user_count": counts.success_user_count,
-        }
+        result = counts.of_package(package_id)
+        write_event(context, self, result)
+        return result
+
+    def lineage(self) -> OperatorLineage[Any, Any]:
+        """The package, as what was written, and the counts."""
+        from airflow_provider_wxbank.facets import wait_lineage
+
+        return wait_lineage(self._target().package_id, self._counts)

@@ -1,23 +1,36 @@
-"""TaskFinishedTrigger: waits for upload tasks in the triggerer, where no worker slot is held."""
+"""What waits in the triggerer, where no worker slot is held: for upload tasks, and for imports of somebody else."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import asdict
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.record import HAS_PAGE, finished_rows, is_news, record_from_trigger, waiting
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.errors import TryLater, UnverifiedAnswer, WxBankError
-from airflow_provider_wxbank.wechatpay.packages import UploadTask
-from airflow_provider_wxbank.wechatpay.waiting import SharedPages, Wanted, count, poll, wanted
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, UnverifiedAnswer, WxBankError
+from airflow_provider_wxbank.wechatpay.packages import UploadTask, tasks_path
+from airflow_provider_wxbank.wechatpay.waiting import Counts, SharedPages, Wanted, count, poll, poll_new, wanted
+
+if TYPE_CHECKING:
+    from airflow.triggers.base import BaseEventTrigger
+
+    HAS_WATCHERS = True
+else:
+    try:
+        from airflow.triggers.base import BaseEventTrigger
+    except ImportError:
+        BaseEventTrigger = BaseTrigger
+        HAS_WATCHERS = False
+    else:
+        HAS_WATCHERS = True
 
 SHARED_FOR = 0.8
 """Share of the poll interval for which what one wait saw serves the others of its package."""
@@ -104,6 +117,113 @@ class TaskFinishedTrigger(BaseTrigger):
             if seen.unfinished is not None and is_news(news, recorded):
                 await record_from_trigger(self.task_instance, news)
                 recorded = news
+
+
+REPORTED = "wxbank_reported"
+"""Key in the asset's state store of what a package had when the last event was raised."""
+
+
+class ImportFinishedTrigger(BaseEventTrigger):
+    """Watches a package that somebody else fills, for an asset (Airflow 3).
+
+    It raises an event each time that the package has upload tasks which no event told of, and all of its tasks are
+    finished; at first that is everything in it. The event is ``{"package_id", "tasks", "success_count", "fail_count",
+    "success_user_count"}``, the counts of the tasks that are new.
+
+    Every task is told of at least once. What was told is kept in the asset's state store (Airflow 3.3 and later), one
+    poll after its event, so that a restart of the triggerer repeats at most an event that was just raised. Before
+    Airflow 3.3 there is no store, and each start of the triggerer tells of the whole package again.
+
+    It never ends and never raises an error event: outages are waited through, and with a connection that does not work
+    it logs an error and tries again after ``poll_interval``, reading the connection anew.
+
+    :param package_id: the number package.
+    :param poll_interval: seconds between polls, a tenth longer or shorter; a poll is one call while nothing is new.
+    :param wxbank_conn_id: connection of type ``wxbank``.
+    :raises InvalidInput: the package id is none, or this is Airflow 2.
+    """
+
+    def __init__(
+        self,
+        package_id: str,
+        poll_interval: float = 60.0,
+        wxbank_conn_id: str = WxBankHook.default_conn_name,
+    ) -> None:
+        if not HAS_WATCHERS:
+            raise InvalidInput(
+                "watching a package needs Airflow 3; in Airflow 2 run a DAG with a TaskFinishedSensor for the package"
+            )
+        tasks_path(package_id)
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's own has no types
+        self.package_id = package_id
+        self.poll_interval = poll_interval
+        self.wxbank_conn_id = wxbank_conn_id
+        self._reported: Counts | None = None
+        self._saved: Counts | None = None
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments, from which the trigger is made again."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "package_id": self.package_id,
+                "poll_interval": self.poll_interval,
+                "wxbank_conn_id": self.wxbank_conn_id,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Poll for ever; yield an event for each import."""
+        while True:
+            try:
+                with _shared(await WxBankHook(self.wxbank_conn_id).aget_conn()) as line:
+                    async with aclosing(self._imports(line)) as imports:
+                        async for counts in imports:
+                            yield TriggerEvent(counts.of_package(self.package_id))
+            except Exception as failure:  # whatever it is, a watch that ends would be missed by nobody
+                self.log.error(
+                    "Package %s cannot be watched now; next try in %.0f s: %s: %s",
+                    self.package_id,
+                    self.poll_interval,
+                    type(failure).__name__,
+                    failure,
+                )
+            await asyncio.sleep(self.poll_interval)
+
+    async def _imports(self, line: _Line) -> AsyncGenerator[Counts, None]:
+        """What is new each time, until something fails that waiting does not mend."""
+        if self._reported is None:
+            self._reported = self._saved = await self._load()
+        while True:
+            # Not before Airflow had a poll's time to write the event: then it would be lost if the triggerer dies.
+            if self._saved != self._reported:
+                await self._save(self._reported)
+            try:
+                seen = await asyncio.to_thread(
+                    poll_new, line.client, self.package_id, self._reported.tasks,
+                    lambda: line.pages.processing(self.package_id, SHARED_FOR * self.poll_interval),
+                )  # fmt: skip
+            except (TryLater, UnverifiedAnswer) as failure:
+                self.log.warning("This poll failed, the next one may not: %s", failure)
+            else:
+                self.log.debug("Package %s: %s", self.package_id, seen.note)
+                if seen.tasks is not None:
+                    counts = count(seen.tasks)
+                    yield counts.since(self._reported)
+                    self._reported = counts
+            await asyncio.sleep(self.poll_interval * random.uniform(0.9, 1.1))  # noqa: S311  # no secret
+
+    async def _load(self) -> Counts:
+        store = getattr(self, "asset_state_store", None)
+        saved = await store.aget(REPORTED) if store is not None else None
+        return Counts(**{**saved, "failed_files": ()}) if saved else Counts(0, 0, 0, 0)
+
+    async def _save(self, reported: Counts) -> None:
+        store = getattr(self, "asset_state_store", None)
+        if store is not None:
+            saved = {name: value for name, value in asdict(reported).items() if name != "failed_files"}
+            await store.aset(REPORTED, saved)
+        self._saved = reported
 
 
 class _Line:

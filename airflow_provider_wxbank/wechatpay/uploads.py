@@ -191,7 +191,7 @@ class Uploads:
         self._client = client
         self._package_id = package_id
         self._max_workers = max_workers
-        self._progress = Progress(0, 0, total_files, total_rows)
+        self.progress = Progress(0, 0, total_files, total_rows)
         self._known = known or {}
         self._on_progress = on_progress
         self._sleep = sleep
@@ -245,7 +245,7 @@ class Uploads:
 
     def _ask_what_is_left(self) -> int | None:
         """How many files the day's quota leaves; None for no limit. It is a forecast, and WeChat Pay has the word."""
-        files = (self._progress.total_files or 0) - len(self._known)
+        files = (self.progress.total_files or 0) - len(self._known)
         if files <= 0:
             return None
         try:
@@ -288,11 +288,11 @@ class Uploads:
             except Exception as failure:
                 failures.append((file.filename, failure))
             else:
-                self._progress = replace(
-                    self._progress, files=self._progress.files + 1, rows=self._progress.rows + file.rows
+                self.progress = replace(
+                    self.progress, files=self.progress.files + 1, rows=self.progress.rows + file.rows
                 )
                 if self._on_progress is not None:
-                    self._on_progress(results[index], self._progress)
+                    self._on_progress(results[index], self.progress)
 
     def _report(self, uploaded: Collection[Uploaded], failures: Collection[tuple[str, Exception]]) -> None:
         adopted = sum(one.adopted for one in uploaded)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WaitFailed, WxBankError
@@ -136,6 +137,18 @@ class SharedPages:
         return seen
 
 
+def poll_new(client: Client, package_id: str, known: int, processing: Processing | None = None) -> Poll:
+    """Look once whether a package has more tasks than some known ones, and all of it is finished.
+
+    One call while there is nothing new. Tasks are never removed from a package, so that their number tells.
+
+    :param known: how many tasks there were before.
+    """
+    if list_tasks_page(client, package_id, limit=1).total_count <= known:
+        return Poll(None, None, "no new task")
+    return poll(client, Wanted(package_id), processing=processing)
+
+
 def _is_part(page: TaskPage) -> bool:
     return page.total_count > len(page.tasks)
 
@@ -180,6 +193,26 @@ class Counts:
     def fail_ratio(self) -> float:
         """Share of the numbers that did not match, 0 to 1."""
         return self.fail_count / max(self.success_count + self.fail_count, 1)
+
+    def since(self, earlier: Counts) -> Counts:
+        """What was added to a package since it had the earlier counts."""
+        return Counts(
+            self.tasks - earlier.tasks,
+            self.success_count - earlier.success_count,
+            self.fail_count - earlier.fail_count,
+            self.success_user_count - earlier.success_user_count,
+            tuple(name for name in self.failed_files if name not in earlier.failed_files),
+        )
+
+    def of_package(self, package_id: str) -> dict[str, Any]:
+        """A finished import as users get it: ``tasks`` is a count."""
+        return {
+            "package_id": package_id,
+            "tasks": self.tasks,
+            "success_count": self.success_count,
+            "fail_count": self.fail_count,
+            "success_user_count": self.success_user_count,
+        }
 
 
 def count(tasks: Iterable[UploadTask]) -> Counts:

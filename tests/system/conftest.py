@@ -58,22 +58,30 @@ def new_airflow(migrated: Path, tmp_path: Path) -> Callable[..., Airflow]:
     def make(simulator: Simulator, rows: int = 0) -> Airflow:
         home = tmp_path / "home"
         shutil.copytree(migrated, home)
-        bank = tmp_path / "bank.db"
-        connection = sqlite3.connect(bank)
-        with connection:
-            connection.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, agreement_no TEXT, active BOOLEAN)")
-            connection.executemany(
-                "INSERT INTO users VALUES (?, ?, ?)",
-                [(index + 1, number, index % 10 != 0) for index, number in enumerate(numbers(rows))],
-            )
-        connection.close()
-        connections = {
-            "wxbank_default": simulator.airflow_connection(),
-            "bank_db": {"conn_type": "sqlite", "host": str(bank)},
-        }
-        return Airflow(home, connections)
+        bank(tmp_path / "bank.db", rows)
+        return Airflow(home, connections(simulator, tmp_path / "bank.db"))
 
     return make
+
+
+def bank(path: Path, rows: int) -> None:
+    """A bank's database in SQLite; every tenth user is inactive."""
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, agreement_no TEXT, active BOOLEAN)")
+        connection.executemany(
+            "INSERT INTO users VALUES (?, ?, ?)",
+            [(index + 1, number, index % 10 != 0) for index, number in enumerate(numbers(rows))],
+        )
+    connection.close()
+
+
+def connections(simulator: Simulator, database: Path) -> dict[str, Any]:
+    """Airflow's connections to a simulator and to a bank's database."""
+    return {
+        "wxbank_default": simulator.airflow_connection(),
+        "bank_db": {"conn_type": "sqlite", "host": str(database)},
+    }
 
 
 def active(rows: int) -> list[str]:

@@ -1,0 +1,125 @@
+"""Number packages as assets (datasets, in Airflow 2): a finished import is an event that DAGs can be scheduled on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
+
+from airflow.providers.common.compat.sdk import Asset, AssetAlias
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.openlineage.facet import Dataset
+    from airflow.providers.common.compat.sdk import BaseOperator, Context
+
+SCHEME = "wxbank"
+
+OPENLINEAGE_NAMESPACE = "wxbank://api.mch.weixin.qq.com"
+"""Namespace of number packages in OpenLineage, where they are called by their id."""
+
+FINISHED_IMPORTS = AssetAlias("wxbank_finished_imports")
+"""Stands for the packages of all finished imports (Airflow 3)."""
+
+SENSOR_OUTLETS = (FINISHED_IMPORTS,) if AIRFLOW_V_3_0_PLUS else ()
+"""What a sensor declares, since it may learn its package only when it runs.
+
+In Airflow 2 a task with an alias fails where the database does not know the alias: in ``airflow dags test``, and if the
+task is mapped.
+"""
+
+
+def number_package(package_id: str, extra: dict[str, Any] | None = None) -> Asset:
+    """A number package as the asset ``wxbank://PACKAGE_ID``, to schedule DAGs on.
+
+    :param package_id: 4 to 16 letters or digits, as the merchant platform shows it.
+    :param extra: of the asset, not of its events.
+    :raises InvalidInput: the package id is none.
+    """
+    return Asset(uri=_uri(package_id), extra=extra)
+
+
+def watched_number_package(
+    package_id: str, poll_interval: float = 60.0, wxbank_conn_id: str = "wxbank_default"
+) -> Asset:
+    """A number package that somebody else fills, watched by an :class:`.ImportFinishedTrigger` (Airflow 3).
+
+    Declare a package in the same way wherever it is an asset: Airflow removes the watcher when it reads a DAG file
+    that has the asset without.
+
+    :param package_id: 4 to 16 letters or digits, as the merchant platform shows it.
+    :param poll_interval: seconds between polls.
+    :param wxbank_conn_id: connection of type ``wxbank``.
+    :raises InvalidInput: the package id is none, or this is Airflow 2, which has no watchers.
+    """
+    from airflow_provider_wxbank.triggers import ImportFinishedTrigger
+
+    trigger = ImportFinishedTrigger(package_id, poll_interval, wxbank_conn_id)
+    from airflow.sdk import AssetWatcher
+
+    return Asset(uri=_uri(package_id), watchers=[AssetWatcher(name=f"{SCHEME}_{package_id}", trigger=trigger)])
+
+
+def finished_imports(context: Context) -> list[dict[str, Any]]:
+    """The imports that triggered a DAG run, from sensors and watchers alike, oldest first.
+
+    :return: ``[{"package_id", "tasks", "success_count", "fail_count", "success_user_count"}]``; empty if no import
+        triggered the run.
+    """
+    triggering: Any = context.get("triggering_asset_events") or context.get("triggering_dataset_events") or {}
+    # An event that came through an alias is listed under its alias, too.
+    events = [
+        event
+        for asset, listed in triggering.items()
+        if not isinstance(asset, AssetAlias) and urlsplit(getattr(asset, "uri", asset)).scheme == SCHEME
+        for event in listed
+    ]
+    extras = [event.extra for event in sorted(events, key=lambda event: event.timestamp)]
+    return [dict(extra["payload"] if extra.get("from_trigger") else extra) for extra in extras]
+
+
+def write_event(context: Context, task: BaseOperator, result: Mapping[str, Any]) -> None:
+    """Make a finished import an event of its package, which Airflow writes if the task succeeds.
+
+    :param task: the task that runs; if the user has made the package an outlet of it, that event gets the counts.
+    :param result: with ``package_id`` and the counts.
+    """
+    events = context.get("outlet_events")
+    if events is None:  # run by hand, outside of Airflow
+        return
+    package = number_package(result["package_id"])
+    outlets = [outlet for outlet in task.outlets if getattr(outlet, "uri", None) == package.uri]
+    if not outlets and FINISHED_IMPORTS in task.outlets:
+        events[FINISHED_IMPORTS].add(package, extra=dict(result))
+        return
+    if not outlets:
+        # Airflow looks at the outlets only when the task has succeeded.
+        outlets = [package]
+        task.outlets = [*task.outlets, package]
+    events[outlets[0]].extra = dict(result)
+
+
+def sanitize_uri(uri: SplitResult) -> SplitResult:
+    """Check a ``wxbank`` URI for Airflow, and give it its one form.
+
+    :raises ValueError: it is not ``wxbank://PACKAGE_ID``.
+    """
+    if uri.path not in ("", "/") or uri.query:
+        raise ValueError(f"URI format {SCHEME}:// has a package id and nothing else, like {SCHEME}://8473295")
+    _uri(uri.netloc)
+    return uri._replace(path="")
+
+
+def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:
+    """The package as a dataset of OpenLineage."""
+    from airflow.providers.common.compat.openlineage.facet import Dataset
+
+    return Dataset(namespace=OPENLINEAGE_NAMESPACE, name=urlsplit(asset.uri).netloc)
+
+
+def _uri(package_id: str) -> str:
+    # Airflow imports this module for any URI of any provider.
+    from airflow_provider_wxbank.wechatpay.packages import tasks_path
+
+    tasks_path(package_id)
+    return f"{SCHEME}://{package_id}"
