@@ -85,7 +85,7 @@ class Diagram(SphinxDirective):
             return [nodes.literal_block(text, text, language="text")]
         svg = to_svg(
             text, stroke_color="currentColor", fill_color="currentColor", background_color="transparent",
-            stroke_width=1.5, font_family="var(--font-stack--monospace)",
+            stroke_width=1.5, font_size=13, font_family="var(--font-stack--monospace)",
         )  # fmt: skip
         label = nodes.unescape(self.arguments[0]).replace('"', "&quot;")
         html = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
