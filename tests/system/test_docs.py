@@ -51,43 +51,14 @@ BIN = Path(sys.executable).parent
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 
 
-class Airflows:
-    """The command ``airflow`` for the homes that pages use; see :mod:`tests.system.airflow_forks`."""
-
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self._folder = folder
-        self._stack = stack
-        self._commands: dict[Path, Path] = {}
-
-    def command(self, home: Path) -> Path:
-        """The folder that has the command for an Airflow home."""
-        if home not in self._commands:
-            place = self._folder / f"airflow-{len(self._commands)}"
-            place.mkdir()
-            env = {**environment(home, home / "dags", {}), "PYTHONPATH": str(ROOT)}
-            del env["AIRFLOW__CORE__DAGS_FOLDER"]
-            log = self._stack.enter_context((place / "log").open("w"))
-            self._stack.enter_context(
-                running([sys.executable, "-m", "tests.system.airflow_forks", str(place / "socket")], env, log)
-            )
-            write_command(place / "airflow", place / "socket")
-            deadline = time.monotonic() + SECONDS
-            while not (place / "socket").exists():
-                assert time.monotonic() < deadline, (place / "log").read_text()
-                time.sleep(0.05)
-            self._commands[home] = place
-        return self._commands[home]
-
-
 class PageRun:
     """A page whose blocks are run one after the other, by a reader with a folder of his own."""
 
-    def __init__(self, page: Path, folder: Path, env: dict[str, str], airflows: Airflows, stack: ExitStack) -> None:
+    def __init__(self, page: Path, folder: Path, env: dict[str, str], stack: ExitStack) -> None:
         self._left = list(blocks(page))
         self._folder, self._state = folder / "reader", folder / "state"
         self._state.mkdir()
         self._env = {**env, "PWD": str(self._folder)}
-        self._airflows = airflows
         self._stack = stack
         self._simulator = ExitStack()
         self._stack.push(self._simulator)
@@ -151,13 +122,10 @@ class PageRun:
             assert is_shown(expected, shown), f"$ {command}\nshould print\n{expected}\nand printed\n{shown}"
 
     def _shell(self, command: str) -> str:
-        path = f"{BIN}:{os.environ['PATH']}"
-        if re.search(r"\bairflow ", command):
-            path = f"{self._airflows.command(Path(self._env['AIRFLOW_HOME']))}:{path}"
         after = 'code=$?; env -0 > "$STATE/env"; exit $code'
         with running(
             ["bash", "-c", f"trap '{after}' EXIT\ncd \"$GO\"\n{command}"],
-            {**self._env, "PATH": path, "STATE": str(self._state), "GO": self._env["PWD"]},
+            {**self._env, "STATE": str(self._state), "GO": self._env["PWD"]},
         ) as process:
             assert process.stdout is not None
             output = process.stdout.read()
@@ -204,28 +172,57 @@ def check_options(text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def reader(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], PageRun]]:
-    """Gives the run of a page: by somebody with an Airflow, a connection to a simulator, and a merchant's files."""
-    home = tmp_path_factory.mktemp("docs") / "home"
+def airflow_home(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reader's Airflow home; its database is made already, since that takes seconds."""
+    home = tmp_path_factory.mktemp("docs") / "airflow"
     shutil.copytree(migrated, home)
     (home / "airflow.cfg").unlink(missing_ok=True)
+    return home
+
+
+@pytest.fixture(scope="module")
+def reader_env(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a reader who has this package installed: see :mod:`tests.system.airflow_forks`."""
+    env = environment(airflow_home, airflow_home / "dags", {})
+    # What follows from the home.
+    del env["AIRFLOW__CORE__DAGS_FOLDER"], env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    place = tmp_path_factory.mktemp("command")
+    write_command(place / "airflow", place / "socket")
+    with (
+        (place / "log").open("w") as log,
+        running(
+            [sys.executable, "-m", "tests.system.airflow_forks", str(place / "socket")],
+            {**env, "PYTHONPATH": str(ROOT)},
+            log,
+        ),
+    ):
+        deadline = time.monotonic() + SECONDS
+        while not (place / "socket").exists():
+            assert time.monotonic() < deadline, (place / "log").read_text()
+            time.sleep(0.05)
+        yield {**env, "PATH": f"{place}:{BIN}:{env['PATH']}"}
+
+
+@pytest.fixture(scope="module")
+def reader(
+    airflow_home: Path, reader_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Path], PageRun]]:
+    """Gives the run of a page: by somebody with an Airflow, a connection to a simulator, and a merchant's files."""
     runs: dict[Path, PageRun] = {}
     settings = SimulatorSettings(
         merchant_private_key_pem=VECTORS["keys"]["merchant_private_pkcs8"], processing_seconds=0.0
     )
     with serve(settings) as simulator, ExitStack() as stack:
-        airflows = Airflows(tmp_path_factory.mktemp("commands"), stack)
         connection = json.dumps(simulator.airflow_connection())
-        env = environment(home, home / "dags", {"wxbank_default": simulator.airflow_connection()})
-        # What is derived from the home, so that a page may choose its own.
-        del env["AIRFLOW__CORE__DAGS_FOLDER"], env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
 
         def run(page: Path) -> PageRun:
             if page not in runs:
                 folder = tmp_path_factory.mktemp(page.stem)
-                runs[page] = PageRun(page, folder, env, airflows, stack)
+                env = {**reader_env, "AIRFLOW_CONN_WXBANK_DEFAULT": connection}
+                runs[page] = PageRun(page, folder, env, stack)
                 runs[page].add_file("connection.json", connection)
                 runs[page].add_file("apiclient_cert.pem", VECTORS["keys"]["merchant_cert"])
+                (folder / "reader" / "airflow").symlink_to(airflow_home)
             return runs[page]
 
         yield run
