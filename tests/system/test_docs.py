@@ -15,12 +15,13 @@ import os
 import re
 import select
 import shutil
+import sqlite3
 import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
 from configparser import ConfigParser
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from unittest import mock
 import pytest
 
 from airflow_provider_wxbank.simulator import SimulatorSettings, serve
+from tests.conftest import numbers
 from tests.pages import PAGES, ROOT, Block, blocks, commands
 from tests.system.airflow_forks import write_command
 from tests.vectors import VECTORS
@@ -43,7 +45,7 @@ NOT_RUN = {
 }
 """Commands that are not run here, and why."""
 
-SERVER = "wxbank-simulator"
+SERVER = re.compile(r"(wxbank-simulator|airflow wxbank simulate)\b(?!.*--help)")
 CONNECTS = "export AIRFLOW_CONN_WXBANK_DEFAULT="
 SECONDS = 60.0
 BIN = Path(sys.executable).parent
@@ -112,10 +114,7 @@ class PageRun:
             return
         if self._address:
             command = command.replace("127.0.0.1:8971", self._address)
-        if command.startswith(SERVER) and "--help" not in command:
-            output = self._serve(command)
-        else:
-            output = self._shell(command)
+        output = self._serve(command) if SERVER.match(command) else self._shell(command)
         if expected:
             plain = re.sub(r"\x1b\[[0-9;]*m| +$", "", output, flags=re.MULTILINE).replace("\r", "")
             shown = plain.replace(self._address, "127.0.0.1:8971") if self._address else plain
@@ -124,12 +123,12 @@ class PageRun:
     def _shell(self, command: str) -> str:
         after = 'code=$?; env -0 > "$STATE/env"; exit $code'
         with running(
-            ["bash", "-c", f"trap '{after}' EXIT\ncd \"$GO\"\n{command}"],
+            ["timeout", str(SECONDS), "bash", "-c", f"trap '{after}' EXIT\ncd \"$GO\"\n{command}"],
             {**self._env, "STATE": str(self._state), "GO": self._env["PWD"]},
         ) as process:
             assert process.stdout is not None
             output = process.stdout.read()
-            assert process.wait(SECONDS) == 0, f"$ {command}\n{output[-5000:]}"
+            assert process.wait() == 0, f"$ {command}\n{output[-5000:]}"
         pairs = (self._state / "env").read_text().rstrip("\0").split("\0")
         self._env = dict(pair.split("=", 1) for pair in pairs)
         return output
@@ -207,19 +206,26 @@ def reader_env(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def reader(
     airflow_home: Path, reader_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[Path], PageRun]]:
-    """Gives the run of a page: by somebody with an Airflow, a connection to a simulator, and a merchant's files."""
+    """Gives the run of a page: by somebody with an Airflow, two connections and a merchant's files."""
     runs: dict[Path, PageRun] = {}
     settings = SimulatorSettings(
         merchant_private_key_pem=VECTORS["keys"]["merchant_private_pkcs8"], processing_seconds=0.0
     )
     with serve(settings) as simulator, ExitStack() as stack:
         connection = json.dumps(simulator.airflow_connection())
+        bank = tmp_path_factory.mktemp("bank") / "bank.db"
+        with closing(sqlite3.connect(bank)) as database, database:
+            database.execute("CREATE TABLE users (agreement_no TEXT, active BOOLEAN)")
+            database.executemany("INSERT INTO users VALUES (?, TRUE)", [(number,) for number in numbers(100)])
+        connections = {
+            "AIRFLOW_CONN_WXBANK_DEFAULT": connection,
+            "AIRFLOW_CONN_BANK_DB": json.dumps({"conn_type": "sqlite", "host": str(bank)}),
+        }
 
         def run(page: Path) -> PageRun:
             if page not in runs:
                 folder = tmp_path_factory.mktemp(page.stem)
-                env = {**reader_env, "AIRFLOW_CONN_WXBANK_DEFAULT": connection}
-                runs[page] = PageRun(page, folder, env, stack)
+                runs[page] = PageRun(page, folder, {**reader_env, **connections}, stack)
                 runs[page].add_file("connection.json", connection)
                 runs[page].add_file("apiclient_cert.pem", VECTORS["keys"]["merchant_cert"])
                 (folder / "reader" / "airflow").symlink_to(airflow_home)
