@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 # Autodoc imports Airflow, which makes files in its home; the reader's own is left alone.
 _HOME = tempfile.mkdtemp(prefix="wxbank-docs-")
@@ -17,7 +26,7 @@ from airflow_provider_wxbank import __version__  # noqa: E402  # after Airflow's
 project = "airflow-provider-wxbank"
 release = version = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
 
@@ -26,6 +35,83 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 100
 
+# A reference that leads nowhere is a warning. Types of others are named in signatures, and are not in these pages.
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!airflow_provider_wxbank\.).*"),
+    ("py:.*", r"airflow_provider_wxbank\.(?!wechatpay\.errors\.|operators\.\w+Operator$|sensors\.\w+Sensor$).*"),
+]
+
 html_theme = "furo"
 html_title = f"{project} {release}"
 html_show_copyright = False
+html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["wxbank.css"]
+html_theme_options = {
+    "source_repository": "https://github.com/airflow-provider-wxbank/airflow-provider-wxbank",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
+
+# The button copies commands without their prompt and without their output.
+copybutton_prompt_text = r"\$ "
+copybutton_prompt_is_regexp = True
+copybutton_line_continuation_character = "\\"
+copybutton_here_doc_delimiter = "EOF"
+copybutton_exclude = ".linenos, .gp, .go"
+
+ROOT = Path(__file__).resolve().parent.parent
+FROM_ROOT = {"changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md", "security": "SECURITY.md"}
+"""Pages whose text is at the root of the repository, where its readers look for it."""
+
+
+class Diagram(SphinxDirective):
+    """A drawing of characters as an inline SVG, which takes the text's colour, in light and in dark.
+
+    Its argument says what the drawing shows. Where the package that draws has no wheel, the characters are shown.
+    """
+
+    required_arguments = 1
+    final_argument_whitespace = True
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """The drawing, or its characters."""
+        text = "\n".join(self.content)
+        try:
+            from sphinxcontrib.svgbob._svgbob import to_svg
+        except ImportError:
+            return [nodes.literal_block(text, text, language="text")]
+        svg = to_svg(
+            text, stroke_color="currentColor", fill_color="currentColor", background_color="transparent",
+            stroke_width=1.5, font_size=13, font_family="var(--font-stack--monospace)",
+        )  # fmt: skip
+        label = nodes.unescape(self.arguments[0]).replace('"', "&quot;")
+        html = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+        width = re.search(r'width="(\d+)" height="(\d+)"', html)
+        assert width is not None
+        html = html.replace(width[0], f'viewBox="0 0 {width[1]} {width[2]}" style="max-width: {width[1]}px"', 1)
+        return [nodes.raw("", f'<div class="diagram">{html}</div>', format="html")]
+
+
+def read_from_root(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Put a file of the root in the place of the page that points to it, with its links as seen from ``docs``."""
+    if docname in FROM_ROOT:
+        path = ROOT / FROM_ROOT[docname]
+        app.env.note_dependency(str(path))
+        source[0] = re.sub(r"(?<=\]\()(?![a-z]+:|#)[^)]+(?=\))", _link_from_docs, path.read_text("utf-8"))
+
+
+def _link_from_docs(match: re.Match[str]) -> str:
+    target = match[0]
+    if target.startswith("docs/"):
+        return target.removeprefix("docs/")
+    return next((f"{page}.md" for page, name in FROM_ROOT.items() if name == target), f"../{target}")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """What these pages need beyond Sphinx."""
+    app.add_directive("diagram", Diagram)
+    app.connect("source-read", read_from_root)
+    return {"parallel_read_safe": True}

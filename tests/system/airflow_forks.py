@@ -1,0 +1,88 @@
+"""The command ``airflow`` for many calls: a process that has imported Airflow forks one for each, as the command's own.
+
+Airflow takes seconds to import, the commands of the documentation take less. Each still runs in a process of its own,
+with its own environment, folder and output. Usage: airflow_forks.py SOCKET serves; the script ``airflow`` calls.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from importlib import import_module
+from pathlib import Path
+
+PRELOADED = (
+    *(f"airflow.cli.commands.{name}_command" for name in ("connection", "dag", "db", "pool")),
+    "airflow.api.client",
+    "airflow.models.dagbag",
+    "airflow.utils.db",
+    "alembic.command",
+    "airflow_provider_wxbank.operators",
+    "airflow_provider_wxbank.sensors",
+)
+"""What commands would else import for themselves, each time."""
+
+CLIENT = """\
+#!{python} -SE
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    call = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+    socket.send_fds(server, [len(call).to_bytes(8, "big")], [0, 1, 2])
+    server.sendall(call)
+    sys.exit(int(server.makefile().read() or 70))
+"""
+
+
+def write_command(path: Path, address: Path) -> None:
+    """The script ``airflow`` that has its call served at an address."""
+    path.write_text(CLIENT.format(python=sys.executable, address=str(address)))
+    path.chmod(0o700)
+
+
+def serve(address: str) -> None:
+    """Serve calls until the process is ended."""
+    import airflow.models.dagbag  # noqa: F401  # what most of them do
+    from airflow.__main__ import main
+
+    for module in PRELOADED:
+        import_module(module)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        while True:
+            caller, _ = listener.accept()
+            with caller:
+                size, descriptors, _, _ = socket.recv_fds(caller, 8, 3)
+                content = b""
+                while len(content) < int.from_bytes(size, "big"):
+                    content += caller.recv(65536)
+                arguments, folder, env = json.loads(content)
+                child = os.fork()
+                if child == 0:
+                    listener.close()
+                    caller.close()
+                    _become(descriptors, folder, env)
+                    sys.argv = ["airflow", *arguments]
+                    main()
+                    sys.exit(0)
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                caller.sendall(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+
+
+def _become(descriptors: list[int], folder: str, env: dict[str, str]) -> None:
+    for target, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, target)
+        os.close(descriptor)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(env)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
