@@ -25,7 +25,7 @@ from airflow_provider_wxbank.cli.tasks import as_shown
 from airflow_provider_wxbank.simulator import Fault, Simulator, numbers_digest
 from airflow_provider_wxbank.simulator.settings import Check, KeyMode
 from airflow_provider_wxbank.simulator_options import OPTIONS
-from airflow_provider_wxbank.wechatpay.connection_test import call_steps
+from airflow_provider_wxbank.wechatpay.connection_steps import call_steps
 from airflow_provider_wxbank.wechatpay.errors import OutcomeUnknown, RateLimited, UnknownSerial, WaitFailed
 from airflow_provider_wxbank.wechatpay.packages import UploadTask
 from tests.conftest import PACKAGE, NewClient, NewSimulator, numbers
