@@ -96,7 +96,7 @@ def get_provider_info() -> dict[str, Any]:
                 "external-doc-url": "https://pay.weixin.qq.com/doc/v3/merchant/4012466728",
                 # Paths in the repository, in the form of Airflow's own providers.
                 "logo": "/docs/integration-logos/wxbank.svg",
-                "how-to-guide": [f"/docs/{page}.md" for page in ("connection", "export", "upload", "wait", "large")],
+                "how-to-guide": [f"/docs/{page}.md" for page in ("connection", "database", "upload", "wait", "large")],
                 "tags": ["service"],
             }
         ],
@@ -112,6 +112,27 @@ def get_provider_info() -> dict[str, Any]:
         "cli": [f"{_MODULE}.cli.definition.get_cli_commands"],
         "asset-uris": ASSET_URIS,
         "dataset-uris": ASSET_URIS,  # what Airflow 2 calls them
+        "config": {
+            "wxbank": {
+                "description": "The page WeChat Pay packages and the links of tasks.",
+                "options": {
+                    "page": {
+                        "description": "Whether there is the page, and links to it.",
+                        "version_added": "1.0.0",
+                        "type": "boolean",
+                        "example": None,
+                        "default": "True",
+                    },
+                    "package_url": {
+                        "description": "The address of a package in the merchant platform, with {package_id} in it.",
+                        "version_added": "1.0.0",
+                        "type": "string",
+                        "example": "https://example.com/packages/{package_id}",
+                        "default": "",
+                    },
+                },
+            }
+        },
         "connection-types": [
             {
                 "connection-type": "wxbank",

@@ -12,7 +12,13 @@ import signal
 import socket
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
+
+from packaging.version import Version
+
+HAS_PROVIDER_COMMANDS = Version(version("apache-airflow")) >= Version("3.2")
+"""Without, ``python -m airflow_provider_wxbank`` takes the place of ``airflow wxbank``, as its page says."""
 
 PRELOADED = (
     *(f"airflow.cli.commands.{name}_command" for name in ("connection", "dag", "db", "pool")),
@@ -48,6 +54,8 @@ def serve(address: str) -> None:
     import airflow.models.dagbag  # noqa: F401  # what most of them do
     from airflow.__main__ import main
 
+    from airflow_provider_wxbank.__main__ import main as wxbank
+
     for module in PRELOADED:
         import_module(module)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -67,6 +75,9 @@ def serve(address: str) -> None:
                     listener.close()
                     caller.close()
                     _become(descriptors, folder, env)
+                    if arguments[:1] == ["wxbank"] and not HAS_PROVIDER_COMMANDS:
+                        wxbank(arguments[1:])
+                        sys.exit(0)
                     sys.argv = ["airflow", *arguments]
                     main()
                     sys.exit(0)
