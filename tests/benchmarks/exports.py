@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, generate_private_key
 from wechatpayv3.utils import rsa_encrypt
 
 from airflow_provider_wxbank.agreements.export import export
@@ -80,38 +80,37 @@ def measure(uri: str, rows: int, who: str) -> Measured:
     return Measured(rows, **json.loads(printed))
 
 
-def ours(uri: str, rows: int, folder: str) -> None:
+def ours(uri: str, rows: int, folder: str, public_key: RSAPublicKey) -> None:
     """As ExportUsersOperator does it."""
-    key = PlatformKey("0A", generate_private_key(65537, 2048).public_key())
     export(
         read_sql(sqlalchemy.create_engine(uri), SQL.format(rows=rows), None, None),
         location(folder, "folder"),
         bank_type="ICBC_DEBIT",
         prefix="bench",
         naming_key=b"key",
-        encryption_key=lambda: key,
+        encryption_key=lambda: PlatformKey("0A", public_key),
         max_rows=MAX_ROWS,
         on_invalid="fail",
     )
 
 
-def wechatpayv3(uri: str, rows: int, folder: str) -> None:
+def wechatpayv3(uri: str, rows: int, folder: str, public_key: RSAPublicKey) -> None:
     """As one would write it around that SDK: read as a stream, encrypt each, a file for every 5,500."""
-    key = generate_private_key(65537, 2048).public_key()
     engine = sqlalchemy.create_engine(uri)
     with engine.connect() as connection:
         result = connection.execution_options(stream_results=True).execute(sqlalchemy.text(SQL.format(rows=rows)))
         for number, some in enumerate(result.partitions(MAX_ROWS)):
             with (Path(folder) / f"users-{number:05d}.csv").open("w") as file:
                 for (agreement_no,) in some:
-                    file.write(rsa_encrypt(agreement_no, key) + "\n")
+                    file.write(rsa_encrypt(agreement_no, public_key) + "\n")
 
 
 def main(uri: str, rows: str, folder: str, who: str) -> None:
     """Print what it took."""
     work = {"ours": ours, "wechatpayv3": wechatpayv3}[who]
+    public_key = generate_private_key(65537, 2048).public_key()
     started = time.perf_counter()
-    work(uri, int(rows), folder)
+    work(uri, int(rows), folder, public_key)
     taken = time.perf_counter() - started
     # Of this process, and of each that encrypts as much as of the largest.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
