@@ -110,8 +110,15 @@ def _link_from_docs(match: re.Match[str]) -> str:
     return next((f"{page}.md" for page, name in FROM_ROOT.items() if name == target), f"../{target}")
 
 
+def tell_language(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """Say of a Chinese page that it is, so that a browser takes Chinese glyphs, not Japanese, and does not translate."""
+    if page.startswith("zh/"):
+        context["language"] = "zh-CN"
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """What these pages need beyond Sphinx."""
     app.add_directive("diagram", Diagram)
     app.connect("source-read", read_from_root)
+    app.connect("html-page-context", tell_language)
     return {"parallel_read_safe": True}
