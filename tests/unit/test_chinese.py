@@ -34,7 +34,7 @@ def test_the_headings_have_the_same_levels(english: Path, chinese: Path) -> None
 
 @pair
 def test_the_code_blocks_are_the_same(english: Path, chinese: Path) -> None:
-    """Comments and outputs, too; but a drawing's title is text, and each language has its own contents."""
+    """Comments and outputs, too; but a drawing's title is text, and the site has one table of contents."""
 
     def code(page: Path) -> list[tuple[str, str]]:
         found = [(re.sub(r"(?<=^\{diagram\}).*", "", block.language), block.code) for block in blocks(page)]
