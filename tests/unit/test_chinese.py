@@ -52,10 +52,16 @@ def test_the_tables_have_as_many_rows(english: Path, chinese: Path) -> None:
 
 
 @pair
-def test_nothing_in_back_quotes_and_no_source_is_left_out(english: Path, chinese: Path) -> None:
+def test_no_name_address_or_picture_is_left_out(english: Path, chinese: Path) -> None:
+    def addresses(page: Path) -> set[str]:
+        return set(re.findall(r"https?://[^\s)`]+", prose(page)))
+
+    def pictures(page: Path) -> list[Path]:
+        return [(page.parent / path).resolve() for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", prose(page))]
+
     assert named(english) - named(chinese) == set()
-    addresses = re.compile(r"https?://[^\s)`]+")
-    assert set(addresses.findall(prose(english))) == set(addresses.findall(prose(chinese)))
+    assert addresses(english) == addresses(chinese)
+    assert pictures(english) == pictures(chinese)
 
 
 @pytest.mark.parametrize("page", CHINESE.values(), ids=[page.stem for page in CHINESE])
