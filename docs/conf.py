@@ -50,6 +50,11 @@ html_show_sphinx = False
 html_static_path = ["_static"]
 html_css_files = ["wxbank.css"]
 html_theme_options = {
+    # Furo's fonts, and Chinese ones before the browser chooses among those of East Asia.
+    "light_css_variables": {
+        "font-stack": "-apple-system, BlinkMacSystemFont, Segoe UI, Helvetica, Arial, PingFang SC, Microsoft YaHei, "
+        "Noto Sans CJK SC, sans-serif, Apple Color Emoji, Segoe UI Emoji",
+    },
     "source_repository": "https://github.com/airflow-provider-wxbank/airflow-provider-wxbank",
     "source_branch": "main",
     "source_directory": "docs/",
