@@ -110,6 +110,7 @@ def test_every_code_of_wechat_pay_is_described(docs: str) -> None:
         ("zh/errors", "错误信息中有"),
         ("zh/production", "日志行"),
     ],
+    ids=["errors", "production", "zh/errors", "zh/production"],
 )
 def test_every_message_that_is_explained_is_one(page: str, heading: str) -> None:
     """So that a reader who searches for a message at night finds it."""
