@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
+from sphinx.search.en import SearchEnglish
 from sphinx.util.docutils import SphinxDirective
 
 if TYPE_CHECKING:
@@ -110,8 +111,32 @@ def _link_from_docs(match: re.Match[str]) -> str:
     return next((f"{page}.md" for page, name in FROM_ROOT.items() if name == target), f"../{target}")
 
 
+HAN = r"[\u4e00-\u9fff]"
+
+
+class Search(SearchEnglish):
+    """English search that takes Chinese as pairs of characters, in pages and in queries: it has no spaces to cut at."""
+
+    js_splitter_code = rf"""
+var splitQuery = (query) =>
+  [...query.matchAll(/(?=({HAN}{{2}}))|(?:(?!{HAN})[\p{{L}}\p{{N}}_])+/gu)].map(([word, pair]) => pair || word);
+"""
+
+    def split(self, text: str) -> list[str]:
+        """The words of a page."""
+        return [one[1] or one[0] for one in re.finditer(rf"(?=({HAN}{{2}}))|(?:(?!{HAN})\w)+", text)]
+
+
+def tell_language(app: Sphinx, page: str, template: str, context: dict[str, Any], *_: object) -> None:
+    """Name the language of a Chinese page, so that a browser takes Chinese glyphs, not Japanese ones."""
+    if page.startswith("zh/"):
+        context["language"] = "zh-CN"
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """What these pages need beyond Sphinx."""
     app.add_directive("diagram", Diagram)
     app.connect("source-read", read_from_root)
+    app.connect("html-page-context", tell_language)
+    app.add_search_language(Search)
     return {"parallel_read_safe": True}

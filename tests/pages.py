@@ -9,6 +9,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+CHINESE = {
+    ROOT / "README.md": ROOT / "README.zh-CN.md",
+    **{
+        ROOT / "docs" / f"{name}.md": ROOT / "docs/zh" / f"{name}.md"
+        for name in (
+            "index", "try", "connection", "database", "files", "upload", "wait", "errors", "production",
+        )
+    },
+}  # fmt: skip
+"""The English pages that are there in Chinese, too, each with its Chinese page."""
 
 _BLOCK = re.compile(r"^(`{3,})([^\n]*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 

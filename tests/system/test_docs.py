@@ -1,5 +1,7 @@
 """Every code block of the README and the documentation runs, in the order of its page.
 
+The Chinese pages have the same blocks, which :mod:`tests.unit.test_chinese` checks, so those are not run again.
+
 * ``python`` is executed, in a DAG. One that begins with ``# folder/name.py`` is also written to that file.
 * ``console`` has commands after ``$ ``, which a shell runs, each with the environment and in the folder that the one
   before it left. Output that is shown must come; ``...`` is any text. ``wxbank-simulator`` runs on until the next
@@ -32,7 +34,7 @@ import pytest
 from airflow_provider_wxbank.get_provider_info import get_provider_info
 from airflow_provider_wxbank.simulator import SimulatorSettings, serve
 from tests.conftest import numbers
-from tests.pages import PAGES, ROOT, Block, blocks, commands
+from tests.pages import CHINESE, PAGES, ROOT, Block, blocks, commands
 from tests.system.airflow_forks import HAS_PROVIDER_COMMANDS, write_command
 from tests.vectors import VECTORS
 from tools.airflow_home import environment, running
@@ -51,7 +53,7 @@ CONNECTS = "export AIRFLOW_CONN_WXBANK_DEFAULT="
 SECONDS = 60.0
 BIN = Path(sys.executable).parent
 
-BLOCKS = [block for page in PAGES for block in blocks(page)]
+BLOCKS = [block for page in PAGES if page not in CHINESE.values() for block in blocks(page)]
 
 
 class PageRun:

@@ -26,6 +26,7 @@ def read(name: str) -> str:
 
 
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+in_both_languages = pytest.mark.parametrize("docs", ["docs", "docs/zh"])
 
 
 @by_page
@@ -40,7 +41,7 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 
 def test_every_page_is_in_the_contents() -> None:
     listed = {name for block in blocks(ROOT / "docs/index.md", "{toctree}") for name in block.code.split("\n")}
-    pages = {page.stem for page in (ROOT / "docs").glob("*.md")}
+    pages = {page.relative_to(ROOT / "docs").with_suffix("").as_posix() for page in (ROOT / "docs").rglob("*.md")}
     assert pages - listed == {"index"}
 
 
@@ -78,27 +79,38 @@ def test_connections_in_examples_have_known_fields() -> None:
         assert set(example["extra"]) <= {name for name, *_ in FIELDS}
 
 
-def test_every_field_of_a_connection_is_described() -> None:
-    assert {name for name, *_ in FIELDS} <= named("docs/connection.md")
+@in_both_languages
+def test_every_field_of_a_connection_is_described(docs: str) -> None:
+    assert {name for name, *_ in FIELDS} <= named(f"{docs}/connection.md")
 
 
-def test_every_error_is_described() -> None:
+@in_both_languages
+def test_every_error_is_described(docs: str) -> None:
     classes = {
         name for name, one in vars(errors).items() if isinstance(one, type) and one.__module__ == errors.__name__
     }
-    assert classes - named("docs/errors.md") == set()
+    assert classes - named(f"{docs}/errors.md") == set()
 
 
-def test_every_code_of_wechat_pay_is_described() -> None:
+@in_both_languages
+def test_every_code_of_wechat_pay_is_described(docs: str) -> None:
     """Those that the client tells apart, and those that the simulator answers."""
     source = "".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
     codes = set(re.findall(r'"([A-Z]+_[A-Z_]+)"', source)) - {"GET", "POST"}
     known = {code for code in codes if re.search(r"(ERROR|AUTH|EXISTS|ENOUGH|REQUEST|ALLOWED|LIMIT\w*)$", code)}
     assert {"PARAM_ERROR", "SIGN_ERROR", "NO_AUTH", "RESOURCE_NOT_EXISTS"} <= known
-    assert known - named("docs/errors.md") == set()
+    assert known - named(f"{docs}/errors.md") == set()
 
 
-@pytest.mark.parametrize(("page", "heading"), [("errors", "the message has"), ("production", "line")])
+@pytest.mark.parametrize(
+    ("page", "heading"),
+    [
+        ("errors", "the message has"),
+        ("production", "line"),
+        ("zh/errors", "错误信息中有"),
+        ("zh/production", "日志行"),
+    ],
+)
 def test_every_message_that_is_explained_is_one(page: str, heading: str) -> None:
     """So that a reader who searches for a message at night finds it."""
     constants = "\n".join(
