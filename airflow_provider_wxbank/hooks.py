@@ -13,8 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 from airflow_provider_wxbank.agreements.encryption import encrypt
 from airflow_provider_wxbank.wechatpay import packages
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.connection_steps import Step, skipped_after, walk
-from airflow_provider_wxbank.wechatpay.connection_test import examine
+from airflow_provider_wxbank.wechatpay.connection_check import Step, in_one_message, skipped_after, walk
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput, WxBankError
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.packages import MAX_PAGE, TaskPage, UploadTask
@@ -150,14 +149,14 @@ class WxBankHook(BaseHook):
         return encrypt(self.encryption_key().public_key, text)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Make a harmless signed call, in any mode, and say what is wrong: keys, serial, clock or network."""
-        try:
-            return examine(self.get_conn())
-        except WxBankError as failure:
-            return False, str(failure)
+        """Make harmless signed calls, in any mode, and say what is wrong: keys, serial, clock or network.
+
+        :return: whether the connection works, and :meth:`examine` in one message.
+        """
+        return in_one_message(self.examine())
 
     def examine(self, package_id: str | None = None) -> Iterator[Step]:
-        """What :meth:`test_connection` does, step by step, from finding the connection on.
+        """Examine the connection step by step, from finding it on, with calls that change nothing.
 
         :param package_id: a number package that should be readable.
         """

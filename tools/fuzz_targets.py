@@ -35,7 +35,7 @@ from airflow_provider_wxbank.agreements.sources import MAX_LINE_BYTES, read_file
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay import pem
 from airflow_provider_wxbank.wechatpay.client import Client, _clock_difference
-from airflow_provider_wxbank.wechatpay.connection_test import examine
+from airflow_provider_wxbank.wechatpay.connection_check import call_steps, in_one_message
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
     InvalidInput,
@@ -184,7 +184,7 @@ def _operate(client: Client, operation: bytes) -> None:
             seen = poll(client, wanted(PACKAGE))
             assert seen.note.isprintable()
         case b"examine":
-            _, text = examine(client)
+            _, text = in_one_message(call_steps(client))
             assert text.isprintable()
         case b"request":
             client.request("POST", "/v3/x", json={})

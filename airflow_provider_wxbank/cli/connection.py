@@ -14,7 +14,7 @@ from rich.text import Text
 from airflow_provider_wxbank.cli.command import Exit, command, exit_code, say
 from airflow_provider_wxbank.cli.output import Column, local_minute, render, rfc3339, show
 from airflow_provider_wxbank.hooks import WxBankHook
-from airflow_provider_wxbank.wechatpay.connection_steps import Step
+from airflow_provider_wxbank.wechatpay.connection_check import Step
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey, is_public_key_id
 
 DAY = 86_400

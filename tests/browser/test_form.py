@@ -144,7 +144,7 @@ def test_a_connection_survives_the_form(
     assert (second["extra_dejson"], second["password"]) == (first["extra_dejson"], first["password"])
 
     row(page, "by_form").get_by_role("button", name="Test Connection").click()
-    expect(page.get_by_text("requests are accepted and answers verified")).to_be_visible()
+    expect(page.get_by_text("are accepted. Answers: they verify")).to_be_visible()
     take_picture(page, "form-test-success", full=False)
     api.delete("connections/by_form")
 
@@ -211,4 +211,4 @@ def test_a_worker_can_test_it_too(api: Api, migrating: Simulator) -> None:
         assert time.monotonic() < deadline, seen
         time.sleep(0.2)
     assert seen["state"] == "success", seen
-    assert "requests are accepted and answers verified" in seen["result_message"]
+    assert "are accepted. Answers: they verify" in seen["result_message"]

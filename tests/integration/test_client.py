@@ -15,7 +15,8 @@ import pytest
 
 from airflow_provider_wxbank.simulator import Fault
 from airflow_provider_wxbank.wechatpay import transport
-from airflow_provider_wxbank.wechatpay.connection_test import examine
+from airflow_provider_wxbank.wechatpay.client import Client
+from airflow_provider_wxbank.wechatpay.connection_check import call_steps, in_one_message
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
     InvalidInput,
@@ -416,6 +417,11 @@ def test_tls_to_a_server_without_it_is_not_sent(simulator: Any, new_client: NewC
 # What test_connection and SIGN_ERROR tell apart.
 
 
+def examine(client: Client) -> tuple[bool, str]:
+    """What the test button tells of a client's connection."""
+    return in_one_message(call_steps(client))
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_right_connection_is_told_so(new_simulator: NewSimulator, new_client: NewClient, mode: str) -> None:
     simulator = new_simulator(key_mode=mode)
@@ -503,7 +509,7 @@ def test_a_migration_that_is_over_is_told_but_works(new_simulator: NewSimulator,
     simulator.set_key_mode("public-key")
     works, message = examine(client)
     assert works
-    assert message.endswith("It has no platform certificates any more: empty the password.")
+    assert "The merchant has no platform certificates any more: empty the password." in message
 
 
 def test_a_missing_permission_is_told_but_the_keys_are_right(simulator: Any, new_client: NewClient) -> None:

@@ -22,10 +22,11 @@ from airflow_provider_wxbank.cli.command import Exit, exit_code
 from airflow_provider_wxbank.cli.connection import ends_soon
 from airflow_provider_wxbank.cli.output import Column, fitting, table
 from airflow_provider_wxbank.cli.tasks import as_shown
+from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.simulator import Fault, Simulator, numbers_digest
 from airflow_provider_wxbank.simulator.settings import Check, KeyMode
 from airflow_provider_wxbank.simulator_options import OPTIONS
-from airflow_provider_wxbank.wechatpay.connection_steps import call_steps
+from airflow_provider_wxbank.wechatpay.connection_check import call_steps
 from airflow_provider_wxbank.wechatpay.errors import OutcomeUnknown, RateLimited, UnknownSerial, WaitFailed
 from airflow_provider_wxbank.wechatpay.packages import UploadTask
 from tests.conftest import PACKAGE, NewClient, NewSimulator, numbers
@@ -392,6 +393,73 @@ def test_the_step_that_fails_is_told_and_the_rest_is_skipped(
     assert {steps[one][0] for one in after} <= {"skipped"}
 
 
+@pytest.mark.parametrize("packages", [None, frozenset({PACKAGE})], ids=["listed", "refused"])
+@pytest.mark.parametrize(
+    ("change", "fault", "message"),
+    [
+        ({}, Fault("wrong-apiv3-key", on="certificates"), "the APIv3 key (the connection's password) does not decrypt"),
+        ({"wechatpay_public_key_id": "PUB_KEY_ID_1"}, None, "WeChat Pay does not sign with"),
+        (
+            {"wechatpay_public_key": VECTORS["keys"]["wechatpay_public_key"]},
+            None,
+            "wechatpay_public_key is not WeChat Pay's PUB_KEY_ID_",
+        ),
+    ],
+    ids=["apiv3-key", "public-key-id", "public-key"],
+)
+def test_while_migrating_each_of_the_two_keys_must_be_right(
+    new_simulator: NewSimulator,
+    new_client: NewClient,
+    packages: frozenset[str] | None,
+    change: dict[str, str],
+    fault: Fault | None,
+    message: str,
+) -> None:
+    simulator = new_simulator(key_mode="both", packages=packages)
+    if fault is not None:
+        simulator.add_fault(fault)
+    steps = {step.name: step for step in call_steps(new_client(simulator, change))}
+    assert steps["answers"].outcome == "failed"
+    assert steps["answers"].message.startswith(message)
+    assert steps["permission"].outcome == "skipped"
+
+
+def test_the_test_button_tells_what_the_command_found(run: Run, new_simulator: NewSimulator, connect: Connect) -> None:
+    simulator = new_simulator(key_mode="both")
+    connect(simulator, extra={**simulator.airflow_connection()["extra"], "wechatpay_public_key_id": "PUB_KEY_ID_1"})
+    code, steps = checked(run)
+    assert code == Exit.CREDENTIALS
+    assert steps["answers"][0] == "failed"
+    assert WxBankHook().test_connection() == (False, steps["answers"][1])
+    connect(simulator)
+    _, steps = checked(run)
+    works, message = WxBankHook().test_connection()
+    assert works
+    for name in ("mode", "signature", "answers", "permission"):
+        assert f"{name.capitalize()}: {steps[name][1]}." in message
+
+
+def test_a_migration_that_is_over_is_noted_and_no_failure(
+    run: Run, new_simulator: NewSimulator, connect: Connect
+) -> None:
+    simulator = new_simulator(key_mode="both")
+    connect(simulator)
+    simulator.set_key_mode("public-key")
+    code, steps = checked(run)
+    assert (code, steps["answers"][0]) == (0, "ok")
+    assert steps["answers"][1].endswith("The merchant has no platform certificates any more: empty the password")
+
+
+def test_an_outage_of_the_certificates_says_nothing_of_our_signature(
+    new_simulator: NewSimulator, new_client: NewClient
+) -> None:
+    simulator = new_simulator(key_mode="both")
+    simulator.add_fault(Fault("unavailable", on="certificates"))
+    steps = {step.name: step for step in call_steps(new_client(simulator))}
+    assert (steps["signature"].outcome, steps["answers"].outcome) == ("ok", "failed")
+    assert "Run it again later" in steps["answers"].message
+
+
 def test_a_missing_connection_is_told(run: Run) -> None:
     code, steps = checked(run, "--wxbank-conn-id", "nobody_made_this")
     assert code == Exit.CREDENTIALS
@@ -423,7 +491,7 @@ def test_no_network_is_a_step_of_its_own(simulator: Simulator, new_client: NewCl
     assert {step.outcome for step in call_steps(client)} == {"ok"}
     simulator.add_fault(Fault("drop", on="any"))
     steps = [step for step in call_steps(client) if step.outcome != "skipped"]
-    assert [(step.name, step.outcome) for step in steps] == [("network", "failed")]
+    assert [(step.name, step.outcome) for step in steps] == [("mode", "ok"), ("network", "failed")]
 
 
 def test_an_answer_of_another_key_is_accepted_but_not_believed(
@@ -441,6 +509,7 @@ def test_an_answer_that_is_not_signed_does_not_tell_of_our_signature(
     with raw_server(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}") as url:
         steps = {step.name: step.outcome for step in call_steps(new_client(simulator, {"host": url}))}
     assert steps == {
+        "mode": "ok",
         "network": "ok",
         "clock": "skipped",
         "signature": "skipped",

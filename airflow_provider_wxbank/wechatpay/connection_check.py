@@ -1,0 +1,254 @@
+"""Does a connection work? Examined step by step with harmless calls, answered for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from airflow_provider_wxbank.wechatpay.client import Client, parsed, target
+from airflow_provider_wxbank.wechatpay.errors import (
+    InvalidCredentials,
+    InvalidInput,
+    NotReached,
+    Refused,
+    TryLater,
+    Unauthorized,
+    UnknownSerial,
+    UnverifiedAnswer,
+    WrongSignature,
+    WxBankError,
+)
+from airflow_provider_wxbank.wechatpay.keys import is_public_key_id
+from airflow_provider_wxbank.wechatpay.packages import list_tasks_page, tasks_path
+from airflow_provider_wxbank.wechatpay.settings import KeyMode, Settings, read_merchant, read_settings
+from airflow_provider_wxbank.wechatpay.transport import Call
+from airflow_provider_wxbank.wechatpay.verification import MAX_CLOCK_DIFFERENCE
+
+PROBE_PACKAGE_ID = "0000"
+"""A package that no merchant has: reading its tasks changes nothing, and even its refusal is signed."""
+
+Outcome = Literal["ok", "failed", "skipped"]
+
+_MODES: dict[KeyMode, str] = {
+    "certificates": "certificates, downloaded and decrypted with the APIv3 key",
+    "public key": "public key, which encrypts and verifies; nothing is downloaded",
+    "both": "both, while migrating: the public key encrypts; answers signed with a certificate are verified, too",
+}
+
+_STEPS = ("connection", "private key", "mode", "network", "clock", "signature", "answers", "permission", "package")
+
+_SUMMED_UP = ("mode", "signature", "answers", "permission")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the examination of a connection.
+
+    :param outcome: ``ok``, ``failed`` or ``skipped``.
+    :param message: what was found, and what to do if it failed.
+    :param failure: the error behind a failed step.
+    """
+
+    name: str
+    outcome: Outcome
+    message: str
+    failure: WxBankError | None = None
+
+    @classmethod
+    def failed(cls, name: str, failure: WxBankError, message: str = "") -> Step:
+        """A step that failed with an error."""
+        return cls(name, "failed", message or str(failure), failure)
+
+
+def walk(
+    mchid: str | None,
+    apiv3_key: str | None,
+    host: str | None,
+    extra: Mapping[str, object],
+    port: int | None = None,
+    package_id: str | None = None,
+) -> Iterator[Step]:
+    """Examine the fields of a connection, then what WeChat Pay answers with them; after a failure the rest is skipped.
+
+    The fields are those of :func:`~airflow_provider_wxbank.wechatpay.settings.read_settings`.
+
+    :param package_id: a number package that should be readable.
+    """
+    try:
+        merchant = read_merchant(mchid, extra)
+    except InvalidCredentials as failure:
+        yield Step.failed("private key", failure)
+        yield from skipped_after("private key", package_id)
+        return
+    bits = merchant.private_key.key_size
+    yield Step("private key", "ok", f"RSA, {bits} bits, of API certificate {merchant.serial_no}")
+    try:
+        settings = read_settings(mchid, apiv3_key, host, extra, port)
+    except (InvalidCredentials, InvalidInput) as failure:
+        yield Step.failed("mode", failure)
+        yield from skipped_after("mode", package_id)
+        return
+    client = Client(settings)
+    try:
+        yield from call_steps(client, package_id)
+    finally:
+        client.close()
+
+
+def call_steps(client: Client, package_id: str | None = None) -> Iterator[Step]:
+    """Sign a call and verify its answer, in the connection's key mode.
+
+    The tasks of a package that does not exist are read: whether WeChat Pay lists none or refuses, a signed answer shows
+    that it accepted our signature and that we can verify its own. Where there is an APIv3 key, the certificates are
+    downloaded, which tries it; and a public key must have signed the answer, since uploads are encrypted with it.
+
+    :param client: a new one: certificates at hand would verify an answer that the public key should have signed.
+    """
+    yield Step("mode", "ok", _MODES[client.settings.mode])
+    for step in _steps_until_failure(client, package_id):
+        yield step
+        if step.outcome == "failed":
+            yield from skipped_after(step.name, package_id)
+            return
+
+
+def skipped_after(name: str, package_id: str | None) -> Iterator[Step]:
+    """The steps that are not tried after one that failed."""
+    steps = _STEPS if package_id is not None else _STEPS[:-1]
+    for skipped in steps[steps.index(name) + 1 :]:
+        yield Step(skipped, "skipped", f"needs {name}")
+
+
+def in_one_message(steps: Iterable[Step]) -> tuple[bool, str]:
+    """Whether the connection works, and what to tell of it: what failed, else what is right.
+
+    A missing permission is told, but it is not the connection that has to be corrected.
+    """
+    found = list(steps)
+    for step in found:
+        if step.outcome == "failed" and step.name != "permission":
+            return False, step.message
+    told = (f"{step.name.capitalize()}: {step.message}." for step in found if step.name in _SUMMED_UP)
+    return True, " ".join(told)
+
+
+def _steps_until_failure(client: Client, package_id: str | None) -> Iterator[Step]:
+    """The steps that make calls; nobody asks for more after one that failed."""
+    settings = client.settings
+    answers_before = client.answers_received
+    asked = _ask(client)
+    is_accepted = asked is None or _is_signed_refusal(asked)
+    failure = None if is_accepted else asked
+    if failure is not None and client.answers_received == answers_before:
+        yield Step.failed("network", failure, _told(failure, settings))
+    yield Step("network", "ok", f"{settings.base_url} answers")
+    yield _clock(client, failure)
+    if isinstance(failure, Unauthorized | TryLater):
+        yield Step.failed("signature", failure, _told(failure, settings))
+    if isinstance(failure, Refused) or (failure is not None and isinstance(failure.__cause__, Refused)):
+        yield Step("signature", "skipped", "a refusal without a valid signature does not tell")
+    else:
+        yield Step("signature", "ok", f"requests of merchant {settings.merchant.mchid} are accepted")
+    if failure is not None:
+        yield Step.failed("answers", failure, _told(failure, settings))
+    yield _answers(client)
+    if isinstance(asked, Refused) and asked.refusal.status == 403:
+        message = "The merchant may not use number packages yet: ask WeChat Pay for the permission"
+        yield Step.failed("permission", asked, message)
+    yield Step("permission", "ok", "the merchant may use number packages")
+    if package_id is not None:
+        yield _package(client, package_id)
+
+
+def _ask(client: Client) -> WxBankError | None:
+    """What comes of a harmless call: an error, which may be a signed refusal, or None for the answer that is right."""
+    try:
+        if client.settings.mode == "certificates":
+            client.keys.refresh()
+        _probe(client)
+    except WxBankError as failure:
+        return failure
+    return None
+
+
+def _is_signed_refusal(failure: WxBankError) -> bool:
+    """Whether a refusal shows as much as an answer does: our signature was accepted, and its own is verified."""
+    return isinstance(failure, Refused) and not isinstance(failure, Unauthorized) and failure.refusal.verified
+
+
+def _probe(client: Client) -> None:
+    asked = client.keys.request_serial
+    call = Call("GET", target(tasks_path(PROBE_PACKAGE_ID), {"offset": 0, "limit": 1}), serial_no=asked)
+    try:
+        answer = client.send(call)
+    except Refused as failure:
+        if isinstance(failure, Unauthorized) or failure.refusal.verified:
+            raise
+        kind = type(failure.__cause__) if isinstance(failure.__cause__, UnverifiedAnswer) else UnverifiedAnswer
+        raise kind(f"{failure.__cause__}. {failure}") from failure
+    parsed(answer)
+    signed_by = answer.headers["Wechatpay-Serial"]
+    if asked is not None and not is_public_key_id(signed_by):
+        raise InvalidCredentials(
+            f"WeChat Pay does not sign with the public key {asked} but with the certificate {signed_by}: compare "
+            "wechatpay_public_key_id with the merchant platform. If the migration to the public key was stopped, empty "
+            "both fields"
+        )
+
+
+def _clock(client: Client, failure: WxBankError | None) -> Step:
+    difference = client.clock_difference
+    if difference is None:
+        return Step("clock", "skipped", "the answer does not tell its time")
+    if failure is not None and abs(difference) > MAX_CLOCK_DIFFERENCE:
+        cause = f"This machine's clock differs by {difference:.0f} s from WeChat Pay's: set it right"
+        return Step.failed("clock", failure, _cause_first(failure, cause))
+    return Step("clock", "ok", f"{abs(difference):.0f} s apart; WeChat Pay allows {MAX_CLOCK_DIFFERENCE} s")
+
+
+def _answers(client: Client) -> Step:
+    """They verify; while migrating, the APIv3 key is tried, too."""
+    note = ""
+    if client.settings.mode == "both":
+        try:
+            client.keys.refresh()
+        except WxBankError as failure:
+            if not (isinstance(failure, InvalidCredentials) and isinstance(failure.__cause__, Refused)):
+                return Step.failed("answers", failure, _told(failure, client.settings))
+            note = ". The merchant has no platform certificates any more: empty the password"
+    serials = ", ".join(key.serial_no for key in client.keys.known())
+    return Step("answers", "ok", f"they verify; platform keys: {serials}{note}")
+
+
+def _package(client: Client, package_id: str) -> Step:
+    try:
+        page = list_tasks_page(client, package_id, limit=1)
+    except WxBankError as failure:
+        return Step.failed("package", failure, _told(failure, client.settings))
+    return Step("package", "ok", f"package {package_id} has {page.total_count} upload tasks")
+
+
+def _told(failure: WxBankError, settings: Settings) -> str:
+    """A failure for a person: what to correct, then what happened."""
+    match failure:
+        case Unauthorized(refusal=refusal):
+            return _cause_first(failure, refusal.hint)
+        case NotReached():
+            return f"No connection to {settings.base_url}: check the network, the proxy and the host. {failure}"
+        case WrongSignature() if settings.public_key is not None and settings.public_key.serial_no in str(failure):
+            return f"wechatpay_public_key is not WeChat Pay's {settings.public_key.serial_no}: {failure}"
+        case UnknownSerial() if settings.public_key is not None:
+            return (
+                f"WeChat Pay does not sign with {settings.public_key.serial_no}: compare wechatpay_public_key_id with "
+                f"the merchant platform. {failure}"
+            )
+        case UnverifiedAnswer():
+            return f"WeChat Pay's answer does not verify: {failure}"
+    return str(failure)
+
+
+def _cause_first(failure: WxBankError, cause: str) -> str:
+    """The cause would stand behind the answer otherwise, where a short field cuts it off."""
+    happened = replace(failure.refusal, hint="") if isinstance(failure, Unauthorized) else failure
+    return f"{cause}. {happened}"
