@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from functools import cache
 from http.client import HTTPResponse
 from io import BufferedReader, RawIOBase
@@ -73,6 +74,16 @@ class Answer:
     def request_id(self) -> str:
         """WeChat Pay's name for this request, for its support."""
         return "".join(filter(str.isprintable, self.headers.get("Request-ID", "")))[:100]
+
+    def clock_difference(self, now: float) -> float | None:
+        """Seconds by which this machine's clock is ahead of the answer's ``Date``; None if it has none.
+
+        :param now: unix seconds.
+        """
+        try:
+            return now - parsedate_to_datetime(self.headers["Date"]).timestamp()
+        except (KeyError, ValueError, TypeError, OverflowError):
+            return None
 
 
 class NotSent(Exception):
