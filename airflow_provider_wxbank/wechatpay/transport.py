@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -107,7 +108,8 @@ class Transport:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
         self._clock = clock
-        self._idle: list[tuple[Session, float]] = []
+        # In the order of their last use.
+        self._idle: deque[tuple[Session, float]] = deque()
 
     def exchange(self, base_url: str, call: Call) -> Answer:
         """Sign and send a call once.
@@ -164,15 +166,26 @@ class Transport:
             session.close()
             raise
         self._idle.append((session, time.monotonic()))
+        self._close_stale()
 
     def _idle_session(self) -> Session | None:
+        """The connection that was used last, if it is fresh."""
+        self._close_stale()
+        try:
+            return self._idle.pop()[0]
+        except IndexError:
+            return None
+
+    def _close_stale(self) -> None:
+        """Close those that are too old, so that a long wait keeps no more of them than it uses."""
         while True:
             try:
-                session, used_at = self._idle.pop()
+                session, used_at = self._idle.popleft()
             except IndexError:
-                return None
+                return
             if time.monotonic() - used_at < MAX_IDLE:
-                return session
+                self._idle.appendleft((session, used_at))
+                return
             session.close()
 
     def _new_session(self) -> Session:

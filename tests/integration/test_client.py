@@ -378,6 +378,24 @@ def test_connections_are_used_again_while_they_are_fresh(
     assert before not in simulator.app.wire.transports or len(simulator.app.wire.transports) == 2
 
 
+def test_connections_of_a_burst_do_not_stay_open(
+    simulator: Any, new_client: NewClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = new_client(simulator)
+    list_tasks_page(client, PACKAGE)
+    simulator.add_fault(Fault("slow", on="list", seconds=0.2))
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: list_tasks_page(client, PACKAGE), range(3)))
+    assert len(simulator.app.wire.transports) == 3
+    simulator.clear_faults()
+    monkeypatch.setattr(transport, "MAX_IDLE", 0.0)
+    list_tasks_page(client, PACKAGE)
+    deadline = time.monotonic() + 5
+    while simulator.app.wire.transports and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not simulator.app.wire.transports
+
+
 def test_plain_http_to_loopback_does_not_go_through_a_proxy_of_the_environment(
     simulator: Any, new_client: NewClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
