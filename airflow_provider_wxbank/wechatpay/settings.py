@@ -21,15 +21,15 @@ BACKUP_HOST = "https://api2.mch.weixin.qq.com"
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
+"""Seconds without a byte."""
+
+DAILY_FILE_QUOTA = 6000
+"""Files that WeChat Pay takes of a merchant in a day, Asia/Shanghai (FAQ 4015182386)."""
 
 KeyMode = Literal["certificates", "public key", "both"]
 
 _MCHID = re.compile(r"[0-9]{1,32}")
 _SERIAL = re.compile(r"[0-9A-Fa-f]{1,64}")
-
-
-DAILY_FILE_QUOTA = 6000
-"""Files that WeChat Pay takes of a merchant in a day, Asia/Shanghai (FAQ 4015182386)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +152,8 @@ def _with_port(base_url: str, port: int | None) -> str:
         return base_url
     if parts.port is not None:
         raise InvalidInput(f"port is {port}, but host says {parts.port}: leave port empty, or make them equal")
+    if not 0 < port < 65536:
+        raise InvalidInput(f"port must be 1 to 65535, not {port}")
     return f"{base_url}:{port}"
 
 
@@ -239,7 +241,7 @@ def _files(value: object) -> int:
     if value is None or value == "":
         return DAILY_FILE_QUOTA
     text = str(value)
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:10]) <= 1_000_000):
+    if not (text.isascii() and text.isdigit() and len(text) <= 7 and 0 < int(text) <= 1_000_000):
         raise InvalidInput("daily_file_quota must be a number of files from 1 to 1000000")
     return int(text)
 
