@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
 
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
 from airflow_provider_wxbank.progress import UploadProgress
+from airflow_provider_wxbank.record import Record
 from airflow_provider_wxbank.sensors import TaskFinishedSensor
 from airflow_provider_wxbank.simulator import Fault, Simulator, numbers_digest
 from airflow_provider_wxbank.triggers import TaskFinishedTrigger
@@ -228,7 +229,7 @@ class Store(dict[str, Any]):
 def note_of(log: str, store: Store | None = None) -> tuple[Callable[[int], None], list[float]]:
     """Takes note of the so-many-th of 10 files; and the clock."""
     now = [0.0]
-    progress = UploadProgress(store, PACKAGE, logging.getLogger(log), lambda: now[0])
+    progress = UploadProgress(store, PACKAGE, logging.getLogger(log), Record(None), lambda: now[0])
 
     def note(files: int) -> None:
         file = OutgoingFile(f"file_{files}.csv", 5500, "ICBC_DEBIT", "SERIAL", bytes)
