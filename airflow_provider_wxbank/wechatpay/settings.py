@@ -250,7 +250,19 @@ def _proxies(value: object) -> Mapping[str, str] | None:
     if not value:
         return None
     if isinstance(value, str):
-        return {"https": value, "http": value}
-    if isinstance(value, dict) and all(isinstance(key, str) and isinstance(url, str) for key, url in value.items()):
-        return value
-    raise InvalidInput('proxies must be one proxy URL, or an object like {"https": "http://proxy:3128"}')
+        value = {"https": value, "http": value}
+    if not isinstance(value, dict) or not all(isinstance(one, str) for pair in value.items() for one in pair):
+        raise InvalidInput('proxies must be one proxy URL, or an object like {"https": "http://proxy:3128"}')
+    for scheme, url in value.items():
+        # It may have a password, so it is not quoted.
+        if url and not _is_proxy(url):
+            raise InvalidInput(f"proxies: the one for {scheme[:40]!r} is not a URL like http://proxy:3128")
+    return value
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False

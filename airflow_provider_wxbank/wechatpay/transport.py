@@ -19,7 +19,7 @@ import requests
 from requests import Session
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import HTTPError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError, ReadTimeoutError
 
 from airflow_provider_wxbank import __version__
 from airflow_provider_wxbank.wechatpay.settings import Settings
@@ -133,6 +133,12 @@ class Transport:
             if isinstance(_cause(failure), NewConnectionError):
                 raise NotSent(f"no connection: {_reason(failure)}") from None
             raise NoAnswer(f"the connection broke: {_reason(failure)}") from None
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationValueError):
+            # Its own text may quote a proxy with its password.
+            raise NotSent(
+                "the host, or a proxy of the connection or of the environment, is not a URL that can be used; for a "
+                "socks proxy, install PySocks"
+            ) from None
         except (requests.exceptions.RequestException, HTTPError, OSError) as failure:
             raise NoAnswer(f"the answer could not be read: {_reason(failure)}") from None
 

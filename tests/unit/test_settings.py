@@ -188,11 +188,14 @@ def test_a_key_file_that_is_no_text_is_named(tmp_path: Path) -> None:
         ({"read_timeout": []}, "read_timeout"),
         ({"read_timeout": 1e9}, "read_timeout"),
         ({"proxies": 3128}, "proxies"),
+        ({"proxies": "http://user:secret@proxy:99999"}, "the one for 'https' is not a URL"),
+        ({"proxies": {"https": "http://user:secret@"}}, "the one for 'https' is not a URL"),
     ],
 )
 def test_another_wrong_field_is_named(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInput, match=message) as raised:
         settings(**changes)
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("host", ["http://localhost:1", "http://[::1]:8971", "http://127.9.9.9"])
