@@ -243,12 +243,6 @@ class UploadTaskOperator(ReportsLineage, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload; return the upload tasks."""
-        progress = UploadProgress(context.get("task_state_store"), self.package_id, self.log)
-        return self.upload(default_prefix(context), progress, context)
-
-    def upload(self, prefix: str, progress: UploadProgress, context: Context | None = None) -> dict[str, Any]:
-        """What :meth:`execute` does, for who has no DAG run."""
-        self._check()
         record = Record(
             context,
             step="upload",
@@ -257,8 +251,13 @@ class UploadTaskOperator(ReportsLineage, BaseOperator):
             bank_type=self.bank_type,
             manifest=self.manifest,
         )
-        record.tell()
-        progress.record = record
+        progress = UploadProgress(context.get("task_state_store"), self.package_id, self.log, record)
+        return self.upload(default_prefix(context), progress)
+
+    def upload(self, prefix: str, progress: UploadProgress) -> dict[str, Any]:
+        """What :meth:`execute` does, for who has no DAG run."""
+        self._check()
+        progress.begin()
         with closing(WxBankHook(self.wxbank_conn_id).get_conn()) as client:
             return self._upload(client, prefix, progress)
 

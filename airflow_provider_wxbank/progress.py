@@ -27,6 +27,7 @@ class UploadProgress:
 
     :param store: ``context["task_state_store"]``, or None where there is none.
     :param record: where it is told for the page, as often as it is saved.
+    :param clock: seconds that only grow.
     """
 
     def __init__(
@@ -34,20 +35,24 @@ class UploadProgress:
         store: Any,
         package_id: str,
         log: Any,
+        record: Record,
         clock: Callable[[], float] = time.monotonic,
-        record: Record | None = None,
     ) -> None:
         self._store = store
         self._package_id = package_id
         self._log = log
+        self._record = record
         self._clock = clock
-        self.record = record
         self._saved_at = clock()
         self._entries = 0
         self._saved: set[str] = set()
         self._unsaved: dict[str, str] = {}
         self._untold: list[list[Any]] = []
         self._progress: Progress | None = None
+
+    def begin(self) -> None:
+        """Tell the page that the upload begins."""
+        self._record.tell()
 
     def uploaded_before(self) -> dict[str, str]:
         """Filename to task id of the files that earlier tries of this task uploaded into this package."""
@@ -101,9 +106,9 @@ class UploadProgress:
         self._set("progress", {**asdict(self._progress), "unix_seconds": int(time.time())})
 
     def _tell(self, progress: Progress) -> None:
-        if self.record is not None and self._untold:
-            self.record.tell_rows(UPLOADED, self._untold)
-            self.record.tell(**asdict(progress))
+        if self._untold:
+            self._record.tell_rows(UPLOADED, self._untold)
+            self._record.tell(**asdict(progress))
             self._untold.clear()
 
     def _set(self, key: str, value: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ from airflow_provider_wxbank.agreements.lines import check_encrypted
 from airflow_provider_wxbank.agreements.sources import MAX_LINE_BYTES, read_files
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay import pem
-from airflow_provider_wxbank.wechatpay.client import Client, _clock_difference
+from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.connection_check import call_steps, in_one_message
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
@@ -623,7 +623,7 @@ def fuzz_time(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     moment = parse_time(text)
     assert moment is None or (isinstance(moment, datetime) and moment.tzinfo is not None)
-    difference = _clock_difference(Answer(401, {"Date": _header(data)}, b""), NOW)
+    difference = Answer(401, {"Date": _header(data)}, b"").clock_difference(NOW)
     assert difference is None or isinstance(difference, float)
 
 

@@ -74,12 +74,21 @@ def export(
         manifest = Manifest(bank_type, prefix, now().isoformat(), tuple(written), skipped.positions)
         target.write(to_bytes(manifest, naming_key))
     except BaseException:
-        for name in names:
-            folder.child(name).delete()
+        _remove(folder, names)
         raise
     if skipped.count:
         log.warning("%d invalid rows were skipped; their positions are in %s", skipped.count, target.uri)
     return target, manifest
+
+
+def _remove(folder: Location, names: Iterable[str]) -> None:
+    """Remove files; one that stays is ciphertext that no manifest lists, and must not hide why the export failed."""
+    for name in names:
+        file = folder.child(name)
+        try:
+            file.delete()
+        except Exception as failure:
+            log.warning("%s could not be removed: %s", file.uri, failure)
 
 
 def _noting(files: Iterable[PlainFile], names: list[str]) -> Iterable[PlainFile]:

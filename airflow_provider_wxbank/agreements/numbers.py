@@ -31,18 +31,15 @@ class Values:
 
 @dataclass(slots=True)
 class Skipped:
-    """Positions of the rows that were skipped, by place."""
+    """Positions of the rows that were skipped, by place, and how many they are."""
 
     positions: dict[str, list[int]] = field(default_factory=dict)
-
-    @property
-    def count(self) -> int:
-        """How many rows were skipped."""
-        return sum(map(len, self.positions.values()))
+    count: int = 0
 
     def add(self, place: str, position: int) -> None:
         """:raises InvalidInput: too many rows are skipped."""
         self.positions.setdefault(place, []).append(position)
+        self.count += 1
         if self.count > MAX_SKIPPED:
             raise InvalidInput(
                 f"more than {MAX_SKIPPED} rows are invalid, the last at {place} {position}: is it the right column?"
@@ -62,11 +59,14 @@ def problem(value: object) -> str | None:
         return "is NULL"
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
         return f"is a {type(value).__name__}, not a text or a whole number; cast it in the query"
-    if value < 0 or value != int(value):
-        return "is not a whole number from 0; cast it to text in the query"
-    return None if len(str(int(value))) <= MAX_NUMBER_BYTES else _TOO_LONG
+    if isinstance(value, Decimal) and not value.is_finite():
+        return _NOT_WHOLE
+    if value >= 10**MAX_NUMBER_BYTES:
+        return _TOO_LONG
+    return None if value >= 0 and value == int(value) else _NOT_WHOLE
 
 
+_NOT_WHOLE = "is not a whole number from 0; cast it to text in the query"
 _TOO_LONG = f"is longer than {MAX_NUMBER_BYTES} bytes"
 
 

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, StatementError
 
 from airflow_provider_wxbank.agreements.numbers import Values
 from airflow_provider_wxbank.agreements.storage import Location
@@ -26,7 +26,6 @@ BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 1 << 16
 """Bytes of a line: far above a number or a table row; a longer one means that the file is not lines of text."""
 
-
 _LONG_NUMBER = re.compile(r"\w*\d{5,}\w*")
 
 
@@ -36,8 +35,8 @@ def read_sql(engine: Engine, sql: str, parameters: Mapping[str, object] | None, 
     :param sql: a query; its parameters are written ``:name``, alike for every database.
     :param parameters: values by name. Without any, colons in ``sql`` mean nothing special.
     :param column: the column, if the result has several.
-    :raises InvalidInput: the query gives no rows at all, several columns and no ``column``, or not the named one; or
-        the database refuses it.
+    :raises InvalidInput: the query gives no rows at all, several columns and no ``column``, or not the named one; it
+        lacks a parameter; or the database refuses it.
     :raises TryLater: the database was not reached, or went away.
     """
     statement = text(sql if parameters else sql.replace(":", r"\:"))
@@ -58,8 +57,10 @@ def _without_values_in_errors() -> Iterator[None]:
     """A database may quote in its error what it could not read, and SQLAlchemy adds the parameters."""
     try:
         yield
-    except DBAPIError as failure:
-        told = _LONG_NUMBER.sub("***", str(failure.orig))[:500]
+    except StatementError as failure:
+        told = _LONG_NUMBER.sub("***", str(failure.orig)[:2000])[:500]
+        if not isinstance(failure, DBAPIError):
+            raise InvalidInput(f"sql and parameters do not fit: {told}") from None
         kind = TryLater if isinstance(failure, (OperationalError, InterfaceError)) else InvalidInput
         raise kind(f"the database answered {type(failure).__name__}: {told}") from None
 

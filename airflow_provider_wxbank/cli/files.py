@@ -18,6 +18,7 @@ from airflow_provider_wxbank.cli.definition import DEFAULT_PREFIX
 from airflow_provider_wxbank.cli.output import Column, busy, show, thousands
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
 from airflow_provider_wxbank.progress import UploadProgress
+from airflow_provider_wxbank.record import Record
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 from airflow_provider_wxbank.wechatpay.uploads import Progress as Uploading
 from airflow_provider_wxbank.wechatpay.uploads import Uploaded
@@ -93,7 +94,7 @@ class _Progress(UploadProgress):
     """Counts what was uploaded and what was there already; moves a bar if there is one, else logs."""
 
     def __init__(self, package_id: str, move: Callable[[Uploading], None] | None) -> None:
-        super().__init__(None, package_id, log)
+        super().__init__(None, package_id, log, Record(None))
         self._move = move
         self.uploaded = self.adopted = 0
 

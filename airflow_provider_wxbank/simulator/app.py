@@ -84,7 +84,7 @@ class App:
                 status, value = 200, await asyncio.get_running_loop().run_in_executor(None, self.report)
             case "POST", "/simulator/faults":
                 try:
-                    faults = faults_from_json(json.loads(await request.body()))
+                    faults = faults_from_json(json.loads(await _read_body(request)))
                 except (ValueError, RecursionError) as failure:
                     status, value = 400, {"error": str(failure)}
                 else:

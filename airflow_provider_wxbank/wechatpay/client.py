@@ -8,8 +8,6 @@ import random as random_module
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -20,7 +18,6 @@ from airflow_provider_wxbank.wechatpay.errors import (
     OutcomeUnknown,
     QuotaReached,
     RateLimited,
-    Refusal,
     Refused,
     TryLater,
     Unauthorized,
@@ -28,10 +25,11 @@ from airflow_provider_wxbank.wechatpay.errors import (
     WxBankError,
 )
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey, PlatformKeys, verified_certificates
+from airflow_provider_wxbank.wechatpay.refusals import explained_401, read_refusal
 from airflow_provider_wxbank.wechatpay.retries import Trouble, next_attempt
 from airflow_provider_wxbank.wechatpay.settings import Settings
 from airflow_provider_wxbank.wechatpay.transport import Answer, Call, NoAnswer, NotSent, Transport
-from airflow_provider_wxbank.wechatpay.verification import MAX_CLOCK_DIFFERENCE, verify
+from airflow_provider_wxbank.wechatpay.verification import verify
 
 BACKUP_SECONDS = 60.0
 """Seconds for which the other host is asked first once a host did not answer in time."""
@@ -118,14 +116,12 @@ class Client:
         :raises TryLater: not answered, 5xx or 429, retries included.
         :raises UnverifiedAnswer: answered 2xx, but not verifiable, retries included.
         """
-        return self._send(call, lambda answer: verify(answer.headers, answer.body, self._key, self._clock()))
+        key_of = self.keys.verification_key
+        return self._send(call, lambda answer: verify(answer.headers, answer.body, key_of, self._clock()))
 
     def encryption_key(self) -> PlatformKey:
         """The platform key to encrypt with now; see :meth:`PlatformKeys.encryption_key`."""
         return self.keys.encryption_key()
-
-    def _key(self, serial_no: str) -> Any:
-        return self.keys.verification_key(serial_no)
 
     def _download_certificates(self) -> tuple[PlatformKey, ...]:
         apiv3_key = self.settings.apiv3_key
@@ -184,7 +180,7 @@ class Client:
             trouble = Trouble.TIMED_OUT if failure.timed_out else Trouble.BROKEN
             raise _Failed(trouble, self._unclear(call, f"{what}: {failure}")) from None
         self.answers_received += 1
-        self.clock_difference = _clock_difference(answer, self._clock())
+        self.clock_difference = answer.clock_difference(self._clock())
         unverified = self._unverified(call, answer, check)
         if 200 <= answer.status < 300 and answer.status != 202:
             if unverified is None:
@@ -203,8 +199,7 @@ class Client:
         if answer.status >= 500 or answer.status == 202:
             raise _Failed(Trouble.SERVER_ERROR, self._unclear(call, str(refusal)))
         if answer.status == 401:
-            cause, evidence = self._explain_401(answer, refusal)
-            raise Unauthorized(replace(refusal, hint=cause, evidence=evidence)) from unverified
+            raise Unauthorized(explained_401(refusal, answer, self.settings.merchant, self._clock())) from unverified
         raise Refused(refusal) from unverified
 
     def _unverified(self, call: Call, answer: Answer, check: Callable[[Answer], None]) -> UnverifiedAnswer | None:
@@ -245,29 +240,6 @@ class Client:
         to_backup = base_url == self.settings.backup_url
         self._prefer_backup_until = time.monotonic() + BACKUP_SECONDS if to_backup else 0.0
 
-    def _explain_401(self, answer: Answer, refusal: Refusal) -> tuple[str, str]:
-        """What to do about a refused signature; and both signing strings, bodies left out."""
-        difference = _clock_difference(answer, self._clock())
-        merchant = self.settings.merchant
-        if difference is not None and abs(difference) > MAX_CLOCK_DIFFERENCE:
-            cause = f"This machine's clock differs by {difference:.0f} s from WeChat Pay's: set it right"
-        elif "序列号" in refusal.message or "serial" in refusal.message.lower():
-            cause = f"merchant_serial_no {merchant.serial_no} is not a certificate of merchant {merchant.mchid}"
-        elif "timestamp" in refusal.message.lower() or "时间" in refusal.message:
-            cause = "Compare this machine's clock with WeChat Pay's: more than 5 minutes apart are refused"
-        elif "签名" in refusal.message:
-            cause = (
-                f"merchant_private_key is not the key of merchant_serial_no {merchant.serial_no}: merchant id, serial "
-                "and private key, all three must belong to one API certificate"
-            )
-        else:
-            cause = (
-                "Compare merchant id, merchant_serial_no and private key: all three must belong to one API certificate"
-            )
-        theirs = _their_message(answer)
-        ours = f"Signed here: {shown_message(answer.signed_message)}"
-        return cause, f"{ours}; signed for WeChat Pay: {theirs}" if theirs else ours
-
 
 class _Failed(Exception):
     """An attempt failed in a way that another attempt may mend; carries what to raise if there is none."""
@@ -305,82 +277,3 @@ def parsed(answer: Answer) -> Any:
         return json.loads(answer.body)
     except (ValueError, RecursionError):
         raise UnverifiedAnswer(f"the answer is not JSON [Request-ID {answer.request_id}]") from None
-
-
-def read_refusal(call: Call, answer: Answer, *, verified: bool) -> Refusal:
-    """An error answer as a value; one that is not WeChat Pay's JSON keeps its status only."""
-    body = _json_object(answer.body)
-    code, message = body.get("code"), body.get("message")
-    detail = body.get("detail")
-    return Refusal(
-        answer.status,
-        _one_line(code)[:64] if isinstance(code, str) else "",
-        _one_line(message)[:500] if isinstance(message, str) else "no message",
-        _detail_line(detail) if isinstance(detail, dict) else "",
-        answer.request_id,
-        verified,
-        str(call),
-        _ADVICE.get(answer.status, ""),
-    )
-
-
-_ADVICE = {
-    301: "Redirects are not followed: check the host",
-    302: "Redirects are not followed: check the host",
-    307: "Redirects are not followed: check the host",
-    308: "Redirects are not followed: check the host",
-    400: "Correct the input; repeating it unchanged will not help",
-    403: "Ask WeChat Pay for the permission (号码包开通需要申请权限), and check that the mchid may use it",
-    404: "Check the package id, in the merchant platform, and the host",
-}
-
-
-def _detail_line(detail: Mapping[str, object]) -> str:
-    """Field, location and issue. ``value`` is left out: it is input, which may be personal."""
-    inner = detail.get("detail")
-    parts = {**(inner if isinstance(inner, dict) else {}), **detail}
-    return ", ".join(
-        f"{name}: {_one_line(str(parts[name]))}"[:200]
-        for name in ("field", "location", "issue")
-        if isinstance(parts.get(name), str) and parts[name]
-    )
-
-
-def shown_message(message: bytes) -> str:
-    """A string to sign for an error message: its first four lines, and the body's length only."""
-    *lines, body = message.split(b"\n", 4)
-    return repr(b"\n".join(lines).decode("utf-8", "replace")) + f" and a body of {max(len(body) - 1, 0)} bytes"
-
-
-def _their_message(answer: Answer) -> str:
-    detail = _json_object(answer.body).get("detail")
-    information = detail.get("sign_information") if isinstance(detail, dict) else None
-    if not isinstance(information, dict):
-        return ""
-    text = information.get("truncated_sign_message")
-    if not isinstance(text, str):
-        return ""
-    lines = "\n".join(text.split("\n")[:4])[:1000]
-    length = information.get("sign_message_length")
-    return f"{lines!r}" + (f", {length} bytes in all" if isinstance(length, int) and length < 10**9 else "")
-
-
-def _one_line(text: str) -> str:
-    """A text from outside that can forge no line of a log, and that every log can take."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
-def _json_object(body: bytes) -> Mapping[str, object]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _clock_difference(answer: Answer, now: float) -> float | None:
-    """Seconds by which this machine's clock is ahead of the answer's ``Date``."""
-    try:
-        return now - parsedate_to_datetime(answer.headers["Date"]).timestamp()
-    except (KeyError, ValueError, TypeError, OverflowError):
-        return None

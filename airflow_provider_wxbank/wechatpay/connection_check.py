@@ -21,6 +21,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
 )
 from airflow_provider_wxbank.wechatpay.keys import is_public_key_id
 from airflow_provider_wxbank.wechatpay.packages import list_tasks_page, tasks_path
+from airflow_provider_wxbank.wechatpay.refusals import clock_hint
 from airflow_provider_wxbank.wechatpay.settings import KeyMode, Settings, read_merchant, read_settings
 from airflow_provider_wxbank.wechatpay.transport import Call
 from airflow_provider_wxbank.wechatpay.verification import MAX_CLOCK_DIFFERENCE
@@ -202,8 +203,7 @@ def _clock(client: Client, failure: WxBankError | None) -> Step:
     if difference is None:
         return Step("clock", "skipped", "the answer does not tell its time")
     if failure is not None and abs(difference) > MAX_CLOCK_DIFFERENCE:
-        cause = f"This machine's clock differs by {difference:.0f} s from WeChat Pay's: set it right"
-        return Step.failed("clock", failure, _cause_first(failure, cause))
+        return Step.failed("clock", failure, _cause_first(failure, clock_hint(difference)))
     return Step("clock", "ok", f"{abs(difference):.0f} s apart; WeChat Pay allows {MAX_CLOCK_DIFFERENCE} s")
 
 

@@ -244,7 +244,11 @@ class PlatformKeys:
         return find_key((key for key in self.known() if key.expires > now), serial_no)
 
     def _is_old(self) -> bool:
-        return self._clock() - self._downloaded_at > REFRESH_AFTER
+        return self._is_over(self._downloaded_at, REFRESH_AFTER)
+
+    def _is_over(self, since: float, seconds: float) -> bool:
+        """Whether some time is over; so it is when the clock was set back, as one that had run ahead."""
+        return not 0 <= self._clock() - since <= seconds
 
     def _refresh(self, is_due: Callable[[], bool], *, wait: bool) -> None:
         """Download once if due.
@@ -256,7 +260,7 @@ class PlatformKeys:
         if not self._lock.acquire(blocking=wait or not self._certificates):
             return
         try:
-            if is_due() and self._clock() - self._tried_at > DOWNLOAD_PAUSE:
+            if is_due() and self._is_over(self._tried_at, DOWNLOAD_PAUSE):
                 self._try_download()
         finally:
             self._lock.release()

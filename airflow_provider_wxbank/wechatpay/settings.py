@@ -21,15 +21,15 @@ BACKUP_HOST = "https://api2.mch.weixin.qq.com"
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
+"""Seconds without a byte."""
+
+DAILY_FILE_QUOTA = 6000
+"""Files that WeChat Pay takes of a merchant in a day, Asia/Shanghai (FAQ 4015182386)."""
 
 KeyMode = Literal["certificates", "public key", "both"]
 
 _MCHID = re.compile(r"[0-9]{1,32}")
 _SERIAL = re.compile(r"[0-9A-Fa-f]{1,64}")
-
-
-DAILY_FILE_QUOTA = 6000
-"""Files that WeChat Pay takes of a merchant in a day, Asia/Shanghai (FAQ 4015182386)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +152,8 @@ def _with_port(base_url: str, port: int | None) -> str:
         return base_url
     if parts.port is not None:
         raise InvalidInput(f"port is {port}, but host says {parts.port}: leave port empty, or make them equal")
+    if not 0 < port < 65536:
+        raise InvalidInput(f"port must be 1 to 65535, not {port}")
     return f"{base_url}:{port}"
 
 
@@ -239,7 +241,7 @@ def _files(value: object) -> int:
     if value is None or value == "":
         return DAILY_FILE_QUOTA
     text = str(value)
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:10]) <= 1_000_000):
+    if not (text.isascii() and text.isdigit() and len(text) <= 7 and 0 < int(text) <= 1_000_000):
         raise InvalidInput("daily_file_quota must be a number of files from 1 to 1000000")
     return int(text)
 
@@ -248,7 +250,19 @@ def _proxies(value: object) -> Mapping[str, str] | None:
     if not value:
         return None
     if isinstance(value, str):
-        return {"https": value, "http": value}
-    if isinstance(value, dict) and all(isinstance(key, str) and isinstance(url, str) for key, url in value.items()):
-        return value
-    raise InvalidInput('proxies must be one proxy URL, or an object like {"https": "http://proxy:3128"}')
+        value = {"https": value, "http": value}
+    if not isinstance(value, dict) or not all(isinstance(one, str) for pair in value.items() for one in pair):
+        raise InvalidInput('proxies must be one proxy URL, or an object like {"https": "http://proxy:3128"}')
+    for scheme, url in value.items():
+        # It may have a password, so it is not quoted.
+        if url and not _is_proxy(url):
+            raise InvalidInput(f"proxies: the one for {scheme[:40]!r} is not a URL like http://proxy:3128")
+    return value
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False

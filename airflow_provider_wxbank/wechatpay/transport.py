@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from functools import cache
 from http.client import HTTPResponse
 from io import BufferedReader, RawIOBase
@@ -17,7 +19,7 @@ import requests
 from requests import Session
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import HTTPError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError, ReadTimeoutError
 
 from airflow_provider_wxbank import __version__
 from airflow_provider_wxbank.wechatpay.settings import Settings
@@ -74,6 +76,16 @@ class Answer:
         """WeChat Pay's name for this request, for its support."""
         return "".join(filter(str.isprintable, self.headers.get("Request-ID", "")))[:100]
 
+    def clock_difference(self, now: float) -> float | None:
+        """Seconds by which this machine's clock is ahead of the answer's ``Date``; None if it has none.
+
+        :param now: unix seconds.
+        """
+        try:
+            return now - parsedate_to_datetime(self.headers["Date"]).timestamp()
+        except (KeyError, ValueError, TypeError, OverflowError):
+            return None
+
 
 class NotSent(Exception):
     """The connection was not made, so the request was not taken."""
@@ -96,7 +108,8 @@ class Transport:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
         self._clock = clock
-        self._idle: list[tuple[Session, float]] = []
+        # In the order of their last use.
+        self._idle: deque[tuple[Session, float]] = deque()
 
     def exchange(self, base_url: str, call: Call) -> Answer:
         """Sign and send a call once.
@@ -120,6 +133,12 @@ class Transport:
             if isinstance(_cause(failure), NewConnectionError):
                 raise NotSent(f"no connection: {_reason(failure)}") from None
             raise NoAnswer(f"the connection broke: {_reason(failure)}") from None
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationValueError):
+            # Its own text may quote a proxy with its password.
+            raise NotSent(
+                "the host, or a proxy of the connection or of the environment, is not a URL that can be used; for a "
+                "socks proxy, install PySocks"
+            ) from None
         except (requests.exceptions.RequestException, HTTPError, OSError) as failure:
             raise NoAnswer(f"the answer could not be read: {_reason(failure)}") from None
 
@@ -153,15 +172,26 @@ class Transport:
             session.close()
             raise
         self._idle.append((session, time.monotonic()))
+        self._close_stale()
 
     def _idle_session(self) -> Session | None:
+        """The connection that was used last, if it is fresh."""
+        self._close_stale()
+        try:
+            return self._idle.pop()[0]
+        except IndexError:
+            return None
+
+    def _close_stale(self) -> None:
+        """Close those that are too old, so that a long wait keeps no more of them than it uses."""
         while True:
             try:
-                session, used_at = self._idle.pop()
+                session, used_at = self._idle.popleft()
             except IndexError:
-                return None
+                return
             if time.monotonic() - used_at < MAX_IDLE:
-                return session
+                self._idle.appendleft((session, used_at))
+                return
             session.close()
 
     def _new_session(self) -> Session:

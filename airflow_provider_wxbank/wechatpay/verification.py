@@ -22,11 +22,6 @@ _SERIAL = re.compile(r"[0-9A-Za-z_]{1,128}")
 _HEADERS = ("Wechatpay-Timestamp", "Wechatpay-Nonce", "Wechatpay-Serial", "Wechatpay-Signature")
 
 
-def is_signed(headers: Mapping[str, str]) -> bool:
-    """Whether an answer carries a signature at all; only :func:`verify` tells whether it is right."""
-    return "Wechatpay-Signature" in headers
-
-
 def verify(
     headers: Mapping[str, str],
     body: bytes,

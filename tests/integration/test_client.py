@@ -20,6 +20,7 @@ from airflow_provider_wxbank.wechatpay.connection_check import call_steps, in_on
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
     InvalidInput,
+    NotReached,
     OutcomeUnknown,
     QuotaReached,
     RateLimited,
@@ -378,6 +379,24 @@ def test_connections_are_used_again_while_they_are_fresh(
     assert before not in simulator.app.wire.transports or len(simulator.app.wire.transports) == 2
 
 
+def test_connections_of_a_burst_do_not_stay_open(
+    simulator: Any, new_client: NewClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = new_client(simulator)
+    list_tasks_page(client, PACKAGE)
+    simulator.add_fault(Fault("slow", on="list", seconds=0.2))
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: list_tasks_page(client, PACKAGE), range(3)))
+    assert len(simulator.app.wire.transports) == 3
+    simulator.clear_faults()
+    monkeypatch.setattr(transport, "MAX_IDLE", 0.0)
+    list_tasks_page(client, PACKAGE)
+    deadline = time.monotonic() + 5
+    while simulator.app.wire.transports and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not simulator.app.wire.transports
+
+
 def test_plain_http_to_loopback_does_not_go_through_a_proxy_of_the_environment(
     simulator: Any, new_client: NewClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -385,6 +404,18 @@ def test_plain_http_to_loopback_does_not_go_through_a_proxy_of_the_environment(
         monkeypatch.setenv("HTTP_PROXY", url)
         monkeypatch.delenv("NO_PROXY")
         assert list_tasks_page(new_client(simulator), PACKAGE).total_count == 0
+
+
+@pytest.mark.parametrize("proxy", ["http://user:secret@proxy:99999", "http://user:secret@:1", "x://user:secret@proxy"])
+def test_a_proxy_of_the_environment_that_is_no_url_sends_nothing_and_is_not_quoted(
+    simulator: Any, new_client: NewClient, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    client = new_client(simulator, {"host": "https://127.0.0.1:1"})
+    with pytest.raises(NotReached, match="a proxy of the connection or of the environment") as raised:
+        create_task(client, PACKAGE, b"x\n", "ICBC_DEBIT", "june.csv", "5157F09E")
+    assert "secret" not in str(raised.value)
 
 
 def test_a_proxy_that_is_named_is_used(simulator: Any, new_client: NewClient) -> None:

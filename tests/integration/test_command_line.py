@@ -424,13 +424,16 @@ def test_while_migrating_each_of_the_two_keys_must_be_right(
     assert steps["permission"].outcome == "skipped"
 
 
-def test_the_test_button_tells_what_the_command_found(run: Run, new_simulator: NewSimulator, connect: Connect) -> None:
+def test_the_test_button_tells_the_step_that_failed(run: Run, new_simulator: NewSimulator, connect: Connect) -> None:
     simulator = new_simulator(key_mode="both")
     connect(simulator, extra={**simulator.airflow_connection()["extra"], "wechatpay_public_key_id": "PUB_KEY_ID_1"})
     code, steps = checked(run)
     assert code == Exit.CREDENTIALS
     assert steps["answers"][0] == "failed"
     assert WxBankHook().test_connection() == (False, steps["answers"][1])
+
+
+def test_the_test_button_sums_up_the_steps(run: Run, simulator: Simulator, connect: Connect) -> None:
     connect(simulator)
     _, steps = checked(run)
     works, message = WxBankHook().test_connection()

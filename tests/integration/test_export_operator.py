@@ -129,6 +129,11 @@ def test_an_error_of_the_database_is_told_without_the_value_that_it_quotes(
         operator(
             sql="SELECT 1 FROM no_such_table WHERE id = :id ORDER BY 1", parameters={"id": numbers(1)[0]}, **options
         ).execute(context())
+    with pytest.raises(InvalidInput, match="sql and parameters do not fit.* 'low'") as lacking:
+        operator(
+            sql="SELECT agreement_no FROM users WHERE id > :low ORDER BY 1", parameters={"id": numbers(1)[0]}, **options
+        ).execute(context())
+    assert numbers(1)[0] not in str(lacking.value)
     airflow_connection("bank_db", {**postgres, "host": str(tmp_path)})
     with pytest.raises(TryLater, match="OperationalError"):
         operator(sql=QUERY, **options).execute(context())

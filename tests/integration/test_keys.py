@@ -168,6 +168,17 @@ def test_a_first_download_that_fails_is_told_and_tried_again_after_a_pause(
     client.encryption_key()
 
 
+def test_a_clock_that_ran_ahead_is_forgotten_once_it_is_set_right(
+    certified: Simulator, new_client: NewClient, clock: Clock
+) -> None:
+    ahead = 86_400.0
+    client = new_client(certified, clock=lambda: clock() + ahead)
+    with pytest.raises(InvalidCredentials, match="clock differs by"):
+        client.encryption_key()
+    ahead = 0.0
+    client.encryption_key()
+
+
 def test_an_upload_whose_answer_cannot_be_verified_for_want_of_keys_is_of_unknown_outcome(
     certified: Simulator, new_client: NewClient, client: Client, clock: Clock
 ) -> None:

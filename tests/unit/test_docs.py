@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,35 @@ def test_every_message_that_is_explained_is_one(page: str, heading: str) -> None
     messages = [text for row in table.splitlines()[2:] for text in re.findall(r"`([^`]+)`", row.split("|")[1])]
     assert len(messages) > 10
     assert [text for text in messages if text not in constants] == []
+
+
+def public_names() -> set[str]:
+    """What the reference lists, by its full name."""
+    text = read("docs/reference.md")
+    names = set(re.findall(r"^\.\. auto(?:class|function|data):: (\S+)$", text, re.MULTILINE))
+    for module, members in re.findall(r"^\.\. automodule:: (\S+)\n   :members:(.*)$", text, re.MULTILINE):
+        listed = members.replace(",", " ").split()
+        own = [name for name, one in vars(import_module(module)).items() if getattr(one, "__module__", "") == module]
+        names |= {f"{module}.{name}" for name in listed or own}
+    return names
+
+
+def test_everything_in_the_reference_can_be_imported() -> None:
+    names = public_names()
+    assert {"airflow_provider_wxbank.operators.UploadTaskOperator", f"{errors.__name__}.TryLater"} <= names
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(import_module(module), attribute), name
+
+
+def test_examples_import_only_what_the_reference_lists() -> None:
+    """So that a reader who copies one depends on nothing that may change at any time."""
+    sources = [block.code for page in PAGES for block in blocks(page, "python")]
+    sources += [path.read_text("utf-8") for path in (ROOT / "dags").glob("*.py")]
+    imports = re.findall(r"^ *from (airflow_provider_wxbank[\w.]*) import ([\w, ]+)$", "\n".join(sources), re.MULTILINE)
+    imported = {f"{module}.{name}" for module, names in imports for name in names.split(", ")}
+    assert len(imported) > 5
+    assert imported - public_names() == set()
 
 
 def test_every_option_and_fault_of_the_simulator_is_described() -> None:

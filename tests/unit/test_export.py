@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA1
+from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -184,6 +186,28 @@ def test_a_disk_that_does_not_take_a_file_leaves_nothing(tmp_path: Path) -> None
     (tmp_path / "out").write_text("a file where the folder should be")
     with pytest.raises(OSError):
         run(tmp_path / "out", *numbers(5))
+
+
+class _Unforgiving(LocalFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """A place where agreement files can be written, but not removed."""
+
+    def rm_file(self, path: str) -> None:
+        if path.endswith(".csv"):
+            raise PermissionError("removing is not allowed")
+        super().rm_file(path)
+
+
+def test_a_file_that_cannot_be_removed_does_not_hide_why_the_export_failed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Location(str(tmp_path), _Unforgiving(), str(tmp_path))
+    with pytest.raises(InvalidInput, match="row 1 is NULL"):
+        export(
+            chain(values(*numbers(250)), values(None)), place, bank_type="ICBC_DEBIT", prefix="june",
+            naming_key=NAMING_KEY, encryption_key=lambda: KEY, max_rows=100, on_invalid="fail",
+        )  # fmt: skip
+    assert "could not be removed: removing is not allowed" in caplog.text
+    assert not (tmp_path / "manifest.json").exists()
 
 
 def test_a_longer_key_makes_fewer_rows_a_file() -> None:

@@ -23,9 +23,10 @@ from airflow_provider_wxbank.agreements.manifest import Manifest, read_manifest,
 from airflow_provider_wxbank.agreements.sources import read_files
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay import pem
-from airflow_provider_wxbank.wechatpay.client import Client, read_refusal
+from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput, TryLater, UnverifiedAnswer
 from airflow_provider_wxbank.wechatpay.packages import list_tasks
+from airflow_provider_wxbank.wechatpay.refusals import read_refusal
 from airflow_provider_wxbank.wechatpay.transport import Answer, Call
 from airflow_provider_wxbank.wechatpay.verification import verify
 from tests.conftest import numbers

@@ -38,6 +38,12 @@ from airflow_provider_wxbank.wechatpay.errors import InvalidInput
         (b"202401", "is a bytes"),
         (-1, "not a whole number"),
         (Decimal("1.5"), "not a whole number"),
+        (Decimal("NaN"), "not a whole number"),
+        (Decimal("sNaN"), "not a whole number"),
+        (Decimal("Infinity"), "not a whole number"),
+        (Decimal("-1E+999999"), "not a whole number"),
+        (Decimal("1E+999999"), "longer than 214 bytes"),
+        pytest.param(10**5000, "longer than 214 bytes", id="5001 digits"),
     ],
 )
 def test_a_value_that_is_no_number_is_told_why(value: object, why: str) -> None:
@@ -46,7 +52,7 @@ def test_a_value_that_is_no_number_is_told_why(value: object, why: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["1", "6225880137001234567", "AGR-0000_0000.0003", "9" * 214, "号码", "号" * 71, 0, 10**18, Decimal(10)],
+    ["1", "6225880137001234567", "AGR-0000_0000.0003", "9" * 214, "号码", "号" * 71, 0, 10**214 - 1, Decimal(10)],
 )
 def test_a_number_is_accepted(value: object) -> None:
     assert problem(value) is None

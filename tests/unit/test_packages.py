@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_wxbank.wechatpay.client import parsed, read_refusal, shown_message, target
+from airflow_provider_wxbank.wechatpay.client import parsed, target
 from airflow_provider_wxbank.wechatpay.errors import UnverifiedAnswer
 from airflow_provider_wxbank.wechatpay.packages import _page, _task, parse_time
+from airflow_provider_wxbank.wechatpay.refusals import read_refusal, shown_message
 from airflow_provider_wxbank.wechatpay.retries import (
     MAX_ATTEMPTS,
     MAX_LIMITED_ATTEMPTS,

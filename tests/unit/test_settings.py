@@ -71,6 +71,8 @@ def test_the_port_is_part_of_the_host() -> None:
     assert read("http://127.0.0.1:8971", 8971) == ("http://127.0.0.1:8971", None)
     with pytest.raises(InvalidInput, match="port is 443, but host says 8971"):
         read("http://127.0.0.1:8971", 443)
+    with pytest.raises(InvalidInput, match="port must be 1 to 65535, not 84430"):
+        read("https://pay.bank.example", 84430)
 
 
 def test_timeouts_are_seconds() -> None:
@@ -182,14 +184,18 @@ def test_a_key_file_that_is_no_text_is_named(tmp_path: Path) -> None:
         ({"daily_file_quota": 0}, "daily_file_quota"),
         ({"daily_file_quota": -5}, "daily_file_quota"),
         ({"daily_file_quota": 10**9}, "daily_file_quota"),
+        ({"daily_file_quota": "0000000001000000000"}, "daily_file_quota"),
         ({"read_timeout": []}, "read_timeout"),
         ({"read_timeout": 1e9}, "read_timeout"),
         ({"proxies": 3128}, "proxies"),
+        ({"proxies": "http://user:secret@proxy:99999"}, "the one for 'https' is not a URL"),
+        ({"proxies": {"https": "http://user:secret@"}}, "the one for 'https' is not a URL"),
     ],
 )
 def test_another_wrong_field_is_named(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInput, match=message) as raised:
         settings(**changes)
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("host", ["http://localhost:1", "http://[::1]:8971", "http://127.9.9.9"])
