@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import BaseHook, BaseOperator
 
-from airflow_provider_wxbank.agreements import manifest as manifests
 from airflow_provider_wxbank.agreements.export import export
-from airflow_provider_wxbank.agreements.files import (
-    batches,
-    check_max_rows,
-    check_prefix,
-    named,
-    naming_key,
-    plain_files,
-    run_prefix,
-)
-from airflow_provider_wxbank.agreements.lines import check_encrypted
+from airflow_provider_wxbank.agreements.files import check_max_rows, check_prefix, naming_key, run_prefix
 from airflow_provider_wxbank.agreements.manifest import Manifest
-from airflow_provider_wxbank.agreements.numbers import OnInvalid, Skipped, Values, checked_numbers
+from airflow_provider_wxbank.agreements.numbers import OnInvalid, Values
 from airflow_provider_wxbank.agreements.sources import read_files, read_sql
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.bank_types import is_known
@@ -30,12 +19,14 @@ from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.lineage import ReportsLineage
 from airflow_provider_wxbank.links import LINKS
 from airflow_provider_wxbank.locations import location
+from airflow_provider_wxbank.outgoing import Outgoing, of_encrypted_file, of_manifest, of_plain_file
 from airflow_provider_wxbank.progress import UploadProgress
 from airflow_provider_wxbank.record import Record
+from airflow_provider_wxbank.rendered import as_text, check_single
 from airflow_provider_wxbank.retry_policy import with_retry_policy
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
-from airflow_provider_wxbank.wechatpay.packages import MAX_BYTES, MAX_ROWS, check_bank_type, tasks_path
-from airflow_provider_wxbank.wechatpay.uploads import OutgoingFile, Uploads, processing_seconds
+from airflow_provider_wxbank.wechatpay.packages import MAX_ROWS, check_bank_type, tasks_path
+from airflow_provider_wxbank.wechatpay.uploads import Uploads, check_max_workers, processing_seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
@@ -113,11 +104,11 @@ class ExportUsersOperator(ReportsLineage, BaseOperator):
         self.on_invalid = on_invalid
         self.max_rows_per_file = max_rows_per_file
         self.wxbank_conn_id = wxbank_conn_id
-        self._manifest: manifests.Manifest | None = None
+        self._manifest: Manifest | None = None
 
     def execute(self, context: Context) -> str:
         """Export; return the manifest's URI."""
-        target, _ = self.export(self.prefix or default_prefix(context), context)
+        target, _ = self.export(as_text(self.prefix) or default_prefix(context), context)
         return target.uri
 
     def export(self, prefix: str, context: Context | None = None) -> tuple[Location, Manifest]:
@@ -182,7 +173,8 @@ class ExportUsersOperator(ReportsLineage, BaseOperator):
             )
         engine = sql_engine(self.sql_conn_id or "")
         try:
-            yield read_sql(engine, self.sql, self.parameters, self.column)
+            with closing(read_sql(engine, self.sql, self.parameters, self.column)) as values:
+                yield values
         finally:
             engine.dispose()
 
@@ -243,6 +235,7 @@ class UploadTaskOperator(ReportsLineage, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload; return the upload tasks."""
+        self.package_id = as_text(self.package_id)
         record = Record(
             context,
             step="upload",
@@ -262,25 +255,19 @@ class UploadTaskOperator(ReportsLineage, BaseOperator):
             return self._upload(client, prefix, progress)
 
     def _upload(self, client: Client, prefix: str, progress: UploadProgress) -> dict[str, Any]:
-        key = naming_key(client.settings.merchant.private_key)
         known = progress.uploaded_before()
-        if self.manifest is not None:
-            bank_type, total, rows, files = self._from_manifest(key, known)
-        elif self.encrypted:
-            bank_type, total, rows, files = self._encrypted_file(key, prefix)
-        else:
-            bank_type, total, rows, files = self._plain_file(client, key, prefix)
+        outgoing = self._outgoing(client, prefix, known)
         self._uploads = Uploads(
             client,
             self.package_id,
             max_workers=self.max_workers,
-            total_files=total,
-            total_rows=rows,
+            total_files=outgoing.total,
+            total_rows=outgoing.rows,
             known=known,
             on_progress=progress.note,
         )
         try:
-            uploaded = self._uploads.run(files)
+            uploaded = self._uploads.run(outgoing.files)
         finally:
             progress.save()
         rows = sum(one.file.rows for one in uploaded)
@@ -293,12 +280,25 @@ class UploadTaskOperator(ReportsLineage, BaseOperator):
         )
         return {
             "package_id": self.package_id,
-            "bank_type": bank_type,
+            "bank_type": outgoing.bank_type,
             "rows": rows,
             "tasks": [
                 {"task_id": one.task_id, "filename": one.file.filename, "rows": one.file.rows} for one in uploaded
             ],
         }
+
+    def _outgoing(self, client: Client, prefix: str, known: Collection[str]) -> Outgoing:
+        """What is to be uploaded, checked before anything is sent."""
+        key = naming_key(client.settings.merchant.private_key)
+        if self.manifest is not None:
+            return of_manifest(location(self.manifest, "manifest"), key, self.bank_type, known, self.max_workers)
+        assert self.file is not None
+        assert self.bank_type is not None
+        where = location(self.file, "file")
+        if self.encrypted:
+            assert self.serial_no is not None
+            return of_encrypted_file(where, key, prefix, self.bank_type, self.serial_no)
+        return of_plain_file(where, key, prefix, self.bank_type, client.encryption_key)
 
     def lineage(self) -> OperatorLineage[Any, Any]:
         """The files, the package, and how much is with WeChat Pay."""
@@ -314,6 +314,8 @@ class UploadTaskOperator(ReportsLineage, BaseOperator):
 
     def _check(self) -> None:
         tasks_path(self.package_id)
+        check_single(self.manifest, "manifest", "UploadTaskOperator.partial(...).expand(manifest=...)")
+        check_max_workers(self.max_workers)
         if (self.manifest is None) == (self.file is None):
             raise InvalidInput("give either manifest or file, and not both")
         if self.manifest is not None and (self.encrypted or self.serial_no):
@@ -327,62 +329,6 @@ class UploadTaskOperator(ReportsLineage, BaseOperator):
         if self.bank_type is not None:
             check_bank_type(self.bank_type)
             warn_unknown_bank_type(self.log, self.bank_type)
-
-    def _from_manifest(self, key: bytes, known: Collection[str]) -> _Files:
-        assert self.manifest is not None
-        where = location(self.manifest, "manifest")
-        manifest = manifests.read_manifest(where, key)
-        if self.bank_type not in (None, manifest.bank_type):
-            raise InvalidInput(f"{where.uri} is for bank_type {manifest.bank_type}, not {self.bank_type}")
-        # A file that was changed must be known before the first one is sent.
-        with ThreadPoolExecutor(self.max_workers, thread_name_prefix="wxbank-check") as pool:
-            missing = [file for file in manifest.files if file.filename not in known]
-            for _ in pool.map(lambda file: len(manifests.read_file(where.parent, file)), missing):
-                pass
-        files = (
-            OutgoingFile(
-                file.filename,
-                file.rows,
-                manifest.bank_type,
-                file.serial_no,
-                lambda file=file: manifests.read_file(where.parent, file),  # type: ignore[misc]
-            )
-            for file in manifest.files
-        )
-        return manifest.bank_type, len(manifest.files), manifest.rows, files
-
-    def _encrypted_file(self, key: bytes, prefix: str) -> _Files:
-        assert self.file is not None
-        assert self.bank_type is not None
-        assert self.serial_no is not None
-        where = location(self.file, "file")
-        content = where.read(MAX_BYTES)
-        rows = check_encrypted(content, where.uri)
-        filename = named(prefix, key, self.bank_type, content)
-        file = OutgoingFile(filename, rows, self.bank_type, self.serial_no, lambda: content)
-        return self.bank_type, 1, rows, [file]
-
-    def _plain_file(self, client: Client, key: bytes, prefix: str) -> _Files:
-        assert self.file is not None
-        assert self.bank_type is not None
-        bank_type, where = self.bank_type, location(self.file, "file")
-
-        def numbers() -> Iterator[Sequence[str]]:
-            return checked_numbers(read_files(where, None), "fail", Skipped())
-
-        # Read twice: every row is checked before the first file is sent.
-        rows = sum(map(len, numbers()))
-        if not rows:
-            raise InvalidInput(f"{where.uri} has no number in it")
-        files = (
-            OutgoingFile(plain.filename, len(plain.numbers), bank_type, plain.key.serial_no, plain.encrypted)
-            for plain in plain_files(batches(numbers(), client.encryption_key, MAX_ROWS), prefix, key, bank_type)
-        )
-        return bank_type, -(-rows // MAX_ROWS), rows, files
-
-
-_Files = tuple[str, int, int, Iterable[OutgoingFile]]
-"""Bank type, number of files, number of rows, and the files."""
 
 
 def sql_engine(conn_id: str) -> Engine:

@@ -91,7 +91,12 @@ def is_lasting(failure: BaseException) -> bool:
 
 
 def with_retry_policy(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of an operator with our retry policy, unless they name one or this Airflow has none."""
-    if not HAS_RETRY_POLICIES or arguments.get("retry_policy") is not None:
+    """Arguments of an operator with our retry policy, unless they or the defaults in them name one.
+
+    Where Airflow has no retry policies, they are left as they are.
+    """
+    # Airflow puts its defaults in only after this.
+    named = (arguments, arguments.get("default_args") or {})
+    if not HAS_RETRY_POLICIES or any(some.get("retry_policy") is not None for some in named):
         return arguments
     return {**arguments, "retry_policy": WxBankRetryPolicy()}

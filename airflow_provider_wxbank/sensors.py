@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import (
@@ -19,9 +20,16 @@ from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.lineage import ReportsLineage
 from airflow_provider_wxbank.links import LINKS
 from airflow_provider_wxbank.record import FINISHED, Record, finished_rows, is_news, waiting
+from airflow_provider_wxbank.rendered import as_text, check_list
 from airflow_provider_wxbank.retry_policy import with_retry_policy
 from airflow_provider_wxbank.triggers import TaskFinishedTrigger
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, UnverifiedAnswer, WaitFailed
+from airflow_provider_wxbank.wechatpay.errors import (
+    InvalidInput,
+    TryLater,
+    UnverifiedAnswer,
+    WaitFailed,
+    WxBankError,
+)
 from airflow_provider_wxbank.wechatpay.waiting import (
     Counts,
     Wanted,
@@ -134,7 +142,9 @@ class TaskFinishedSensor(ReportsLineage, BaseSensorOperator):
         status = (event or {}).get("status")
         if event is None or status != "finished":
             message = (event or {}).get("message") or f"the trigger sent an unknown event (status {status!r})"
-            raise WaitFailed(f"Waiting for the upload tasks failed: {message}")
+            # What may pass is worth the task's retries, as when the sensor itself meets it.
+            failure = WaitFailed if (event or {}).get("is_lasting", True) else WxBankError
+            raise failure(f"Waiting for the upload tasks failed: {message}")
         return self._result(context, self._target(), Counts(**event["counts"]), event.get("tasks", ()))
 
     def _tell(self, context: Context, target: Wanted, processing: int | None) -> None:
@@ -150,6 +160,9 @@ class TaskFinishedSensor(ReportsLineage, BaseSensorOperator):
         if self.upload is None:
             if self.package_id is None:
                 raise InvalidInput("give upload, or package_id")
+            self.package_id = as_text(self.package_id)
+            check_list(self.task_ids, "task_ids")
+            check_list(self.filenames, "filenames")
             return wanted(self.package_id, self.task_ids, self.filenames)
         if not (self.package_id is None and self.task_ids is None and self.filenames is None):
             raise InvalidInput("give upload, or package_id with task_ids or filenames, and not both")
@@ -157,7 +170,7 @@ class TaskFinishedSensor(ReportsLineage, BaseSensorOperator):
         results = [self.upload] if isinstance(self.upload, Mapping) else list(self.upload)
         try:
             package_ids = {result["package_id"] for result in results}
-            task_ids = [task["task_id"] for result in results for task in result["tasks"]]
+            task_ids = [tuple(task["task_id"] for task in result["tasks"]) for result in results]
         except (KeyError, TypeError):
             raise InvalidInput("upload must be a result of UploadTaskOperator, or a list of them") from None
         if len(package_ids) != 1:
@@ -165,7 +178,14 @@ class TaskFinishedSensor(ReportsLineage, BaseSensorOperator):
                 f"upload names {len(package_ids)} packages ({', '.join(sorted(map(str, package_ids)))}); one sensor "
                 "waits for one package"
             )
-        return wanted(package_ids.pop(), task_ids)
+        if len(set(task_ids)) < len(task_ids):
+            raise InvalidInput(
+                f"upload has {len(task_ids)} results, of which only {len(set(task_ids))} differ: one manifest or file "
+                "was uploaded more than once. If exports wrote into one folder, the last manifest has replaced the "
+                "others, whose numbers were not uploaded: give each export an output_path of its own, for example with "
+                "{{ ti.map_index }} in it, and run export and upload again"
+            )
+        return wanted(package_ids.pop(), chain.from_iterable(task_ids))
 
     def _result(
         self, context: Context, target: Wanted, counts: Counts, rows: Sequence[Sequence[Any]]

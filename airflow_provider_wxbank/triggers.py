@@ -14,6 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.record import HAS_PAGE, finished_rows, is_news, record_from_trigger, waiting
+from airflow_provider_wxbank.retry_policy import is_lasting
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, UnverifiedAnswer, WxBankError
 from airflow_provider_wxbank.wechatpay.packages import UploadTask, tasks_path
@@ -40,10 +41,10 @@ class TaskFinishedTrigger(BaseTrigger):
     """Polls a package until upload tasks are finished.
 
     Its only event is a dict: ``{"status": "finished", "counts": ...}`` with the fields of
-    :class:`~airflow_provider_wxbank.wechatpay.waiting.Counts`, or ``{"status": "error", "message": ...}`` for what
-    waiting will not mend. On Airflow 3, ``tasks`` beside ``counts`` has a row for each task, for the page. Outages of
-    WeChat Pay are waited through. It only reads, so it may be restarted, or run
-    twice, at any time.
+    :class:`~airflow_provider_wxbank.wechatpay.waiting.Counts`, or ``{"status": "error", "message", "is_lasting"}`` for
+    what waiting will not mend; ``is_lasting`` says whether another try of the task would meet it again. On Airflow 3,
+    ``tasks`` beside ``counts`` has a row for each task, for the page. Outages of WeChat Pay are waited through. It only
+    reads, so it may be restarted, or run twice, at any time.
 
     :param package_id: the number package.
     :param task_ids: the tasks to wait for; None together with ``filenames`` None for the whole package.
@@ -88,7 +89,8 @@ class TaskFinishedTrigger(BaseTrigger):
             with _shared(await WxBankHook(self.wxbank_conn_id).aget_conn()) as line:
                 tasks = await self._finished_tasks(line, target)
         except WxBankError as failure:
-            yield TriggerEvent({"status": "error", "message": f"{type(failure).__name__}: {failure}"})
+            message = f"{type(failure).__name__}: {failure}"
+            yield TriggerEvent({"status": "error", "message": message, "is_lasting": is_lasting(failure)})
         else:
             event: dict[str, Any] = {"status": "finished", "counts": asdict(count(tasks))}
             # Airflow 2 keeps an event where MySQL takes 64 kB.

@@ -9,7 +9,8 @@ Three tasks, one after the other:
 3. ``finished`` waits until WeChat Pay has processed them all, and tells how many users matched. It waits in the
    triggerer, so no worker is busy meanwhile. Create the campaign only after this: numbers that come later are ignored.
 
-Everything is a parameter of the run. The connection ``wxbank_default`` holds the merchant's keys.
+Everything is a parameter of the run, the query and its connection, too: write into your own DAG what those who may
+trigger it should not choose. The connection ``wxbank_default`` holds the merchant's keys.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 1. ``export_users`` is mapped over partitions of the query. Each takes the rows whose ``id`` has its remainder, on
    whatever worker is free, and writes its own files and manifest. The remainder of an id never changes, so a retry
    exports the same numbers.
-2. ``upload`` is mapped over the manifests. A partition is uploaded as soon as it is exported and a slot of the pool is
-   free, so some export while others upload.
+2. ``upload`` is mapped over the manifests; it begins when all partitions are exported.
 3. ``finished`` waits once for the upload tasks of all partitions, in the triggerer.
 
 The files must be where every worker reads them: object storage, or a folder that all of them share. Retries are many,
@@ -46,7 +45,13 @@ with DAG(
         "package_id": Param("8473295", type="string", description="The number package, from the merchant platform"),
         "bank_type": Param("ICBC_DEBIT", type="string", description="The bank, and debit or credit"),
         "sql_conn_id": Param("bank_db", type="string", description="The connection of the bank's database"),
-        "table": Param("users", type="string", description="The table, with the columns id and agreement_no"),
+        # It becomes a part of the query, so it may be a name and nothing else.
+        "table": Param(
+            "users",
+            type="string",
+            pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+){0,2}$",
+            description="The table, with the columns id, agreement_no and active",
+        ),
         "output": Param(
             "s3://aws_default@bank-exports/wxbank", type="string", description="A folder that every worker reaches"
         ),
@@ -59,8 +64,11 @@ with DAG(
         task_id="export_users",
         wxbank_conn_id="{{ params.wxbank_conn_id }}",
         sql_conn_id="{{ params.sql_conn_id }}",
-        # PostgreSQL, MySQL and SQLite all write the remainder so.
-        sql=f"SELECT agreement_no FROM {{{{ params.table }}}} WHERE active AND id % {PARTITIONS} = :part ORDER BY id",  # noqa: S608  # the DAG's own params
+        # PostgreSQL, MySQL and SQLite all write the remainder so; that of a negative id is negative.
+        sql=(
+            f"SELECT agreement_no FROM {{{{ params.table }}}} WHERE active AND abs(id) % {PARTITIONS} = :part "  # noqa: S608  # a name
+            "ORDER BY id"
+        ),
         bank_type="{{ params.bank_type }}",
         output_path="{{ params.output }}/{{ run_id }}/part-{{ ti.map_index }}",
         pool=POOL,

@@ -8,9 +8,7 @@ first; the second is filled from outside while a watcher looks, and the triggere
 from __future__ import annotations
 
 import shutil
-import signal
 import sqlite3
-import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +20,7 @@ from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.packages import create_task
 from airflow_provider_wxbank.wechatpay.settings import read_settings
 from tools.airflow_parts import Airflow, until
+from tools.terminal import end_with, say
 
 DAGS = Path(__file__).resolve().parent.parent / "dags"
 IMPORT, CAMPAIGN = "wxbank_export_and_import", "wxbank_campaign_on_import"
@@ -135,20 +134,5 @@ def make_bank(path: Path) -> None:
         )
 
 
-def say(text: str) -> None:
-    """Tell what is being done."""
-    print(f"==> {text}", flush=True)
-
-
-def interrupt(*_: object) -> None:
-    """SIGTERM ends it as Ctrl-C does."""
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("\nStopped; nothing keeps running.")
-        sys.exit(130)
+    end_with(main)

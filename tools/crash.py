@@ -10,10 +10,8 @@ operators' ``execute`` without a scheduler. The exit code is 1 unless every colu
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +25,7 @@ from tools.crash_checks import Row
 from tools.crash_runs import Bank, Runs, connections
 from tools.crash_tasks import kill_exports, kill_uploads, lose_disk
 from tools.crash_watch import watched
+from tools.terminal import end_with
 
 LATENCY_SECONDS = 0.03
 SMALL = (400, 10)
@@ -131,16 +130,5 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def interrupt(*_: object) -> None:
-    """SIGTERM ends it as Ctrl-C does."""
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        with contextlib.suppress(OSError):
-            print("\nStopped; nothing keeps running.")
-        sys.exit(130)
+    end_with(main)

@@ -10,15 +10,14 @@ import json
 import random
 import re
 import shutil
-import signal
 import sqlite3
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_wxbank.simulator import SimulatorSettings, numbers_digest, serve
 from tools.airflow_home import airflow, environment, run, running
+from tools.terminal import end_with, say
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".demo"
@@ -105,25 +104,10 @@ def show(report: dict[str, Any], active: set[str], seconds: float) -> int:
     return 0 if equal else 1
 
 
-def say(text: str) -> None:
-    """Tell what is being done."""
-    print(f"==> {text}", flush=True)
-
-
 def shown(path: Path) -> str:
     """A path as seen from here."""
     return str(path.relative_to(ROOT))
 
 
-def interrupt(*_: object) -> None:
-    """SIGTERM ends the demo as Ctrl-C does."""
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("\nStopped; nothing keeps running.")
-        sys.exit(130)
+    end_with(main)

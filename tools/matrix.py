@@ -13,7 +13,6 @@ import argparse
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -23,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.airflow_home import run
-from tools.release import ROOT, build, released_version, say
+from tools.release import ROOT, build, released_version
+from tools.terminal import end_with, say
 
 FOLDER = ROOT / ".matrix"
 TESTS = ("tests/unit", "tests/integration")
@@ -243,14 +243,5 @@ def do(one: Combination, command: list[str], **variables: str) -> str:
     return output
 
 
-def interrupt(*_: object) -> None:
-    """SIGTERM ends the matrix as Ctrl-C does."""
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    end_with(main, sys.argv[1:])

@@ -23,6 +23,8 @@ from datetime import UTC, datetime
 from email.policy import default
 from pathlib import Path, PurePosixPath
 
+from tools.terminal import say
+
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 NAME = "airflow_provider_wxbank"
@@ -240,11 +242,6 @@ def check_bill(bill: Path, version: str) -> Iterator[str]:
         if name not in {key.lower() for key in listed}:
             yield f"{name} is missing"
     yield from check_files({bill.name: bill.read_bytes()})
-
-
-def say(text: str) -> None:
-    """Tell what is being done."""
-    print(f"==> {text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, numb
 from tools.airflow_parts import Airflow, end_session, until
 from tools.ports import free_ports
 from tools.s3_server import BUCKET, s3_server
+from tools.terminal import end_with
 
 DAG_ID = "wxbank_import_large"
 PACKAGE = "8473295"
@@ -311,16 +311,5 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def interrupt(*_: object) -> None:
-    """SIGTERM ends it as Ctrl-C does."""
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        with contextlib.suppress(OSError):
-            print("\nStopped; nothing keeps running.")
-        sys.exit(130)
+    end_with(main)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tools.airflow_home import running
+from tools.terminal import end_with
 
 COVERAGE = 95
 POLL_SECONDS = 0.5
@@ -64,14 +64,5 @@ def airflow_version(python: str) -> str:
     return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def interrupt(*_: object) -> None:
-    """SIGTERM ends the tests as Ctrl-C does."""
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    end_with(main, sys.argv[1:])

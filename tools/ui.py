@@ -19,6 +19,7 @@ from pathlib import Path
 
 from airflow_provider_wxbank.simulator import Simulator, serve
 from tools.airflow_parts import Airflow
+from tools.terminal import say
 from tools.ui_imports import SAMPLE, SETTINGS, Imports, connections, make_bank, write_dags
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -134,11 +135,6 @@ def is_free(port: int) -> bool:
     """Whether nobody listens on a port of loopback."""
     with socket.socket() as one:
         return one.connect_ex(("127.0.0.1", port)) != 0
-
-
-def say(text: str) -> None:
-    """Tell what is being done."""
-    print(f"==> {text}", flush=True)
 
 
 def interrupt(*_: object) -> None:

@@ -6,7 +6,7 @@ import csv
 import gzip
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -29,8 +29,12 @@ MAX_LINE_BYTES = 1 << 16
 _LONG_NUMBER = re.compile(r"\w*\d{5,}\w*")
 
 
-def read_sql(engine: Engine, sql: str, parameters: Mapping[str, object] | None, column: str | None) -> Iterator[Values]:
+def read_sql(
+    engine: Engine, sql: str, parameters: Mapping[str, object] | None, column: str | None
+) -> Generator[Values, None, None]:
     """The values of one column of a query's result, streamed with the database's own cursor where it has one.
+
+    Close it, unless it is read to its end: that drops the connection.
 
     :param sql: a query; its parameters are written ``:name``, alike for every database.
     :param parameters: values by name. Without any, colons in ``sql`` mean nothing special.
@@ -71,8 +75,12 @@ def _never_committed(connection: Connection) -> Iterator[None]:
     transaction = connection.begin()
     try:
         yield
-    finally:
-        transaction.rollback()
+    except BaseException:
+        # The database rolls back what it hears no more of. Before anything else that is said to it, drivers of MySQL
+        # would have to read the rest of the result, be it millions of rows.
+        connection.invalidate()
+        raise
+    transaction.rollback()
 
 
 def column_index(names: Sequence[str], column: str | None, what: str) -> int:

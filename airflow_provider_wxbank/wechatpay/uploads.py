@@ -158,6 +158,12 @@ def _may_mean_exists(failure: Refused) -> bool:
     return any(word in text for word in ("重复", "已存在", "exist", "duplicate", "文件名"))
 
 
+def check_max_workers(max_workers: int) -> None:
+    """:raises InvalidInput: not 1 to 64."""
+    if not 1 <= max_workers <= 64:
+        raise InvalidInput(f"max_workers must be 1 to 64, not {max_workers}")
+
+
 class Uploads:
     """Uploads many files into one package, some at a time, in their order.
 
@@ -186,8 +192,7 @@ class Uploads:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if not 1 <= max_workers <= 64:
-            raise InvalidInput(f"max_workers must be 1 to 64, not {max_workers}")
+        check_max_workers(max_workers)
         self._client = client
         self._package_id = package_id
         self._max_workers = max_workers

@@ -26,7 +26,8 @@ def draw(measured: Sequence[Measured]) -> None:
     right.set_ylabel("peak memory, MB")
     for axes in (left, right):
         axes.set_xlabel("rows exported from PostgreSQL, millions")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.15 * max(axes.lines[0].get_ydata()))
+        axes.yaxis.set_major_formatter("{x:,.0f}")
         axes.grid(alpha=0.3)
     FOLDER.mkdir(exist_ok=True)
     figure.savefig(FOLDER / "export.svg", metadata={"Date": None})

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
+from airflow.providers.common.compat.sdk import DAG, AirflowException, TaskDeferred
 
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
 from airflow_provider_wxbank.progress import UploadProgress
 from airflow_provider_wxbank.record import Record
+from airflow_provider_wxbank.retry_policy import is_lasting
 from airflow_provider_wxbank.sensors import TaskFinishedSensor
 from airflow_provider_wxbank.simulator import Fault, Simulator, numbers_digest
 from airflow_provider_wxbank.triggers import TaskFinishedTrigger
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput, Refused, TryLater, WaitFailed
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, Refused, TryLater, WaitFailed, WxBankError
 from airflow_provider_wxbank.wechatpay.uploads import OutgoingFile, Progress, Uploaded
 from tests.conftest import PACKAGE, NewClient, NewSimulator, numbers
 from tests.integration.conftest import context
@@ -181,6 +182,8 @@ def test_a_wrong_row_at_the_end_of_a_file_is_known_before_the_first_is_sent(
         ({"file": "/x", "package_id": "84"}, "package_id"),
         ({"file": "/x"}, "/x does not exist"),
         ({"manifest": "/x/manifest.json"}, "does not exist"),
+        ({"manifest": ["/x/manifest.json"]}, r"manifest is a list.*expand\(manifest=...\)"),
+        ({"manifest": "/x/manifest.json", "max_workers": 0}, "max_workers must be 1 to 64"),
     ],
 )
 def test_wrong_parameters_are_told_before_anything_is_sent(
@@ -344,9 +347,10 @@ def test_poking_waits_in_the_worker(slow: Simulator, tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["upload", "uploads", "task_ids", "filenames", "package"])
 def test_the_tasks_are_named_in_any_way(connected: Simulator, tmp_path: Path, how: str) -> None:
     result = upload(manifest=exported(tmp_path), bank_type=None)
+    halves = [{**result, "tasks": result["tasks"][half::2]} for half in (0, 1)]
     options: dict[str, dict[str, Any]] = {
         "upload": {"upload": result},
-        "uploads": {"upload": [result, result]},
+        "uploads": {"upload": halves},
         "task_ids": {"package_id": PACKAGE, "task_ids": [task["task_id"] for task in result["tasks"]]},
         "filenames": {"package_id": PACKAGE, "filenames": [task["filename"] for task in result["tasks"]]},
         "package": {"package_id": PACKAGE},
@@ -365,12 +369,36 @@ def test_the_tasks_are_named_in_any_way(connected: Simulator, tmp_path: Path, ho
         ({"upload": {"package_id": PACKAGE, "tasks": []}}, "is empty"),
         ({"package_id": "1"}, "package_id"),
         ({"package_id": PACKAGE, "max_fail_ratio": 2}, "max_fail_ratio"),
+        ({"package_id": PACKAGE, "task_ids": "['1', '2']"}, "task_ids is a text, not a list"),
+        ({"package_id": PACKAGE, "filenames": "users.csv"}, "filenames is a text, not a list"),
     ],
 )
 def test_what_the_sensor_cannot_wait_for_is_told(connected: Simulator, options: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         sensor(**options).execute(context())
     assert requests(connected) == 0
+
+
+def test_exports_that_wrote_into_one_folder_are_known_before_the_wait(connected: Simulator, tmp_path: Path) -> None:
+    """The second manifest has taken the place of the first, so both uploads find the second."""
+    manifests = [exported(tmp_path, rows=rows) for rows in (20, 10)]
+    results = [upload(manifest=manifest, bank_type=None) for manifest in manifests]
+    with pytest.raises(InvalidInput, match="2 results, of which only 1 differ.*output_path of its own"):
+        sensor(upload=results).execute(context())
+
+
+def test_a_package_id_may_be_rendered_to_a_number(connected: Simulator, tmp_path: Path) -> None:
+    manifest = exported(tmp_path)
+    with DAG("native", schedule=None, render_template_as_native_obj=True):
+        load = UploadTaskOperator(task_id="upload", package_id="{{ package }}", manifest="{{ manifest }}")
+        wait = sensor(package_id="{{ package }}", task_ids="{{ task_ids }}")
+    load.render_template_fields({"package": PACKAGE, "manifest": manifest})  # type: ignore[typeddict-unknown-key]
+    result = load.execute(context())
+    assert result["package_id"] == PACKAGE
+    task_ids = [task["task_id"] for task in result["tasks"]]
+    wait.render_template_fields({"package": PACKAGE, "task_ids": task_ids})  # type: ignore[typeddict-unknown-key]
+    assert (type(wait.package_id), wait.task_ids) == (int, task_ids)
+    assert matches(wait.execute(context()), 20, 4)
 
 
 def run_trigger(trigger: TaskFinishedTrigger) -> dict[str, Any]:
@@ -448,10 +476,22 @@ def test_what_waiting_does_not_mend_ends_it(connected: Simulator, connect: Conne
     event = run_trigger(TaskFinishedTrigger(PACKAGE, poll_interval=0.01))
     assert event["status"] == "error"
     assert "403 NO_AUTH" in event["message"]
-    with pytest.raises(WaitFailed, match="403 NO_AUTH"):
-        sensor(package_id=PACKAGE).execute_complete(context(), event)
     connect(connected, login="")
-    assert "merchant id" in run_trigger(TaskFinishedTrigger(PACKAGE, poll_interval=0.01))["message"]
+    event = run_trigger(TaskFinishedTrigger(PACKAGE, poll_interval=0.01))
+    with pytest.raises(WaitFailed, match="merchant id"):
+        sensor(package_id=PACKAGE).execute_complete(context(), event)
+
+
+def test_what_may_pass_leaves_the_task_its_retries(connected: Simulator) -> None:
+    """An answer that nobody signed may be a proxy's: the task fails alike in the worker and in the triggerer."""
+    connected.add_fault(Fault("forbidden", on="list"))
+    with pytest.raises(Refused, match="unsigned answer") as poked:
+        sensor(package_id=PACKAGE).execute(context())
+    event = run_trigger(TaskFinishedTrigger(PACKAGE, poll_interval=0.01))
+    with pytest.raises(WxBankError, match="403 NO_AUTH") as resumed:
+        sensor(package_id=PACKAGE).execute_complete(context(), event)
+    assert not is_lasting(poked.value)
+    assert not is_lasting(resumed.value)
 
 
 @pytest.mark.parametrize("event", [None, {}, {"status": "success"}])

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
 from airflow_provider_wxbank.retry_policy import (
@@ -110,3 +111,6 @@ def test_a_policy_of_ones_own_is_kept() -> None:
     own = ExceptionRetryPolicy(rules=[])
     operator = UploadTaskOperator(task_id="upload", package_id="8473295", retry_policy=own)
     assert operator.retry_policy is own
+    with DAG("import", schedule=None, default_args={"retry_policy": own}):
+        by_default = TaskFinishedSensor(task_id="finished", package_id="8473295")
+    assert by_default.retry_policy is own

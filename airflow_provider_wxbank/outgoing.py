@@ -1,0 +1,100 @@
+"""What is uploaded: the files of an export, or those that one file becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from airflow_provider_wxbank.agreements.files import batches, named, plain_files
+from airflow_provider_wxbank.agreements.lines import check_encrypted
+from airflow_provider_wxbank.agreements.manifest import read_file, read_manifest
+from airflow_provider_wxbank.agreements.numbers import Skipped, checked_numbers
+from airflow_provider_wxbank.agreements.sources import read_files
+from airflow_provider_wxbank.agreements.storage import Location
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+from airflow_provider_wxbank.wechatpay.keys import PlatformKey
+from airflow_provider_wxbank.wechatpay.packages import MAX_BYTES, MAX_ROWS
+from airflow_provider_wxbank.wechatpay.uploads import OutgoingFile
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Files to upload, all of which were checked.
+
+    :param total: how many there are.
+    :param rows: numbers in all of them.
+    :param files: made when they are asked for, to be asked for once.
+    """
+
+    bank_type: str
+    total: int
+    rows: int
+    files: Iterable[OutgoingFile]
+
+
+def of_manifest(
+    where: Location, naming_key: bytes, bank_type: str | None, known: Collection[str], workers: int
+) -> Outgoing:
+    """The files of an export.
+
+    :param bank_type: what it must be; None for the manifest's own.
+    :param known: names of files that need not be read, since they were uploaded before.
+    :param workers: files that are read at a time.
+    :raises InvalidInput: the manifest or one of the files is missing or was changed, or it is for another bank type.
+    """
+    manifest = read_manifest(where, naming_key)
+    if bank_type not in (None, manifest.bank_type):
+        raise InvalidInput(f"{where.uri} is for bank_type {manifest.bank_type}, not {bank_type}")
+    # A file that was changed must be known before the first one is sent.
+    with ThreadPoolExecutor(workers, thread_name_prefix="wxbank-check") as pool:
+        missing = [file for file in manifest.files if file.filename not in known]
+        for _ in pool.map(lambda file: len(read_file(where.parent, file)), missing):
+            pass
+    files = (
+        OutgoingFile(
+            file.filename,
+            file.rows,
+            manifest.bank_type,
+            file.serial_no,
+            lambda file=file: read_file(where.parent, file),  # type: ignore[misc]
+        )
+        for file in manifest.files
+    )
+    return Outgoing(manifest.bank_type, len(manifest.files), manifest.rows, files)
+
+
+def of_encrypted_file(where: Location, naming_key: bytes, prefix: str, bank_type: str, serial_no: str) -> Outgoing:
+    """One file of encrypted lines, byte for byte.
+
+    :param serial_no: of the platform key that encrypted them.
+    :raises InvalidInput: it is missing, or not of encrypted lines.
+    """
+    content = where.read(MAX_BYTES)
+    rows = check_encrypted(content, where.uri)
+    filename = named(prefix, naming_key, bank_type, content)
+    file = OutgoingFile(filename, rows, bank_type, serial_no, lambda: content)
+    return Outgoing(bank_type, 1, rows, [file])
+
+
+def of_plain_file(
+    where: Location, naming_key: bytes, prefix: str, bank_type: str, encryption_key: Callable[[], PlatformKey]
+) -> Outgoing:
+    """A text file with one plain number a line, encrypted and cut in memory.
+
+    :param encryption_key: gives the platform key; asked once a file.
+    :raises InvalidInput: it is missing, has no number, or a line is none.
+    """
+
+    def numbers() -> Iterator[Sequence[str]]:
+        return checked_numbers(read_files(where, None), "fail", Skipped())
+
+    # Read twice: every row is checked before the first file is sent.
+    rows = sum(map(len, numbers()))
+    if not rows:
+        raise InvalidInput(f"{where.uri} has no number in it")
+    files = (
+        OutgoingFile(plain.filename, len(plain.numbers), bank_type, plain.key.serial_no, plain.encrypted)
+        for plain in plain_files(batches(numbers(), encryption_key, MAX_ROWS), prefix, naming_key, bank_type)
+    )
+    return Outgoing(bank_type, -(-rows // MAX_ROWS), rows, files)
