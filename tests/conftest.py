@@ -8,7 +8,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import cache
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -30,28 +33,52 @@ os.environ.update(
     XDG_RUNTIME_DIR=_HOME,
 )
 
-from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, serve
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+
+from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, platform, serve
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.settings import read_settings
 from tests.vectors import VECTORS
 
 PACKAGE = "8473295"
+KEYS = 12
+"""More than a simulator has in a test."""
 
 NewSimulator = Callable[..., Simulator]
 NewClient = Callable[..., Client]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_keys() -> Iterator[None]:
+    """Simulators take one of a few RSA keys in turn, where they would make a new one, which takes 40 ms."""
+    made = cache(lambda _: generate_private_key(65537, 2048))
+    turns = cycle(range(KEYS))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(platform, "generate_private_key", lambda **_: made(next(turns)))
+        yield
+
+
 @pytest.fixture(scope="session")
-def kept_simulators() -> Iterator[tuple[dict[SimulatorSettings, Simulator], ExitStack]]:
+def kept_simulators() -> Iterator[tuple[dict[SimulatorSettings, Simulator], Callable[..., Simulator]]]:
     """Simulators by their settings: one that runs is used again, with nothing kept but its address."""
-    with ExitStack() as stack:
-        yield {}, stack
+    stacks: list[ExitStack] = []
+
+    def start(settings: SimulatorSettings) -> Simulator:
+        stacks.append(ExitStack())
+        return stacks[-1].enter_context(serve(settings))
+
+    yield {}, start
+    # Each waits until its server has ended.
+    with ThreadPoolExecutor(max(len(stacks), 1)) as pool:
+        list(pool.map(ExitStack.close, stacks))
 
 
 @pytest.fixture
-def new_simulator(kept_simulators: tuple[dict[SimulatorSettings, Simulator], ExitStack]) -> Iterator[NewSimulator]:
+def new_simulator(
+    kept_simulators: tuple[dict[SimulatorSettings, Simulator], Callable[..., Simulator]],
+) -> Iterator[NewSimulator]:
     """Gives simulators; options are those of SimulatorSettings."""
-    kept, kept_stack = kept_simulators
+    kept, start_kept = kept_simulators
     with ExitStack() as stack:
 
         def start(**options: Any) -> Simulator:
@@ -61,7 +88,7 @@ def new_simulator(kept_simulators: tuple[dict[SimulatorSettings, Simulator], Exi
             if "clock" in options:
                 return stack.enter_context(serve(settings))
             if settings not in kept:
-                kept[settings] = kept_stack.enter_context(serve(settings))
+                kept[settings] = start_kept(settings)
             kept[settings].reset()
             return kept[settings]
 

@@ -1,5 +1,7 @@
 """Run the tests in several environments at once, show what each printed, and the coverage of all of them together.
 
+Tests of what imports nothing of Airflow (marked ``without_airflow``) are run in the last environment only.
+
 Usage: python -m tools.test PYTHON [PYTHON ...]; set PYTEST to pass arguments to pytest.
 """
 
@@ -35,7 +37,16 @@ def main(pythons: list[str]) -> int:
         processes = [
             stack.enter_context(
                 running(
-                    [python, "-m", "pytest", "-q", "--cov", "--cov-report=", *arguments],
+                    [
+                        python,
+                        "-m",
+                        "pytest",
+                        "-q",
+                        "--cov",
+                        "--cov-report=",
+                        *chosen(python == pythons[-1]),
+                        *arguments,
+                    ],
                     {**os.environ, "COVERAGE_FILE": f".coverage.airflow-{version}"},
                     output,
                 )
@@ -56,6 +67,11 @@ def main(pythons: list[str]) -> int:
     coverage = [pythons[0], "-m", "coverage"]
     subprocess.run([*coverage, "combine", "-q"], check=True)
     return subprocess.run([*coverage, "report", f"--fail-under={COVERAGE}"], check=False).returncode
+
+
+def chosen(is_last: bool) -> list[str]:
+    """The arguments that choose the tests of an environment."""
+    return [] if is_last else ["-m", "not without_airflow"]
 
 
 def airflow_version(python: str) -> str:

@@ -36,6 +36,8 @@ from tests.conftest import PACKAGE, NewClient, NewSimulator
 from tests.integration.files import agreement_file
 from tests.vectors import VECTORS
 
+pytestmark = pytest.mark.without_airflow
+
 MODES = ("certificates", "public-key", "both")
 
 

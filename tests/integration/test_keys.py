@@ -20,6 +20,8 @@ from airflow_provider_wxbank.wechatpay.packages import create_task, find_task, l
 from tests.conftest import PACKAGE, NewClient, NewSimulator
 from tests.integration.files import agreement_file
 
+pytestmark = pytest.mark.without_airflow
+
 
 class Clock:
     """One time for the client and the simulator, moved by the test."""

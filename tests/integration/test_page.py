@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -43,9 +41,10 @@ def airflow_app() -> Iterator[Any]:
         Path(settings["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]).write_text(
             json.dumps({user.split(":")[0]: "secret" for user in USERS.split(",")})
         )
-        subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
         from airflow.api_fastapi.app import create_app, purge_cached_app
+        from airflow.utils.db import initdb
 
+        initdb()
         yield create_app(apps="core")
         purge_cached_app()
 

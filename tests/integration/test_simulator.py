@@ -34,6 +34,8 @@ from tests.integration.raw_client import (
     tasks_path,
 )
 
+pytestmark = pytest.mark.without_airflow
+
 NOON = datetime(2026, 11, 2, 4, tzinfo=UTC).timestamp()
 NOON_TEXT = "2026-11-02T12:00:00"
 DAY = 86400.0

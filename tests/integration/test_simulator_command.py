@@ -24,6 +24,8 @@ import pytest
 
 from tests.integration.raw_client import CERTIFICATES, RawClient, Upload
 
+pytestmark = pytest.mark.without_airflow
+
 COMMAND = (sys.executable, "-m", "airflow_provider_wxbank.simulator")
 EXPORT = "export AIRFLOW_CONN_WXBANK_DEFAULT="
 START_SECONDS = 20.0

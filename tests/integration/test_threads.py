@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from threading import Lock
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA1
@@ -22,6 +23,8 @@ from airflow_provider_wxbank.agreements.files import PlainFile, batches, plain_f
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey
 from tests.conftest import numbers
 from tools.fuzz_targets import KEYS, private_key
+
+pytestmark = pytest.mark.without_airflow
 
 NUMBERS = 200_000
 THREADS = 8

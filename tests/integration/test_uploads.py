@@ -35,6 +35,8 @@ from airflow_provider_wxbank.wechatpay.uploads import (
 from tests.conftest import PACKAGE, NewClient, NewSimulator, numbers
 from tests.integration.files import BANK_TYPE, agreement_file, outgoing_file
 
+pytestmark = pytest.mark.without_airflow
+
 
 def upload_all(client: Client, count: int, **options: Any) -> list[Uploaded]:
     options.setdefault("sleep", lambda _: None)

@@ -21,6 +21,8 @@ from airflow_provider_wxbank.wechatpay.waiting import Counts, Poll, count, poll,
 from tests.conftest import PACKAGE, NewClient, NewSimulator
 from tests.integration.files import agreement_file
 
+pytestmark = pytest.mark.without_airflow
+
 
 def fill(client: Client, count: int, start: int = 0) -> list[str]:
     """Upload some files; their task ids."""

@@ -11,11 +11,19 @@ import os
 import signal
 import socket
 import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
 from packaging.version import Version
+
+from tools.airflow_home import running
+
+SERVER = (sys.executable, "-m", "tests.system.airflow_forks")
+START_SECONDS = 60.0
 
 HAS_PROVIDER_COMMANDS = Version(version("apache-airflow")) >= Version("3.2")
 """Without, ``python -m airflow_provider_wxbank`` takes the place of ``airflow wxbank``, as its page says."""
@@ -43,10 +51,19 @@ with socket.socket(socket.AF_UNIX) as server:
 """
 
 
-def write_command(path: Path, address: Path) -> None:
-    """The script ``airflow`` that has its call served at an address."""
-    path.write_text(CLIENT.format(python=sys.executable, address=str(address)))
-    path.chmod(0o700)
+@contextmanager
+def serving(folder: Path, env: Mapping[str, str]) -> Iterator[None]:
+    """Put a script ``airflow`` into a folder, and serve its calls meanwhile."""
+    command, address, log = (folder / name for name in ("airflow", "socket", "log"))
+    command.write_text(CLIENT.format(python=sys.executable, address=str(address)))
+    command.chmod(0o700)
+    with log.open("w") as output, running([*SERVER, str(address)], env, output) as process:
+        deadline = time.monotonic() + START_SECONDS
+        while not address.exists():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield
 
 
 def serve(address: str) -> None:
@@ -58,7 +75,14 @@ def serve(address: str) -> None:
 
     for module in PRELOADED:
         import_module(module)
+    with suppress(ImportError):  # Airflow 2 has none
+        from airflow.sdk.execution_time.supervisor import in_process_api_server
+
+        # What `dags test` would make, each time, of many versions of an API.
+        assert in_process_api_server().app
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # A shell's job in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +14,49 @@ import pytest
 
 from airflow_provider_wxbank.simulator import Simulator
 from tests.conftest import numbers
+from tests.pages import ROOT
+from tests.system.airflow_forks import serving
 from tools.airflow_home import airflow, environment, run
 
-DAGS = Path(__file__).resolve().parents[2] / "dags"
+DAGS = ROOT / "dags"
 
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An Airflow home whose database is made."""
-    home = tmp_path_factory.mktemp("airflow")
-    code, output = run(airflow("db", "migrate"), environment(home, DAGS, {}))
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the Airflow of every test is, one after the other: its command has read its configuration there."""
+    return tmp_path_factory.mktemp("airflow") / "home"
+
+
+@pytest.fixture(scope="session")
+def forks(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a command ``airflow`` that is started at once: see :mod:`tests.system.airflow_forks`."""
+    folder = tmp_path_factory.mktemp("command")
+    with serving(folder, {**environment(home, home / "dags", {}), "PYTHONPATH": str(ROOT)}):
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def migrated(home: Path, forks: Path) -> Path:
+    """A copy of an Airflow home whose database is made."""
+    code, output = run([str(forks / "airflow"), "db", "migrate"], environment(home, home / "dags", {}))
     assert code == 0, output
-    return home
+    return shutil.copytree(home, home.with_name("migrated"))
+
+
+def copy_home(migrated: Path, home: Path) -> None:
+    """Begin anew with a home whose database is made."""
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(migrated, home)
 
 
 class Airflow:
     """An isolated Airflow."""
 
-    def __init__(self, home: Path, connections: Mapping[str, Any]) -> None:
+    def __init__(self, home: Path, connections: Mapping[str, Any], forks: Path | None = None) -> None:
         self.home = home
         self.dags = home / "dags"
         self.env = {**environment(home, self.dags, connections), "WXBANK_POLL_SECONDS": "0.3"}
+        self._forks = forks
 
     def add_dag(self, name: str, change: Callable[[str], str] = lambda text: text) -> None:
         """Put a sample DAG into the DAGs folder, changed or as it is."""
@@ -43,7 +65,8 @@ class Airflow:
 
     def command(self, *arguments: str) -> tuple[int, str]:
         """Run an ``airflow`` command; its exit code, and what it printed, without colours."""
-        code, output = run(airflow(*arguments), self.env)
+        command = airflow(*arguments) if self._forks is None else [str(self._forks / "airflow"), *arguments]
+        code, output = run(command, self.env)
         return code, re.sub(r"\x1b\[[0-9;]*m", "", output)
 
     def test_dag(self, dag_id: str, **params: Any) -> tuple[int, str]:
@@ -60,6 +83,18 @@ def new_airflow(migrated: Path, tmp_path: Path) -> Callable[..., Airflow]:
         shutil.copytree(migrated, home)
         bank(tmp_path / "bank.db", rows)
         return Airflow(home, connections(simulator, tmp_path / "bank.db"))
+
+    return make
+
+
+@pytest.fixture
+def new_forked_airflow(migrated: Path, home: Path, forks: Path, tmp_path: Path) -> Callable[..., Airflow]:
+    """As ``new_airflow``, with commands that have Airflow imported already, and settings as in ``forks``."""
+
+    def make(simulator: Simulator, rows: int = 0) -> Airflow:
+        copy_home(migrated, home)
+        bank(tmp_path / "bank.db", rows)
+        return Airflow(home, connections(simulator, tmp_path / "bank.db"), forks)
 
     return make
 

@@ -25,12 +25,12 @@ NewAirflow = Callable[..., Any]
 
 
 def test_export_and_import_with_lost_answers(
-    new_simulator: NewSimulator, new_airflow: NewAirflow, tmp_path: Path
+    new_simulator: NewSimulator, new_forked_airflow: NewAirflow, tmp_path: Path
 ) -> None:
     """Eight uploads at a time, and every third answer is lost after the file was taken."""
     simulator = new_simulator(processing_seconds=3.0)
     simulator.add_fault(Fault("drop", on="upload", every=3, commit=True))
-    airflow = new_airflow(simulator, rows=36_000)
+    airflow = new_forked_airflow(simulator, rows=36_000)
     airflow.add_dag("wxbank_export_and_import.py")
     code, output = airflow.test_dag("wxbank_export_and_import", package_id=PACKAGE, output=str(tmp_path / "out"))
     assert code == 0, output[-5000:]
@@ -56,10 +56,10 @@ def test_export_and_import_with_lost_answers(
 # As it is, it defers: see the test above.
 @pytest.mark.parametrize("mode", [POKE, RESCHEDULE], ids=["poke", "reschedule"])
 def test_export_and_import_in_the_other_modes_of_the_sensor(
-    new_simulator: NewSimulator, new_airflow: NewAirflow, tmp_path: Path, mode: str
+    new_simulator: NewSimulator, new_forked_airflow: NewAirflow, tmp_path: Path, mode: str
 ) -> None:
     simulator = new_simulator(processing_seconds=4.0)
-    airflow = new_airflow(simulator, rows=200)
+    airflow = new_forked_airflow(simulator, rows=200)
     airflow.add_dag("wxbank_export_and_import.py", lambda text: text.replace(DEFERRABLE, mode))
     code, output = airflow.test_dag("wxbank_export_and_import", package_id=PACKAGE, output=str(tmp_path / "out"))
     assert code == 0, output[-5000:]
@@ -69,10 +69,10 @@ def test_export_and_import_in_the_other_modes_of_the_sensor(
 
 @pytest.mark.parametrize("mode", [POKE, RESCHEDULE, DEFERRABLE], ids=["poke", "reschedule", "deferrable"])
 def test_upload_file_in_every_mode_of_the_sensor(
-    new_simulator: NewSimulator, new_airflow: NewAirflow, tmp_path: Path, mode: str
+    new_simulator: NewSimulator, new_forked_airflow: NewAirflow, tmp_path: Path, mode: str
 ) -> None:
     simulator = new_simulator(processing_seconds=4.0, key_mode="public-key")
-    airflow = new_airflow(simulator)
+    airflow = new_forked_airflow(simulator)
     airflow.add_dag("wxbank_upload_file.py", lambda text: text.replace(RESCHEDULE, mode))
     (tmp_path / "active_user.csv").write_text("\n".join(numbers(100)))
     code, output = airflow.test_dag("wxbank_upload_file", package_id=PACKAGE, file=str(tmp_path / "active_user.csv"))
@@ -83,9 +83,9 @@ def test_upload_file_in_every_mode_of_the_sensor(
 
 @pytest.mark.skipif(not HAS_RETRY_POLICIES, reason="Airflow before 3.3 tries again whatever the error was")
 def test_what_a_person_must_mend_is_not_tried_again(
-    new_simulator: NewSimulator, new_airflow: NewAirflow, tmp_path: Path
+    new_simulator: NewSimulator, new_forked_airflow: NewAirflow, tmp_path: Path
 ) -> None:
-    airflow = new_airflow(new_simulator())
+    airflow = new_forked_airflow(new_simulator())
     airflow.add_dag("wxbank_upload_file.py")
     (tmp_path / "users.csv").write_text("".join(f"{number}\n" for number in [*numbers(10), "not a number"]))
     code, output = airflow.test_dag("wxbank_upload_file", package_id=PACKAGE, file=str(tmp_path / "users.csv"))
@@ -96,10 +96,10 @@ def test_what_a_person_must_mend_is_not_tried_again(
 
 @pytest.mark.skipif(not HAS_RETRY_POLICIES, reason="Airflow before 3.3 has no state of tasks either")
 def test_what_was_uploaded_is_kept_in_the_state_of_the_task(
-    new_simulator: NewSimulator, new_airflow: NewAirflow, tmp_path: Path
+    new_simulator: NewSimulator, new_forked_airflow: NewAirflow, tmp_path: Path
 ) -> None:
     simulator = new_simulator()
-    airflow = new_airflow(simulator)
+    airflow = new_forked_airflow(simulator)
     airflow.add_dag("wxbank_upload_file.py")
     (tmp_path / "users.csv").write_text("".join(f"{number}\n" for number in numbers(10)))
     code, output = airflow.test_dag("wxbank_upload_file", package_id=PACKAGE, file=str(tmp_path / "users.csv"))
@@ -110,9 +110,11 @@ def test_what_was_uploaded_is_kept_in_the_state_of_the_task(
     assert json.loads(kept["uploaded-0"]) == {"package_id": PACKAGE, "tasks": {task["filename"]: task["task_id"]}}
 
 
-def test_a_large_import_in_partitions(new_simulator: NewSimulator, new_airflow: NewAirflow, tmp_path: Path) -> None:
+def test_a_large_import_in_partitions(
+    new_simulator: NewSimulator, new_forked_airflow: NewAirflow, tmp_path: Path
+) -> None:
     simulator = new_simulator(processing_seconds=2.0)
-    airflow = new_airflow(simulator, rows=400)
+    airflow = new_forked_airflow(simulator, rows=400)
     airflow.env["WXBANK_PARTITIONS"] = "3"
     airflow.add_dag("wxbank_import_large.py")
     code, output = airflow.test_dag("wxbank_import_large", package_id=PACKAGE, output=str(tmp_path / "out"))

@@ -16,7 +16,6 @@ import json
 import os
 import re
 import select
-import shutil
 import sqlite3
 import sys
 import time
@@ -35,7 +34,8 @@ from airflow_provider_wxbank.get_provider_info import get_provider_info
 from airflow_provider_wxbank.simulator import SimulatorSettings, serve
 from tests.conftest import numbers
 from tests.pages import CHINESE, PAGES, ROOT, Block, blocks, commands
-from tests.system.airflow_forks import HAS_PROVIDER_COMMANDS, write_command
+from tests.system.airflow_forks import HAS_PROVIDER_COMMANDS
+from tests.system.conftest import copy_home
 from tests.vectors import VECTORS
 from tools.airflow_home import environment, running
 
@@ -177,35 +177,19 @@ def check_options(text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def airflow_home(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def airflow_home(migrated: Path, home: Path) -> Path:
     """The reader's Airflow home; its database is made already, since that takes seconds."""
-    home = tmp_path_factory.mktemp("docs") / "airflow"
-    shutil.copytree(migrated, home)
-    (home / "airflow.cfg").unlink(missing_ok=True)
+    copy_home(migrated, home)
     return home
 
 
 @pytest.fixture(scope="module")
-def reader_env(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a reader who has this package installed: see :mod:`tests.system.airflow_forks`."""
+def reader_env(airflow_home: Path, forks: Path) -> dict[str, str]:
+    """The environment of a reader who has this package installed."""
     env = environment(airflow_home, airflow_home / "dags", {})
     # What follows from the home.
     del env["AIRFLOW__CORE__DAGS_FOLDER"], env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
-    place = tmp_path_factory.mktemp("command")
-    write_command(place / "airflow", place / "socket")
-    with (
-        (place / "log").open("w") as log,
-        running(
-            [sys.executable, "-m", "tests.system.airflow_forks", str(place / "socket")],
-            {**env, "PYTHONPATH": str(ROOT)},
-            log,
-        ),
-    ):
-        deadline = time.monotonic() + SECONDS
-        while not (place / "socket").exists():
-            assert time.monotonic() < deadline, (place / "log").read_text()
-            time.sleep(0.05)
-        yield {**env, "PATH": f"{place}:{BIN}:{env['PATH']}"}
+    return {**env, "PATH": f"{forks}:{BIN}:{env['PATH']}"}
 
 
 @pytest.fixture(scope="module")

@@ -28,14 +28,21 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(airflow_provider_wxbank.__file__).parent
 
 
+MARK = "pytestmark = pytest.mark.without_airflow\n"
+
+
 def imports(folder: Path) -> Iterator[tuple[str, str]]:
     """Every module that the modules of a folder import, with where."""
-    for path in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Import):
-                yield from ((path.name, alias.name) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                yield path.name, node.module or ""
+    return ((path.name, module) for path in folder.rglob("*.py") for module in imports_of(path))
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Every module that a module imports."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
 
 
 @pytest.mark.parametrize(
@@ -49,6 +56,19 @@ def imports(folder: Path) -> Iterator[tuple[str, str]]:
 def test_nothing_imports_upward(folder: str, forbidden: tuple[str, ...]) -> None:
     upward = [where for where in imports(PACKAGE / folder) if f"{where[1]}.".startswith(forbidden)]
     assert upward == []
+
+
+def test_what_is_tested_on_one_version_of_airflow_imports_nothing_of_it() -> None:
+    own = {f"airflow_provider_wxbank.{layer}" for layer in ("wechatpay", "agreements", "simulator")}
+    marked = [path for path in (ROOT / "tests").rglob("test_*.py") if MARK in path.read_text("utf-8")]
+    assert len(marked) > 10
+    beside = [
+        ROOT / "tests" / name for name in ("integration/files.py", "integration/raw_client.py", "vectors/__init__.py")
+    ]
+    for path in [*marked, *beside, ROOT / "tools" / "fuzz_targets.py"]:
+        for module in imports_of(path):
+            if module.startswith("airflow"):
+                assert ".".join(module.split(".")[:2]) in own, f"{path.name} imports {module}"
 
 
 @pytest.mark.parametrize("module", ["airflow_provider_wxbank", "airflow_provider_wxbank.get_provider_info"])

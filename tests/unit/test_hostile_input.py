@@ -34,6 +34,8 @@ from tests.vectors import VECTORS
 from tools import fuzz_targets
 from tools.fuzz_targets import NAMING_KEY, TARGETS, naive_column, naive_lines, repeats, saved_inputs
 
+pytestmark = pytest.mark.without_airflow
+
 KEYS = VECTORS["keys"]
 CRASHES = Path(__file__).with_name("crashes")
 INPUT_SECONDS = 10.0

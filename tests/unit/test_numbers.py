@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from airflow_provider_wxbank.agreements.numbers import MAX_SKIPPED, Skipped, Values, checked_numbers, problem
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
+pytestmark = pytest.mark.without_airflow
+
 
 @pytest.mark.parametrize(
     ("value", "why"),

@@ -23,6 +23,8 @@ from airflow_provider_wxbank.wechatpay.retries import (
 )
 from airflow_provider_wxbank.wechatpay.transport import Answer, Call
 
+pytestmark = pytest.mark.without_airflow
+
 BEIJING = timezone(timedelta(hours=8))
 TASK = {"task_id": "101", "package_id": "8473295", "filename": "active_user.csv"}
 

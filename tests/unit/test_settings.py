@@ -19,6 +19,8 @@ from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, Invalid
 from airflow_provider_wxbank.wechatpay.settings import BACKUP_HOST, MAIN_HOST, Settings, read_settings
 from tests.vectors import VECTORS
 
+pytestmark = pytest.mark.without_airflow
+
 KEYS = VECTORS["keys"]
 APIV3_KEY = VECTORS["certificates"]["apiv3_key"]
 MERCHANT = {

@@ -30,6 +30,8 @@ from airflow_provider_wxbank.wechatpay.signing import Merchant, WeChatPayAuth, s
 from airflow_provider_wxbank.wechatpay.verification import verify
 from tests.vectors import VECTORS
 
+pytestmark = pytest.mark.without_airflow
+
 KEYS: dict[str, str] = VECTORS["keys"]
 SIGNED_AT = 1730563201.0
 """The answers in the vectors were signed at this time."""
