@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
+
 def as_text(value: Any) -> Any:
     """An id or a name: where a DAG renders templates as native objects, ``"8473295"`` becomes a number.
 
