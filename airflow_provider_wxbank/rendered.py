@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any
 
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
-T = TypeVar("T")
 
-
-def as_text(value: T) -> T | str:
+def as_text(value: Any) -> Any:
     """An id or a name: where a DAG renders templates as native objects, ``"8473295"`` becomes a number.
 
     :return: the text; what is no whole number as it is.

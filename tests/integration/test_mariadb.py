@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -44,6 +45,13 @@ def engine() -> Iterator[Engine]:
         fill(engine)
         yield engine
         engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def no_cursor_is_left() -> Iterator[None]:
+    """Cursors end within their test, where what they say is ignored."""
+    yield
+    gc.collect()
 
 
 def is_read(engine: Engine) -> bool:

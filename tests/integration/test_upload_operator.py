@@ -397,7 +397,8 @@ def test_a_package_id_may_be_rendered_to_a_number(connected: Simulator, tmp_path
     assert result["package_id"] == PACKAGE
     task_ids = [task["task_id"] for task in result["tasks"]]
     wait.render_template_fields({"package": PACKAGE, "task_ids": task_ids})  # type: ignore[typeddict-unknown-key]
-    assert (type(wait.package_id), wait.task_ids) == (int, task_ids)
+    rendered: Any = wait.package_id
+    assert (rendered, wait.task_ids) == (int(PACKAGE), task_ids)
     assert matches(wait.execute(context()), 20, 4)
 
 
