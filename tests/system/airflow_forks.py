@@ -26,7 +26,7 @@ from sqlalchemy.orm import configure_mappers
 from tools.airflow_home import running
 
 SERVER = (sys.executable, "-m", "tests.system.airflow_forks")
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 HAS_PROVIDER_COMMANDS = Version(version("apache-airflow")) >= Version("3.2")
 """Without, ``python -m airflow_provider_wxbank`` takes the place of ``airflow wxbank``, as its page says."""
