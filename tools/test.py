@@ -19,6 +19,10 @@ from pathlib import Path
 from tools.airflow_home import running
 from tools.terminal import end_with
 
+PYTEST = ("-m", "pytest", "-q", "--cov", "--cov-report=")
+OTHERS = ("-m", "not without_airflow")
+"""What the environments but the last run."""
+
 COVERAGE = 95
 POLL_SECONDS = 0.5
 TELL_SECONDS = 60.0
@@ -37,16 +41,7 @@ def main(pythons: list[str]) -> int:
         processes = [
             stack.enter_context(
                 running(
-                    [
-                        python,
-                        "-m",
-                        "pytest",
-                        "-q",
-                        "--cov",
-                        "--cov-report=",
-                        *chosen(python == pythons[-1]),
-                        *arguments,
-                    ],
+                    [python, *PYTEST, *([] if python == pythons[-1] else OTHERS), *arguments],
                     {**os.environ, "COVERAGE_FILE": f".coverage.airflow-{version}"},
                     output,
                 )
@@ -67,11 +62,6 @@ def main(pythons: list[str]) -> int:
     coverage = [pythons[0], "-m", "coverage"]
     subprocess.run([*coverage, "combine", "-q"], check=True)
     return subprocess.run([*coverage, "report", f"--fail-under={COVERAGE}"], check=False).returncode
-
-
-def chosen(is_last: bool) -> list[str]:
-    """The arguments that choose the tests of an environment."""
-    return [] if is_last else ["-m", "not without_airflow"]
 
 
 def airflow_version(python: str) -> str:

@@ -6,6 +6,7 @@ with its own environment, folder and output. Usage: airflow_forks.py SOCKET serv
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,12 +19,14 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
+import httpx
 from packaging.version import Version
+from sqlalchemy.orm import configure_mappers
 
 from tools.airflow_home import running
 
 SERVER = (sys.executable, "-m", "tests.system.airflow_forks")
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 HAS_PROVIDER_COMMANDS = Version(version("apache-airflow")) >= Version("3.2")
 """Without, ``python -m airflow_provider_wxbank`` takes the place of ``airflow wxbank``, as its page says."""
@@ -32,6 +35,7 @@ PRELOADED = (
     *(f"airflow.cli.commands.{name}_command" for name in ("connection", "dag", "db", "pool")),
     "airflow.api.client",
     "airflow.models.dagbag",
+    "airflow.providers.amazon.aws.fs.s3",
     "airflow.utils.db",
     "alembic.command",
     "airflow_provider_wxbank.operators",
@@ -68,18 +72,19 @@ def serving(folder: Path, env: Mapping[str, str]) -> Iterator[None]:
 
 def serve(address: str) -> None:
     """Serve calls until the process is ended."""
-    import airflow.models.dagbag  # noqa: F401  # what most of them do
     from airflow.__main__ import main
+    from airflow.models import import_all_models
 
     from airflow_provider_wxbank.__main__ import main as wxbank
 
     for module in PRELOADED:
         import_module(module)
-    with suppress(ImportError):  # Airflow 2 has none
+    import_all_models()
+    configure_mappers()
+    with suppress(ImportError):  # Airflow 2 has no such API
         from airflow.sdk.execution_time.supervisor import in_process_api_server
 
-        # What `dags test` would make, each time, of many versions of an API.
-        assert in_process_api_server().app
+        asyncio.run(_ask(in_process_api_server().atransport))
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # A shell's job in the background has it ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -108,6 +113,12 @@ def serve(address: str) -> None:
                 for descriptor in descriptors:
                     os.close(descriptor)
                 caller.sendall(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+
+
+async def _ask(api: httpx.AsyncBaseTransport) -> None:
+    """Ask the API that `dags test` has its tasks talk to: it makes all of its versions at the first request."""
+    async with httpx.AsyncClient(transport=api, base_url="http://airflow") as client:
+        (await client.get("/health")).raise_for_status()
 
 
 def _become(descriptors: list[int], folder: str, env: dict[str, str]) -> None:

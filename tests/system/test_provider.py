@@ -27,11 +27,21 @@ COMPLAINT = re.compile(r"warn|deprecat|error|exception|traceback", re.IGNORECASE
     ids=lambda value: value[1] if isinstance(value, tuple) else "",
 )
 def test_airflow_lists_the_provider(
-    simulator: Simulator, new_airflow: NewAirflow, command: tuple[str, ...], expected: str
+    simulator: Simulator, new_forked_airflow: NewAirflow, command: tuple[str, ...], expected: str
 ) -> None:
-    code, output = new_airflow(simulator).command(*command, "--output", "json")
+    code, output = new_forked_airflow(simulator).command(*command, "--output", "json")
     assert code == 0, output
     (listed,) = [line for line in output.splitlines() if line.startswith("[")]
     (ours,) = [entry for entry in json.loads(listed) if "wxbank" in str(entry)]
     assert expected in str(ours)
     assert not COMPLAINT.search(output.replace(listed, "") + str(ours)), output
+
+
+def test_a_command_that_imports_airflow_itself_complains_of_nothing(
+    simulator: Simulator, new_airflow: NewAirflow
+) -> None:
+    code, output = new_airflow(simulator).command("providers", "list", "--output", "plain")
+    assert code == 0, output
+    ((name, *_),) = [line.split() for line in output.splitlines() if "wxbank" in line]
+    assert name == "airflow-provider-wxbank"
+    assert not COMPLAINT.search(output), output
