@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink, conf
 
@@ -39,7 +39,7 @@ class WxBankMerchantPlatformLink(BaseOperatorLink):
         """The address: of the package, if ``[wxbank] package_url`` says what it looks like."""
         pattern: str = conf.get("wxbank", "package_url", fallback="")
         package_id = package_of(operator)
-        return pattern.replace("{package_id}", package_id) if pattern and package_id else MERCHANT_PLATFORM
+        return pattern.replace("{package_id}", quote(package_id, safe="")) if pattern and package_id else MERCHANT_PLATFORM
 
 
 LINKS = (WxBankImportLink(), WxBankMerchantPlatformLink()) if HAS_PAGE else (WxBankMerchantPlatformLink(),)
@@ -64,4 +64,4 @@ def package_of(operator: Any) -> str | None:
     upload = getattr(operator, "upload", None)
     if package_id is None and isinstance(upload, Mapping):
         package_id = upload.get("package_id")
-    return package_id if isinstance(package_id, str) and package_id.isalnum() else None
+    return package_id if isinstance(package_id, str) else None
