@@ -6,6 +6,7 @@ import atexit
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,13 @@ KEYS = 12
 
 NewSimulator = Callable[..., Simulator]
 NewClient = Callable[..., Client]
+
+
+def pytest_sessionstart() -> None:
+    """Ctrl-C and SIGTERM end the tests in order, so that no server keeps running; a shell's job in the background has
+    Ctrl-C ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
