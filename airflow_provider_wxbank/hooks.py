@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+from asgiref.sync import sync_to_async
 
 from airflow_provider_wxbank.agreements.encryption import encrypt
 from airflow_provider_wxbank.wechatpay import packages
@@ -58,7 +59,8 @@ class WxBankHook(BaseHook):
         if self._client is None:
             connection = await get_async_connection(self.wxbank_conn_id, hook=self)
             extra = await get_async_extra_dejson(connection)
-            self._client = await asyncio.to_thread(self._new_client, connection, extra)
+            # Masking asks Airflow 3.1's triggerer, which dies of a thread whose event loop is not its own.
+            self._client = await sync_to_async(self._new_client)(connection, extra)
         return self._client
 
     def _new_client(self, connection: Connection, extra: Mapping[str, Any]) -> Client:
