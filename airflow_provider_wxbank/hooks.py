@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,9 +77,8 @@ class WxBankHook(BaseHook):
         for name in ("merchant_private_key", "wechatpay_public_key"):
             if isinstance(pem := extra.get(name), str):
                 # Airflow masks a secret as a whole; a key printed in another layout is found line by line.
-                for line in pem.replace("\\n", "\n").splitlines():
-                    if len(line) > 16 and not line.startswith("-----"):
-                        mask_secret(line)
+                for line in re.findall(r"[A-Za-z0-9+/=]{17,}", pem.replace("\\n", "\n")):
+                    mask_secret(line)
         if connection.password:
             mask_secret(connection.password)
 

@@ -185,13 +185,18 @@ def test_the_rest_api_tells_failures_apart(api: Api, migrating: Simulator) -> No
     works, message = told()
     assert works, message
     assert "requests of merchant 1900000001 are accepted" in message
-    assert_refused(f"merchant_private_key is not the key of merchant_serial_no {serial}[.:]", {"merchant_private_key": OTHER_KEY})
     assert_refused(
-        f"merchant_serial_no {'AB' * 20} is not a certificate of merchant 1900000001[.:]", {"merchant_serial_no": "AB" * 20}
+        f"merchant_private_key is not the key of merchant_serial_no {serial}[.:]", {"merchant_private_key": OTHER_KEY}
+    )
+    assert_refused(
+        f"merchant_serial_no {'AB' * 20} is not a certificate of merchant 1900000001[.:]",
+        {"merchant_serial_no": "AB" * 20},
     )
     assert_refused(f"wechatpay_public_key is not WeChat Pay's {key_id}:", {"wechatpay_public_key": OTHER_PUBLIC_KEY})
     assert_refused("No connection to http:", host=f"http://127.0.0.1:{closed}")
-    assert_refused(r"merchant_private_key is \*\*\*, what Airflow shows in the place of a secret", {"merchant_private_key": "***"})
+    assert_refused(
+        r"merchant_private_key is \*\*\*, what Airflow shows in the place of a secret", {"merchant_private_key": "***"}
+    )
     with ExitStack() as stack:
         ahead = SimulatorSettings(key_mode="both", clock=lambda: time.time() + 600)
         right = stack.enter_context(serve(ahead)).airflow_connection()

@@ -14,7 +14,7 @@ export const stateText = (one) => {
   const failed = failedStep(one);
   if (failed) return words[`${failed}Failed`];
   const retrying = Object.values(one.steps).includes("retrying");
-  return retrying ? `${words[one.state]} (${words.retrying})` : words[one.state];
+  return retrying ? words.retrying(words[one.state]) : words[one.state];
 };
 
 export const state = (one) => {
