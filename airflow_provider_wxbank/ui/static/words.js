@@ -14,7 +14,7 @@ const ENGLISH = {
   finished: "Finished",
   failed: "Failed",
   skipped: "Skipped",
-  retrying: (state) => `${state} (waiting for a retry)`,
+  retrying: (state) => `${state} (will retry)`,
   exportFailed: "Export failed",
   uploadFailed: "Upload failed",
   waitFailed: "Wait failed",
