@@ -295,4 +295,8 @@ document.title = words.title;
 document.getElementById("title").textContent = words.title;
 refreshed.textContent = words.loading;
 main.setAttribute("aria-busy", "true");
-keepFresh({ import: importView, package: packageView }[route]?.() ?? listView());
+
+// The frame of Airflow before 3.3 begins with this page, whatever the address around it asks for.
+const framed = parent !== window && document.referrer === parent.location.href ? parent.location : undefined;
+if (route === "" && framed?.pathname.endsWith("/wxbank/import")) location.replace(`import${framed.search}`);
+else keepFresh({ import: importView, package: packageView }[route]?.() ?? listView());
