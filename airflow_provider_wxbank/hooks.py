@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+from asgiref.sync import sync_to_async
 
 from airflow_provider_wxbank.agreements.encryption import encrypt
 from airflow_provider_wxbank.wechatpay import packages
@@ -58,7 +60,8 @@ class WxBankHook(BaseHook):
         if self._client is None:
             connection = await get_async_connection(self.wxbank_conn_id, hook=self)
             extra = await get_async_extra_dejson(connection)
-            self._client = await asyncio.to_thread(self._new_client, connection, extra)
+            # Masking asks Airflow 3.1's triggerer, which dies of a thread whose event loop is not its own.
+            self._client = await sync_to_async(self._new_client)(connection, extra)
         return self._client
 
     def _new_client(self, connection: Connection, extra: Mapping[str, Any]) -> Client:
@@ -74,9 +77,8 @@ class WxBankHook(BaseHook):
         for name in ("merchant_private_key", "wechatpay_public_key"):
             if isinstance(pem := extra.get(name), str):
                 # Airflow masks a secret as a whole; a key printed in another layout is found line by line.
-                for line in pem.replace("\\n", "\n").splitlines():
-                    if len(line) > 16 and not line.startswith("-----"):
-                        mask_secret(line)
+                for line in re.findall(r"[A-Za-z0-9+/=]{17,}", pem.replace("\\n", "\n")):
+                    mask_secret(line)
         if connection.password:
             mask_secret(connection.password)
 

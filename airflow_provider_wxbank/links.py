@@ -39,7 +39,9 @@ class WxBankMerchantPlatformLink(BaseOperatorLink):
         """The address: of the package, if ``[wxbank] package_url`` says what it looks like."""
         pattern: str = conf.get("wxbank", "package_url", fallback="")
         package_id = package_of(operator)
-        return pattern.replace("{package_id}", quote(package_id, safe="")) if pattern and package_id else MERCHANT_PLATFORM
+        if not (pattern and package_id):
+            return MERCHANT_PLATFORM
+        return pattern.replace("{package_id}", quote(package_id, safe=""))
 
 
 LINKS = (WxBankImportLink(), WxBankMerchantPlatformLink()) if HAS_PAGE else (WxBankMerchantPlatformLink(),)

@@ -1,12 +1,11 @@
 """What tasks record of their import, for the page "WeChat Pay packages" and its links: counts, names and times.
 
-It is kept in XComs of the task, the one place that a task, a trigger and Airflow's API server share on every Airflow 3:
-:data:`KEY` has the sums, and what grows with the files is in pieces. Nothing depends on it.
+It is kept in XComs of the task, the one place that a task, a trigger and Airflow's API server share on every Airflow
+that has the page: :data:`KEY` has the sums, and what grows with the files is in pieces. Nothing depends on it.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import XCom
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 
 from airflow_provider_wxbank.wechatpay.packages import UploadTask
 from airflow_provider_wxbank.wechatpay.waiting import Wanted
@@ -21,8 +21,8 @@ from airflow_provider_wxbank.wechatpay.waiting import Wanted
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-HAS_PAGE = importlib.util.find_spec("airflow.sdk") is not None
-"""Whether this Airflow can show the page: Airflow 3."""
+HAS_PAGE = AIRFLOW_V_3_1_PLUS
+"""Whether this Airflow can show the page: 3.0 has no place for it, and does not show a plugin the browser's session."""
 
 KEY = "wxbank_import"
 """The XCom with the sums of a task."""

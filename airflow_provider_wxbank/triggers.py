@@ -42,9 +42,9 @@ class TaskFinishedTrigger(BaseTrigger):
 
     Its only event is a dict: ``{"status": "finished", "counts": ...}`` with the fields of
     :class:`~airflow_provider_wxbank.wechatpay.waiting.Counts`, or ``{"status": "error", "message", "is_lasting"}`` for
-    what waiting will not mend; ``is_lasting`` says whether another try of the task would meet it again. On Airflow 3,
-    ``tasks`` beside ``counts`` has a row for each task, for the page. Outages of WeChat Pay are waited through. It only
-    reads, so it may be restarted, or run twice, at any time.
+    what waiting will not mend; ``is_lasting`` says whether another try of the task would meet it again. From Airflow
+    3.1 on, ``tasks`` beside ``counts`` has a row for each task, for the page. Outages of WeChat Pay are waited through.
+    It only reads, so it may be restarted, or run twice, at any time.
 
     :param package_id: the number package.
     :param task_ids: the tasks to wait for; None together with ``filenames`` None for the whole package.

@@ -27,6 +27,7 @@ from tools.terminal import end_with, say
 
 FOLDER = ROOT / ".matrix"
 TESTS = ("tests/unit", "tests/integration")
+PAGE_TESTS = ("tests/unit/test_plugin.py", "tests/integration/test_page.py")
 SHOWN = ("apache-airflow-providers-common-compat", "apache-airflow-providers-common-sql")
 
 # What Airflow 3.0 and 3.2 need of others to start at all when nothing else is pinned; no matter of this package.
@@ -162,7 +163,7 @@ def make_environment(one: Combination, wheel: Path, python: str) -> None:
     install = [uv, "pip", "install", "-q", "-p", str(one.folder / "venv" / "bin" / "python")]
     do(one, [uv, "venv", "-q", "-p", python, str(one.folder / "venv")])
     if not one.lowest:
-        do(one, [*install, *wanted, *groups["demo"]])
+        do(one, [*install, *wanted, *groups["demo"], "pytest"])
     else:
         # The oldest Airflow takes every minimum as it is declared, newer ones may ask for more. What the demo and the
         # tests need besides may be newer.
@@ -212,12 +213,12 @@ def use(one: Combination) -> str:
         raise Failed("`airflow providers list` does not list the provider")
     if "airflow-provider-wxbank" not in python_in(one, "-m", "airflow", "info", **home):
         raise Failed("`airflow info` does not list the provider")
-    if not one.lowest:
-        return "DAG, provider"
     # Old versions warn of one another; only a warning in this package is an error.
     ours = "filterwarnings=error:::airflow_provider_wxbank"
-    tests = python_in(one, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", ours, *TESTS)
-    return f"DAG, provider, tests: {tests.strip().splitlines()[-1].strip('= ')}"
+    tests = python_in(
+        one, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", ours, *(TESTS if one.lowest else PAGE_TESTS)
+    )
+    return f"DAG, provider, {'tests' if one.lowest else 'page'}: {tests.strip().splitlines()[-1].strip('= ')}"
 
 
 def python_in(one: Combination, *arguments: str, **variables: str) -> str:

@@ -1,1 +1,1 @@
-"""The page "WeChat Pay packages" of Airflow 3."""
+"""The page "WeChat Pay packages" of Airflow 3.1 and later."""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from airflow.configuration import conf
 
-# A worker of Airflow 3 loads plugins by a manager of its own, and has loaded neither the other nor common.compat.
+# A worker of Airflow 3.2 loads plugins by a manager of its own, and has loaded neither the other nor common.compat.
 if not TYPE_CHECKING and "airflow.sdk.plugins_manager" in sys.modules and "airflow.plugins_manager" not in sys.modules:
     from airflow.sdk.plugins_manager import AirflowPlugin
 else:
@@ -23,7 +23,7 @@ NAME = "WeChat Pay packages"
 
 
 class WxBankPlugin(AirflowPlugin):
-    """Airflow 2 and workers take nothing of it but its name."""
+    """Workers, and Airflow before 3.1, take nothing of it but its name."""
 
     name = "wxbank"
 

@@ -267,6 +267,19 @@ def test_a_task_links_to_its_import(ui: Ui, open_page: OpenPage, take_picture: T
     expect(page).to_have_url(re.compile(rf"/dags/{SAMPLE}/runs/"))
 
 
+def test_the_link_leads_to_the_import_in_a_frame_that_begins_with_the_list(ui: Ui, open_page: OpenPage) -> None:
+    """As that of Airflow 3.1 and 3.2 does."""
+    page = open_page("/api/v2/version")
+    outer = f"{ui.airflow.url}{IN_AIRFLOW}{path_of(ui, SAMPLE)}"
+    framing = f"<iframe src='{PAGE}' width=1200 height=800></iframe>"
+    page.route(f"**{IN_AIRFLOW}{PAGE}import?*", lambda route: route.fulfill(body=framing, content_type="text/html"))
+    page.goto(outer)
+    frame = page.frame_locator("iframe")
+    expect(frame.locator("[data-file]")).to_have_count(4)
+    frame.locator("#back").click()
+    expect(imports_of(frame, FINISHED)).to_have_count(len(PAST_IMPORTS))
+
+
 def test_a_package_that_was_filled_elsewhere_is_shown(open_page: OpenPage, take_picture: TakePicture) -> None:
     page = open_page(PAGE)
     page.locator("#ask-connection").fill("wxbank_default")

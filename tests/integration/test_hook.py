@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from asgiref.sync import async_to_sync
 
+from airflow_provider_wxbank import hooks
 from airflow_provider_wxbank.agreements.encryption import encrypt_lines
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.simulator import Simulator, numbers_digest
@@ -84,3 +86,22 @@ def test_a_key_pasted_with_written_newlines_works(simulator: Simulator, connect:
     extra = simulator.airflow_connection()["extra"]
     connect(simulator, extra={**extra, "merchant_private_key": extra["merchant_private_key"].replace("\n", "\\n")})
     assert WxBankHook().test_connection()[0]
+
+
+def test_masking_in_a_trigger_can_come_back_to_its_event_loop(
+    hook: WxBankHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow 3.1's masking asks the triggerer that way, and its reader works on that one loop."""
+
+    async def loop() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    seen = []
+    monkeypatch.setattr(hooks, "mask_secret", lambda _: seen.append(async_to_sync(loop)()))
+
+    async def run() -> asyncio.AbstractEventLoop:
+        await hook.aget_conn()
+        return asyncio.get_running_loop()
+
+    own = asyncio.run(run())
+    assert set(seen) == {own}

@@ -18,7 +18,7 @@ from tests.conftest import PACKAGE, NewSimulator, numbers
 from tests.integration.page_data import Left, add_run, whole_import
 
 pytestmark = [
-    pytest.mark.skipif(not HAS_PAGE, reason="Airflow 2 has no place for the page"),
+    pytest.mark.skipif(not HAS_PAGE, reason="Airflow before 3.1 has no place for the page"),
     pytest.mark.filterwarnings("ignore"),  # Airflow's own
 ]
 

@@ -17,7 +17,7 @@ from airflow_provider_wxbank.triggers import TaskFinishedTrigger
 from airflow_provider_wxbank.ui.imports import Run, Step, Task, file_rows, imports
 from tests.conftest import PACKAGE, NewSimulator, numbers
 
-pytestmark = pytest.mark.skipif(not HAS_PAGE, reason="Airflow 2 has no page, and nothing is recorded")
+pytestmark = pytest.mark.skipif(not HAS_PAGE, reason="without the page nothing is recorded")
 
 
 class Kept:

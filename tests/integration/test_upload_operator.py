@@ -14,6 +14,8 @@ from typing import Any, cast
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowException, TaskDeferred
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
 from airflow_provider_wxbank.progress import UploadProgress
@@ -519,17 +521,22 @@ def test_a_wait_that_takes_too_long_times_out(new_simulator: NewSimulator, conne
         sensor(upload=result, timeout=0.2).execute(context())
 
 
-def test_secrets_of_the_connection_are_masked(connected: Simulator) -> None:
+@pytest.mark.parametrize("newline", ["\n", "\\n", " "])
+def test_secrets_of_the_connection_are_masked(connected: Simulator, connect: Connect, newline: str) -> None:
+    """A field of one line, as in the form of Airflow 3.1, has spaces for the newlines of what is pasted into it."""
     from airflow.providers.common.compat.sdk import redact
 
     from airflow_provider_wxbank.hooks import WxBankHook
 
+    key = rsa.generate_private_key(65537, 2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    connection = connected.airflow_connection()
+    connect(connected, extra={**connection["extra"], "merchant_private_key": pem.replace("\n", newline)})
     WxBankHook().get_conn()
-    pem = connected.airflow_connection()["extra"]["merchant_private_key"]
     lines = [line for line in pem.splitlines() if not line.startswith("-----")]
-    shown = str(redact(f"some text with {pem!r} and {connected.airflow_connection()['password']}"))
+    shown = str(redact(f"some text with {pem!r} and {connection['password']}"))
     assert not [line for line in lines if line in shown]
-    assert connected.airflow_connection()["password"] not in shown
+    assert connection["password"] not in shown
 
 
 def test_nothing_is_left_in_the_working_folder(connected: Simulator, file: str) -> None:

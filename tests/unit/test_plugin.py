@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_2_PLUS
 
 from airflow_provider_wxbank.links import WxBankImportLink, import_url, page_is_on
 from airflow_provider_wxbank.record import HAS_PAGE
@@ -14,10 +15,10 @@ from airflow_provider_wxbank.ui.plugin import WxBankPlugin
 
 # What a worker has loaded when it loads plugins.
 WORKER = "airflow.plugins_manager"
-if HAS_PAGE:
+if AIRFLOW_V_3_2_PLUS:
     WORKER = "airflow.sdk.execution_time.task_runner, airflow.sdk.plugins_manager"
 
-only_with_page = pytest.mark.skipif(not HAS_PAGE, reason="Airflow 2 has no place for the page")
+only_with_page = pytest.mark.skipif(not HAS_PAGE, reason="Airflow before 3.1 has no place for the page")
 
 
 def test_a_worker_that_loads_the_plugin_loads_nothing_that_it_had_not_loaded() -> None:
@@ -40,7 +41,7 @@ def test_airflow_finds_the_plugin_by_its_entry_point() -> None:
 
     manager: Any = plugins_manager
     plugins_manager.ensure_plugins_loaded()
-    plugins = manager._get_plugins()[0] if HAS_PAGE else manager.plugins
+    plugins = manager._get_plugins()[0] if AIRFLOW_V_3_2_PLUS else manager.plugins
     assert "wxbank" in {plugin.name for plugin in plugins or ()}
 
 

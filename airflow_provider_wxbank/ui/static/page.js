@@ -202,6 +202,7 @@ const importView = () => {
         warning(one),
         make("div", { class: "bars" }, bars(one)),
         wide(one, data.now),
+        one.state === "processing" ? make("p", { class: "links", "data-counts-later": true }, words.countsLater) : null,
       );
       files.take(one.file_rows);
       files.box ??= make("article", { class: "detail" }, head, files.element);
@@ -294,4 +295,8 @@ document.title = words.title;
 document.getElementById("title").textContent = words.title;
 refreshed.textContent = words.loading;
 main.setAttribute("aria-busy", "true");
-keepFresh({ import: importView, package: packageView }[route]?.() ?? listView());
+
+// The frame of Airflow before 3.3 begins with this page, whatever the address around it asks for.
+const framed = parent !== window && document.referrer === parent.location.href ? parent.location : undefined;
+if (route === "" && framed?.pathname.endsWith("/wxbank/import")) location.replace(`import${framed.search}`);
+else keepFresh({ import: importView, package: packageView }[route]?.() ?? listView());

@@ -14,7 +14,7 @@ export const stateText = (one) => {
   const failed = failedStep(one);
   if (failed) return words[`${failed}Failed`];
   const retrying = Object.values(one.steps).includes("retrying");
-  return retrying ? `${words[one.state]} (${words.retrying})` : words[one.state];
+  return retrying ? words.retrying(words[one.state]) : words[one.state];
 };
 
 export const state = (one) => {
@@ -64,7 +64,7 @@ const numbersBar = (one) => {
   let text = words.notKnown;
   if (["processing", "uploaded"].includes(one.state)) {
     text = (processed ? words.aboutProcessed : words.ofProcessed)(number(processed), number(whole));
-  } else if (one.rows_uploaded) text = words.ofUploaded(number(one.rows_uploaded), number(whole));
+  } else if (one.rows_uploaded || (one.state === "uploading" && whole)) text = words.ofUploaded(number(one.rows_uploaded), number(whole));
   else if (whole) text = words.exportedCount(number(whole));
   return bar(words.numbers, text, [["finished", processed], ["sent", one.rows_uploaded - processed]], whole);
 };
