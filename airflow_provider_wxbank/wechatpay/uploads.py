@@ -297,7 +297,7 @@ class Uploads:
     def _report(self, uploaded: Collection[Uploaded], failures: Collection[tuple[str, Exception]]) -> None:
         adopted = sum(one.adopted for one in uploaded)
         log.info(
-            "Package %s: %d files uploaded, %d adopted, %d refused",
+            "Package %s: %d files uploaded, %d adopted, %d failed",
             self._package_id,
             len(uploaded) - adopted,
             adopted,

@@ -78,7 +78,7 @@ def test_a_second_try_of_the_same_run_adopts_and_the_next_run_imports_anew(
 ) -> None:
     first = upload(file=file)
     assert upload(file=file) == first
-    assert "0 files uploaded, 2 adopted, 0 refused" in logged()
+    assert "0 files uploaded, 2 adopted, 0 failed" in logged()
     again = UploadTaskOperator(task_id="upload", package_id=PACKAGE, bank_type="ICBC_DEBIT", file=file)
     other = again.execute(context(run_id="manual__2"))
     assert not {task["filename"] for task in other["tasks"]} & {task["filename"] for task in first["tasks"]}
@@ -102,7 +102,7 @@ def test_lost_answers_are_settled_and_told(connected: Simulator, tmp_path: Path,
     assert report["packages"][PACKAGE]["repeated_numbers"] == 0
     assert len(report["packages"][PACKAGE]["tasks"]) == len(result["tasks"]) == 12
     text = logged()
-    assert "8 files uploaded, 4 adopted, 0 refused" in text
+    assert "8 files uploaded, 4 adopted, 0 failed" in text
     assert text.count("Adopted import_users-") >= 4
 
 

@@ -120,7 +120,7 @@ def test_what_was_taken_although_its_answer_was_lost_is_adopted_and_told(
     for one in uploaded:
         told = f"Adopted {one.file.filename}: it is there already as task {one.task_id}" in caplog.text
         assert told is one.adopted
-    assert "6 files uploaded, 3 adopted, 0 refused" in caplog.text
+    assert "6 files uploaded, 3 adopted, 0 failed" in caplog.text
     assert simulator.report()["requests"]["upload"] == 9
 
 

@@ -43,7 +43,7 @@ def test_export_and_import_with_lost_answers(
     assert set(report["whole_bodies"].values()) == {1}
     lost = report["faults"]["drop"]
     assert lost == 2
-    assert f"{6 - lost} files uploaded, {lost} adopted, 0 refused" in output
+    assert f"{6 - lost} files uploaded, {lost} adopted, 0 failed" in output
     adopted = set(re.findall(r"Adopted (\S+): it is there already as task (\d+)", output))
     assert adopted <= {(task["filename"], task["task_id"]) for task in package["tasks"]}
     assert len(adopted) == lost
