@@ -82,7 +82,7 @@ def _problem_of_text(value: str) -> str:
     if "\r" in value:
         return "has a carriage return (\\r); lines end with \\n alone"
     if any(character.isspace() for character in value):
-        return "has a blank in it; trim it in the query"
+        return "has a blank in it; remove it in the source or the query, where TRIM removes those at the ends only"
     if not value.isprintable():
         return "has a control or invisible character"
     return _TOO_LONG

@@ -44,6 +44,7 @@ NOT_RUN = {
     r"git clone\b|cd\b|source \.venv/bin/activate": "the checkout and its environment are there already",
     r"(apt-get|pip|pip-audit|uv)\b": "needs a package index; CI's `make` installs the package and its extras",
     r"\.venv\S*/bin/python -m pytest\b": "runs these tests",
+    r"airflow standalone\b": "runs until Ctrl-C, on fixed ports; the tests of the page start its parts on others",
     r"find /var/lib/wxbank\b": "removes files of the machine",
 }
 """Commands that are not run here, and why."""
