@@ -1,8 +1,8 @@
-"""Run the sample DAG from the wheel in clean environments of every supported Airflow and Python.
+"""Run the sample DAG and the page's tests from the wheel in clean environments of every supported Airflow and Python.
 
 The wheel is built once. Each environment has a folder of its own in ``.matrix`` with the checkout's DAGs, tools and
 tests in it, but not its package: that comes from the wheel. The oldest versions that pyproject.toml allows run the
-unit and integration tests, too. Set UV to the path of ``uv``.
+unit and integration tests instead of the page's alone. Set UV to the path of ``uv``.
 
 Usage: python -m tools.matrix [--keep] [WORD ...]; words choose the combinations whose row has them all.
 """
@@ -194,7 +194,7 @@ def installed_versions(one: Combination) -> str:
 
 
 def use(one: Combination) -> str:
-    """Run the sample DAG, ask Airflow of the provider, and on the lowest versions run the tests.
+    """Run the sample DAG, ask Airflow of the provider, and run the page's tests, or on the lowest versions all.
 
     :return: what was done.
     :raises Failed: something did not work.

@@ -200,7 +200,7 @@ def test_the_rest_api_tells_failures_apart(api: Api, migrating: Simulator) -> No
     with ExitStack() as stack:
         ahead = SimulatorSettings(key_mode="both", clock=lambda: time.time() + 600)
         right = stack.enter_context(serve(ahead)).airflow_connection()
-        assert_refused(r"This machine's clock differs by -?\d{3} s from WeChat Pay's")
+        assert_refused("Compare this machine's clock with WeChat Pay's")
 
 
 def test_a_worker_can_test_it_too(api: Api, migrating: Simulator) -> None:

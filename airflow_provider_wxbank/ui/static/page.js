@@ -202,7 +202,7 @@ const importView = () => {
         warning(one),
         make("div", { class: "bars" }, bars(one)),
         wide(one, data.now),
-        one.state === "processing" ? make("p", { class: "links", "data-counts-later": true }, words.countsLater) : null,
+        one.state === "processing" ? make("p", { class: "links" }, words.countsLater) : null,
       );
       files.take(one.file_rows);
       files.box ??= make("article", { class: "detail" }, head, files.element);
