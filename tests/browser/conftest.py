@@ -66,8 +66,8 @@ def open_page(ui: Ui, browser: Browser, tokens: dict[str, str]) -> Iterator[Open
     faults: list[str] = []
 
     def note_error(message: ConsoleMessage) -> None:
-        # A browser tells of an answer without a session, which is meant. Airflow itself answers 500 to who has waited for
-        # five seconds to write into SQLite, and its pages ask again.
+        # A browser tells of an answer without a session, which is meant. Airflow itself answers 500 to who has waited
+        # for five seconds to write into SQLite, and its pages ask again.
         is_airflows = "500" in message.text and "/wxbank/" not in message.location["url"]
         if message.type == "error" and "401" not in message.text and not is_airflows:
             faults.append(message.text)
