@@ -42,8 +42,8 @@ PLAIN = "622588013700"
 RATE = 50.0
 """How much faster than the real one the clock of a run is."""
 
-TIMEOUT = 0.5
-"""Real seconds of a connection's timeouts."""
+TIMEOUT = 1.2
+"""Real seconds of a connection's timeouts: more than a busy machine takes to answer."""
 
 POKES = 5
 POKE_SECONDS = 60.0

@@ -1,6 +1,7 @@
 """Run the tests in several environments at once, show what each printed, and the coverage of all of them together.
 
-Tests of what imports nothing of Airflow (marked ``without_airflow``) are run in the last environment only.
+Each runs in two parts, since the tests of a whole Airflow wait much of their time. Tests of what imports nothing of
+Airflow (marked ``without_airflow``) are run in the last environment only.
 
 Usage: python -m tools.test PYTHON [PYTHON ...]; set PYTEST to pass arguments to pytest.
 """
@@ -23,6 +24,9 @@ PYTEST = ("-m", "pytest", "-q", "--cov", "--cov-report=")
 OTHERS = ("-m", "not without_airflow")
 """What the environments but the last run."""
 
+PARTS = {"tests of a whole Airflow": ("tests/system",), "other tests": ("tests/unit", "tests/integration")}
+"""What is run by a process of its own."""
+
 COVERAGE = 95
 POLL_SECONDS = 0.5
 TELL_SECONDS = 60.0
@@ -36,26 +40,27 @@ def main(pythons: list[str]) -> int:
     versions = [airflow_version(python) for python in pythons]
     started = told = time.monotonic()
     print(f"== Testing on Airflow {' and '.join(versions)}, at once", flush=True)
+    jobs = [
+        (f"Airflow {version}, {part}", [python, *PYTEST, *([] if python == pythons[-1] else OTHERS), *PARTS[part]])
+        for part in PARTS
+        for python, version in zip(pythons, versions, strict=True)
+    ]
     with ExitStack() as stack:
-        outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in pythons]
+        outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in jobs]
         processes = [
             stack.enter_context(
-                running(
-                    [python, *PYTEST, *([] if python == pythons[-1] else OTHERS), *arguments],
-                    {**os.environ, "COVERAGE_FILE": f".coverage.airflow-{version}"},
-                    output,
-                )
+                running([*command, *arguments], {**os.environ, "COVERAGE_FILE": f".coverage.{number}"}, output)
             )
-            for python, version, output in zip(pythons, versions, outputs, strict=True)
+            for number, ((_, command), output) in enumerate(zip(jobs, outputs, strict=True))
         ]
         while any(process.poll() is None for process in processes):
             time.sleep(POLL_SECONDS)
             if time.monotonic() - told > TELL_SECONDS:
                 told = time.monotonic()
                 print(f"   still running after {told - started:.0f} s", flush=True)
-        for version, output in zip(versions, outputs, strict=True):
+        for (name, _), output in zip(jobs, outputs, strict=True):
             output.seek(0)
-            print(f"\n== Airflow {version}\n{output.read()}", flush=True)
+            print(f"\n== {name}\n{output.read()}", flush=True)
         codes = [process.returncode for process in processes]
     if any(codes):
         return 1
