@@ -26,7 +26,7 @@ COMMITTED = BEFORE_ANSWER - {"too-many-requests"}
 """Kinds that can hide that a request was processed. 429 says that it was not, and such an answer is taken at its word:
 a file that WeChat Pay took all the same is sent again, and it refuses the second one."""
 
-SLOW_SECONDS = 2.0
+SLOW_SECONDS = 1.5
 """More than the read timeout of a run."""
 
 

@@ -42,7 +42,7 @@ PLAIN = "622588013700"
 RATE = 50.0
 """How much faster than the real one the clock of a run is."""
 
-TIMEOUT = 1.2
+TIMEOUT = 0.8
 """Real seconds of a connection's timeouts: more than a busy machine takes to answer."""
 
 POKES = 5

@@ -29,7 +29,7 @@ from tools.airflow_home import environment
 from tools.fault_cases import Case, matrix
 from tools.fault_runs import Outcome, serve_runs
 
-DEADLINE = 90.0
+DEADLINE = 180.0
 """Seconds after which a run counts as hung."""
 
 START_SECONDS = 120.0

@@ -34,8 +34,6 @@ TELL_SECONDS = 60.0
 
 def main(pythons: list[str]) -> int:
     """Exit code: 0 if all is green and the coverage is high enough."""
-    for old in Path().glob(".coverage*"):
-        old.unlink()
     arguments = shlex.split(os.environ.get("PYTEST", ""))
     versions = [airflow_version(python) for python in pythons]
     started = told = time.monotonic()
@@ -46,12 +44,12 @@ def main(pythons: list[str]) -> int:
         for python, version in zip(pythons, versions, strict=True)
     ]
     with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxbank-coverage-")))
         outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in jobs]
+        environments = [{**os.environ, "COVERAGE_FILE": str(folder / f".coverage.{part}")} for part in range(len(jobs))]
         processes = [
-            stack.enter_context(
-                running([*command, *arguments], {**os.environ, "COVERAGE_FILE": f".coverage.{number}"}, output)
-            )
-            for number, ((_, command), output) in enumerate(zip(jobs, outputs, strict=True))
+            stack.enter_context(running([*command, *arguments], environment, output))
+            for (_, command), environment, output in zip(jobs, environments, outputs, strict=True)
         ]
         while any(process.poll() is None for process in processes):
             time.sleep(POLL_SECONDS)
@@ -61,11 +59,10 @@ def main(pythons: list[str]) -> int:
         for (name, _), output in zip(jobs, outputs, strict=True):
             output.seek(0)
             print(f"\n== {name}\n{output.read()}", flush=True)
-        codes = [process.returncode for process in processes]
-    if any(codes):
-        return 1
-    coverage = [pythons[0], "-m", "coverage"]
-    subprocess.run([*coverage, "combine", "-q"], check=True)
+        if any(process.returncode for process in processes):
+            return 1
+        coverage = [pythons[0], "-m", "coverage"]
+        subprocess.run([*coverage, "combine", "-q", str(folder)], check=True)
     return subprocess.run([*coverage, "report", f"--fail-under={COVERAGE}"], check=False).returncode
 
 
