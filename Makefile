@@ -127,38 +127,16 @@ $(UV):
 		-e '.[simulator]' --group test
 	touch $@
 
-.venv-bench/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)
-	@echo "Making .venv-bench ..."
-	$(USE_PIP_SETTINGS)
-	$(UV) venv -q --clear -p $(PYTHON) .venv-bench
-	$(UV) pip install -q -p .venv-bench/bin/python -c constraints/airflow-$(AIRFLOW).txt \
-		-e '.[simulator,parquet]' --group bench
-	touch $@
+# Environments of their own, .venv-NAME, for what needs more than the tests do; each with what its line says.
+.venv-bench/.made: WITH = -e '.[simulator,parquet]' --group bench
+.venv-scale/.made: WITH = -e '.[simulator]' --group scale
+.venv-ui/.made: WITH = -e '.[simulator]' --group ui
+.venv-fuzz/.made: WITH = -e . --group test --group fuzz
+.venv-release/.made: WITH = --group release
 
-.venv-scale/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)
-	@echo "Making .venv-scale ..."
+$(patsubst %,.venv-%/.made,bench scale ui fuzz release): .venv-%/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)
+	@echo "Making .venv-$* ..."
 	$(USE_PIP_SETTINGS)
-	$(UV) venv -q --clear -p $(PYTHON) .venv-scale
-	$(UV) pip install -q -p .venv-scale/bin/python -c constraints/airflow-$(AIRFLOW).txt -e '.[simulator]' --group scale
-	touch $@
-
-.venv-ui/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)
-	@echo "Making .venv-ui ..."
-	$(USE_PIP_SETTINGS)
-	$(UV) venv -q --clear -p $(PYTHON) .venv-ui
-	$(UV) pip install -q -p .venv-ui/bin/python -c constraints/airflow-$(AIRFLOW).txt -e '.[simulator]' --group ui
-	touch $@
-
-.venv-fuzz/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)
-	@echo "Making .venv-fuzz ..."
-	$(USE_PIP_SETTINGS)
-	$(UV) venv -q --clear -p $(PYTHON) .venv-fuzz
-	$(UV) pip install -q -p .venv-fuzz/bin/python -c constraints/airflow-$(AIRFLOW).txt -e . --group test --group fuzz
-	touch $@
-
-.venv-release/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)
-	@echo "Making .venv-release ..."
-	$(USE_PIP_SETTINGS)
-	$(UV) venv -q --clear -p $(PYTHON) .venv-release
-	$(UV) pip install -q -p .venv-release/bin/python -c constraints/airflow-$(AIRFLOW).txt --group release
+	$(UV) venv -q --clear -p $(PYTHON) .venv-$*
+	$(UV) pip install -q -p .venv-$*/bin/python -c constraints/airflow-$(AIRFLOW).txt $(WITH)
 	touch $@

@@ -47,9 +47,9 @@ class WxBankCountsRunFacet(RunFacet):
     numbers: int
     files: int
     skippedRows: int | None = None  # noqa: N815  # as OpenLineage writes names
-    successCount: int | None = None  # noqa: N815
-    failCount: int | None = None  # noqa: N815
-    successUserCount: int | None = None  # noqa: N815
+    successCount: int | None = None  # noqa: N815  # likewise
+    failCount: int | None = None  # noqa: N815  # likewise
+    successUserCount: int | None = None  # noqa: N815  # likewise
 
     @staticmethod
     def _get_schema() -> str:

@@ -57,7 +57,7 @@ def of_manifest(
             file.rows,
             manifest.bank_type,
             file.serial_no,
-            lambda file=file: read_file(where.parent, file),  # type: ignore[misc]
+            lambda file=file: read_file(where.parent, file),  # type: ignore[misc]  # mypy infers no default of a lambda
         )
         for file in manifest.files
     )

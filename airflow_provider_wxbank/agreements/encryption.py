@@ -34,7 +34,7 @@ def encrypt_lines(key: RSAPublicKey, numbers: Sequence[str]) -> bytes:
     Safe under threads: the padding holds no state, and every number is a call of its own.
     """
     # WeChat Pay's choice, made nowhere else here: OAEP's security does not rest on collisions of SHA-1.
-    padding = OAEP(mgf=MGF1(SHA1()), algorithm=SHA1(), label=None)  # noqa: S303
+    padding = OAEP(mgf=MGF1(SHA1()), algorithm=SHA1(), label=None)  # noqa: S303  # see above
     encrypt_one = key.encrypt
     # What is done between two calls of the library is done under Python's lock, where other threads wait for it.
     return b"".join([b2a_base64(encrypt_one(number, padding)) for number in map(str.encode, numbers)])

@@ -8,9 +8,9 @@ the numbers.
 from __future__ import annotations
 
 try:
-    import python_multipart  # noqa: F401
-    import starlette  # noqa: F401
-    import uvicorn  # noqa: F401
+    import python_multipart  # noqa: F401  # is it there?
+    import starlette  # noqa: F401  # is it there?
+    import uvicorn  # noqa: F401  # is it there?
 except ImportError as failure:
     raise ImportError(f"the simulator needs {failure.name}: pip install 'airflow-provider-wxbank[simulator]'") from None
 

@@ -172,7 +172,7 @@ def _protocol(wire: Wire) -> type[H11Protocol]:
     """uvicorn's protocol, with its transport known to the faults."""
 
     class Protocol(H11Protocol):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP only
             super().connection_made(transport)
             wire.transports[tuple(transport.get_extra_info("peername")[:2])] = transport
 

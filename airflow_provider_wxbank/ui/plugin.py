@@ -28,7 +28,7 @@ class WxBankPlugin(AirflowPlugin):
     name = "wxbank"
 
     @cached_property
-    def fastapi_apps(self) -> list[Any]:  # type: ignore[override]
+    def fastapi_apps(self) -> list[Any]:  # type: ignore[override]  # made when it is asked for
         """The page and its data."""
         if not _is_on():
             return []
@@ -37,7 +37,7 @@ class WxBankPlugin(AirflowPlugin):
         return [{"app": new_app(), "url_prefix": "/wxbank", "name": NAME}]
 
     @cached_property
-    def external_views(self) -> list[Any]:  # type: ignore[override]
+    def external_views(self) -> list[Any]:  # type: ignore[override]  # made when it is asked for
         """The page's place in the navigation: under Browse."""
         if not _is_on():
             return []
