@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from airflow_provider_wxbank.cli.command import command, say
 from airflow_provider_wxbank.cli.definition import DEFAULT_PREFIX
-from airflow_provider_wxbank.cli.output import Column, busy, show, thousands
+from airflow_provider_wxbank.cli.output import Column, busy, package_bar, show, thousands
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
 from airflow_provider_wxbank.progress import UploadProgress
 from airflow_provider_wxbank.record import Record
@@ -114,10 +113,7 @@ def _progress(package_id: str) -> Iterator[_Progress]:
     if not console.is_terminal:
         yield _Progress(package_id, None)
         return
-    with Progress(
-        TextColumn("Package {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("files"),
-        TimeElapsedColumn(), console=console,
-    ) as bar:  # fmt: skip
+    with package_bar("files", console) as bar:
         shown = bar.add_task(package_id, total=None)
         yield _Progress(package_id, lambda seen: bar.update(shown, total=seen.total_files, completed=seen.files))
 

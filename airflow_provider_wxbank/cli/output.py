@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow.cli.simple_table import AirflowConsole, SimpleTable
 from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
@@ -144,6 +145,17 @@ def busy(what: str) -> Iterator[None]:
         return
     with console.status(what):
         yield
+
+
+def package_bar(unit: str, console: Console) -> Progress:
+    """A progress bar for a package, which the description of its task names.
+
+    :param unit: what is counted.
+    """
+    return Progress(
+        TextColumn("Package {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
+        TimeElapsedColumn(), console=console,
+    )  # fmt: skip
 
 
 def local_minute(text: str) -> str:

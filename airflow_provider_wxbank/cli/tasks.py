@@ -9,10 +9,9 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from airflow_provider_wxbank.cli.command import TimedOut, command, say
-from airflow_provider_wxbank.cli.output import Column, busy, local_minute, record, show, thousands
+from airflow_provider_wxbank.cli.output import Column, busy, local_minute, package_bar, record, show, thousands
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, UnverifiedAnswer
@@ -82,13 +81,7 @@ def wait(args: argparse.Namespace) -> None:
         raise InvalidInput("--poke-interval and --timeout must be more than 0 seconds")
     with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client, _progress(client, target) as tell:
         counts = count(_finished(client, target, args.poke_interval, args.timeout, tell))
-    result = {
-        "package_id": target.package_id,
-        "tasks": counts.tasks,
-        "success_count": counts.success_count,
-        "fail_count": counts.fail_count,
-        "success_user_count": counts.success_user_count,
-    }
+    result = counts.of_package(target.package_id)
     columns = (Column("package", "package_id"), Column("tasks", "tasks", thousands, is_number=True), *_COUNTS)
     show(args.output, result, [result], columns)
     _judge(counts, args.max_fail_ratio)
@@ -129,11 +122,7 @@ def _progress(client: Client, target: Wanted) -> Iterator[Callable[[Poll], None]
     if not console.is_terminal:
         yield lambda seen: None if seen.tasks is not None else say(f"Package {target.package_id}: {seen.note}")
         return
-    bar = Progress(
-        TextColumn("Package {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("tasks"),
-        TimeElapsedColumn(), console=console,
-    )  # fmt: skip
-    with bar:
+    with package_bar("tasks", console) as bar:
         shown = bar.add_task(target.package_id, total=None)
         named = target.task_ids or target.filenames
         total = len(named) if named else list_tasks_page(client, target.package_id, limit=1).total_count
