@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import BaseHook, BaseOperator
 
 from airflow_provider_wxbank.agreements.export import export
 from airflow_provider_wxbank.agreements.files import check_max_rows, check_prefix, naming_key, run_prefix
-from airflow_provider_wxbank.agreements.manifest import Manifest
+from airflow_provider_wxbank.agreements.manifest import Manifest, Origin, identified, split_identity
 from airflow_provider_wxbank.agreements.numbers import OnInvalid, Values
 from airflow_provider_wxbank.agreements.sources import read_files, read_sql
 from airflow_provider_wxbank.agreements.storage import Location
@@ -18,12 +18,12 @@ from airflow_provider_wxbank.bank_types import is_known
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.lineage import ReportsLineage
 from airflow_provider_wxbank.links import LINKS
-from airflow_provider_wxbank.locations import location
 from airflow_provider_wxbank.outgoing import Outgoing, of_encrypted_file, of_manifest, of_plain_file
+from airflow_provider_wxbank.parameters import WHY_NONE, TextParameters, check_single, location, optional_text, text
 from airflow_provider_wxbank.progress import UploadProgress
 from airflow_provider_wxbank.record import Record
-from airflow_provider_wxbank.rendered import as_text, check_single
 from airflow_provider_wxbank.retry_policy import with_retry_policy
+from airflow_provider_wxbank.tracebacks import forgets_locals
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 from airflow_provider_wxbank.wechatpay.packages import MAX_ROWS, check_bank_type, tasks_path
 from airflow_provider_wxbank.wechatpay.uploads import Uploads, check_max_workers, processing_seconds
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_wxbank.wechatpay.client import Client
 
 
-class ExportUsersOperator(ReportsLineage, BaseOperator):
+class ExportUsersOperator(TextParameters, ReportsLineage, BaseOperator):
     """Export agreement numbers into encrypted agreement files and a manifest that lists them.
 
     The numbers come either from ``sql`` or from ``source``, as a stream. Only ciphertext is written. The manifest is
@@ -44,7 +44,8 @@ class ExportUsersOperator(ReportsLineage, BaseOperator):
 
     :param bank_type: bank and kind of card, for example ``ICBC_DEBIT`` (templated).
     :param output_path: folder for the files and ``manifest.json``: an absolute path, or a URL of object storage like
-        ``s3://conn_id@bucket/folder`` (templated). Use one folder a DAG run.
+        ``s3://conn_id@bucket/folder`` (templated). Each export of a DAG run needs one of its own: end it with
+        ``{{ run_id }}/{{ ti.task_id }}``, and with ``{{ ti.map_index }}`` if the task is mapped.
     :param sql: a query for the numbers; order it, so that a repeated export cuts the same files (templated).
     :param sql_conn_id: connection of the bank's database, any kind that Airflow has an SQL hook for.
     :param parameters: values for ``:name`` in ``sql`` (templated).
@@ -57,7 +58,8 @@ class ExportUsersOperator(ReportsLineage, BaseOperator):
         and keeps their positions in the manifest.
     :param max_rows_per_file: 1 to 5,500.
     :param wxbank_conn_id: connection of type ``wxbank`` (templated).
-    :return: URI of the manifest.
+    :return: URI of the manifest with its identity, ``.../manifest.json#`` and 16 hexadecimal digits. Give it to
+        :class:`UploadTaskOperator` as it is: a manifest that was replaced meanwhile is refused by it.
     """
 
     template_fields: Sequence[str] = (
@@ -72,6 +74,7 @@ class ExportUsersOperator(ReportsLineage, BaseOperator):
         "wxbank_conn_id",
     )
     template_ext: Sequence[str] = (".sql",)
+    texts = frozenset(template_fields) - {"parameters"}
     template_fields_renderers = {"sql": "sql", "parameters": "json"}  # noqa: RUF012  # as Airflow declares it
     ui_color = "#d9f2e3"
     operator_extra_links = LINKS
@@ -106,20 +109,24 @@ class ExportUsersOperator(ReportsLineage, BaseOperator):
         self.wxbank_conn_id = wxbank_conn_id
         self._manifest: Manifest | None = None
 
+    @forgets_locals
     def execute(self, context: Context) -> str:
-        """Export; return the manifest's URI."""
-        target, _ = self.export(as_text(self.prefix) or default_prefix(context), context)
-        return target.uri
+        """Export; return the manifest's URI with its identity."""
+        prefix = optional_text(self.prefix, "prefix") or default_prefix(context)
+        target, manifest = self.export(prefix, context)
+        return identified(target.uri, manifest.identity)
 
+    @forgets_locals
     def export(self, prefix: str, context: Context | None = None) -> tuple[Location, Manifest]:
-        """What :meth:`execute` does, for who has no DAG run; where the manifest is, and what it says."""
+        """What :meth:`execute` does, for callers without a DAG run; where the manifest is, and what it says."""
         self._check()
         warn_unknown_bank_type(self.log, self.bank_type)
         check_prefix(prefix)
         folder = location(self.output_path, "output_path")
+        source = None if self.source is None else location(self.source, "source")
         record = Record(context, step="export", wxbank_conn_id=self.wxbank_conn_id, bank_type=self.bank_type)
         record.tell()
-        with closing(WxBankHook(self.wxbank_conn_id).get_conn()) as client, self._values() as values:
+        with closing(WxBankHook(self.wxbank_conn_id).get_conn()) as client, self._values(source) as values:
             target, manifest = export(
                 values,
                 folder,
@@ -129,16 +136,18 @@ class ExportUsersOperator(ReportsLineage, BaseOperator):
                 encryption_key=client.encryption_key,
                 max_rows=self.max_rows_per_file,
                 on_invalid=self.on_invalid,
+                origin=None if context is None else origin(context),
             )
         self._manifest = manifest
+        uri = identified(target.uri, manifest.identity)
         self.log.info(
             "Exported %d numbers into %d files; %d rows skipped; manifest: %s",
             manifest.rows,
             len(manifest.files),
             manifest.skipped_count,
-            target.uri,
+            uri,
         )
-        record.tell(manifest=target.uri, files=len(manifest.files), rows=manifest.rows, skipped=manifest.skipped_count)
+        record.tell(manifest=uri, files=len(manifest.files), rows=manifest.rows, skipped=manifest.skipped_count)
         return target, manifest
 
     def lineage(self) -> OperatorLineage[Any, Any]:
@@ -150,7 +159,9 @@ class ExportUsersOperator(ReportsLineage, BaseOperator):
     def _check(self) -> None:
         """Everything that can be told to be wrong before anything is read."""
         if (self.sql is None) == (self.source is None):
-            raise InvalidInput("give either sql (with sql_conn_id) or source, and not both")
+            raise InvalidInput(f"give either sql (with sql_conn_id) or source, and not both{_both(self.sql)}")
+        for name in sorted(self.texts):
+            optional_text(getattr(self, name), name)
         if self.sql is not None and not self.sql_conn_id:
             raise InvalidInput("sql needs sql_conn_id, the connection of the bank's database")
         if self.sql is None and (self.sql_conn_id or self.parameters):
@@ -161,9 +172,9 @@ class ExportUsersOperator(ReportsLineage, BaseOperator):
         check_max_rows(self.max_rows_per_file)
 
     @contextmanager
-    def _values(self) -> Iterator[Iterable[Values]]:
-        if self.source is not None:
-            yield read_files(location(self.source, "source"), self.column)
+    def _values(self, source: Location | None) -> Iterator[Iterable[Values]]:
+        if source is not None:
+            yield read_files(source, self.column)
             return
         assert self.sql is not None
         if "order by" not in self.sql.lower():
@@ -179,14 +190,15 @@ class ExportUsersOperator(ReportsLineage, BaseOperator):
             engine.dispose()
 
 
-class UploadTaskOperator(ReportsLineage, BaseOperator):
+class UploadTaskOperator(TextParameters, ReportsLineage, BaseOperator):
     """Upload agreement files into a number package, each exactly once, whatever fails in between.
 
     Give a ``manifest`` of :class:`ExportUsersOperator`, or one ``file``. What an earlier try uploaded is found by its
     filename and adopted. After a failure no more files are started; a retry uploads what is missing.
 
     :param package_id: the number package (号码包), as the merchant platform shows it (templated).
-    :param manifest: URI of an export's manifest (templated).
+    :param manifest: the result of :class:`ExportUsersOperator`; or the path of a manifest, for whichever is there
+        (templated).
     :param file: a text file with one plain number a line, of any length: encrypted and cut in memory; or with
         ``encrypted=True`` one agreement file that is uploaded byte for byte (templated).
     :param bank_type: for ``file``; a manifest has its own (templated).
@@ -194,7 +206,8 @@ class UploadTaskOperator(ReportsLineage, BaseOperator):
     :param serial_no: for an encrypted file, the serial of the platform key that encrypted it (templated).
     :param max_workers: uploads at a time, 1 to 64.
     :param wxbank_conn_id: connection of type ``wxbank`` (templated).
-    :return: ``{"package_id", "bank_type", "rows", "tasks": [{"task_id", "filename", "rows"}]}``
+    :return: ``{"package_id", "bank_type", "rows", "tasks": [{"task_id", "filename", "rows"}]}``, and ``"manifest"``
+        with its identity if there is one.
     """
 
     template_fields: Sequence[str] = (
@@ -205,6 +218,7 @@ class UploadTaskOperator(ReportsLineage, BaseOperator):
         "serial_no",
         "wxbank_conn_id",
     )
+    texts = frozenset(template_fields)
     ui_color = "#b7e4c7"
     operator_extra_links = LINKS
 
@@ -233,9 +247,9 @@ class UploadTaskOperator(ReportsLineage, BaseOperator):
         self.wxbank_conn_id = wxbank_conn_id
         self._uploads: Uploads | None = None
 
+    @forgets_locals
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload; return the upload tasks."""
-        self.package_id = as_text(self.package_id)
         record = Record(
             context,
             step="upload",
@@ -247,8 +261,9 @@ class UploadTaskOperator(ReportsLineage, BaseOperator):
         progress = UploadProgress(context.get("task_state_store"), self.package_id, self.log, record)
         return self.upload(default_prefix(context), progress)
 
+    @forgets_locals
     def upload(self, prefix: str, progress: UploadProgress) -> dict[str, Any]:
-        """What :meth:`execute` does, for who has no DAG run."""
+        """What :meth:`execute` does, for callers without a DAG run."""
         self._check()
         progress.begin()
         with closing(WxBankHook(self.wxbank_conn_id).get_conn()) as client:
@@ -257,6 +272,7 @@ class UploadTaskOperator(ReportsLineage, BaseOperator):
     def _upload(self, client: Client, prefix: str, progress: UploadProgress) -> dict[str, Any]:
         known = progress.uploaded_before()
         outgoing = self._outgoing(client, prefix, known)
+        progress.reads(outgoing.manifest)
         self._uploads = Uploads(
             client,
             self.package_id,
@@ -278,7 +294,7 @@ class UploadTaskOperator(ReportsLineage, BaseOperator):
             len(uploaded),
             round(processing_seconds(rows) / 60),
         )
-        return {
+        result = {
             "package_id": self.package_id,
             "bank_type": outgoing.bank_type,
             "rows": rows,
@@ -286,12 +302,15 @@ class UploadTaskOperator(ReportsLineage, BaseOperator):
                 {"task_id": one.task_id, "filename": one.file.filename, "rows": one.file.rows} for one in uploaded
             ],
         }
+        return result if outgoing.manifest is None else {**result, "manifest": outgoing.manifest}
 
     def _outgoing(self, client: Client, prefix: str, known: Collection[str]) -> Outgoing:
         """What is to be uploaded, checked before anything is sent."""
         key = naming_key(client.settings.merchant.private_key)
         if self.manifest is not None:
-            return of_manifest(location(self.manifest, "manifest"), key, self.bank_type, known, self.max_workers)
+            path, identity = split_identity(self.manifest)
+            where = location(path, "manifest")
+            return of_manifest(where, identity, key, self.bank_type, known, self.max_workers)
         assert self.file is not None
         assert self.bank_type is not None
         where = location(self.file, "file")
@@ -313,11 +332,13 @@ class UploadTaskOperator(ReportsLineage, BaseOperator):
             self._uploads.stop()
 
     def _check(self) -> None:
-        tasks_path(self.package_id)
+        tasks_path(text(self.package_id, "package_id"))
         check_single(self.manifest, "manifest", "UploadTaskOperator.partial(...).expand(manifest=...)")
         check_max_workers(self.max_workers)
         if (self.manifest is None) == (self.file is None):
-            raise InvalidInput("give either manifest or file, and not both")
+            raise InvalidInput(f"give either manifest or file, and not both{_both(self.manifest)}")
+        for name in sorted(self.texts):
+            optional_text(getattr(self, name), name)
         if self.manifest is not None and (self.encrypted or self.serial_no):
             raise InvalidInput("encrypted and serial_no go with file; a manifest has them itself")
         if self.file is not None and not self.bank_type:
@@ -338,6 +359,17 @@ def sql_engine(conn_id: str) -> Engine:
         raise InvalidInput(f"sql_conn_id {conn_id} is not the connection of an SQL database")
     engine: Engine = hook.get_sqlalchemy_engine()
     return engine
+
+
+def _both(one: object) -> str:
+    """What to add to "give one of two": why neither may be there."""
+    return "" if one is not None else f". Both are None: {WHY_NONE}"
+
+
+def origin(context: Context) -> Origin:
+    """The task that runs."""
+    ti = context["ti"]
+    return Origin(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index)
 
 
 def default_prefix(context: Context) -> str:

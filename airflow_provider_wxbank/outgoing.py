@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from airflow_provider_wxbank.agreements.files import batches, named, plain_files
 from airflow_provider_wxbank.agreements.lines import check_encrypted
-from airflow_provider_wxbank.agreements.manifest import read_file, read_manifest
+from airflow_provider_wxbank.agreements.manifest import identified, read_file, read_manifest
 from airflow_provider_wxbank.agreements.numbers import Skipped, checked_numbers
 from airflow_provider_wxbank.agreements.sources import read_files
 from airflow_provider_wxbank.agreements.storage import Location
@@ -25,25 +25,34 @@ class Outgoing:
     :param total: how many there are.
     :param rows: numbers in all of them.
     :param files: made when they are asked for, to be asked for once.
+    :param manifest: URI of the manifest with its identity, if there is one.
     """
 
     bank_type: str
     total: int
     rows: int
     files: Iterable[OutgoingFile]
+    manifest: str | None = None
 
 
 def of_manifest(
-    where: Location, naming_key: bytes, bank_type: str | None, known: Collection[str], workers: int
+    where: Location,
+    identity: str | None,
+    naming_key: bytes,
+    bank_type: str | None,
+    known: Collection[str],
+    workers: int,
 ) -> Outgoing:
     """The files of an export.
 
+    :param identity: which manifest it must be; None for whichever is there.
     :param bank_type: what it must be; None for the manifest's own.
     :param known: names of files that need not be read, since they were uploaded before.
     :param workers: files that are read at a time.
-    :raises InvalidInput: the manifest or one of the files is missing or was changed, or it is for another bank type.
+    :raises InvalidInput: the manifest or one of the files is missing, was changed or replaced, or it is for another
+        bank type.
     """
-    manifest = read_manifest(where, naming_key)
+    manifest = read_manifest(where, naming_key, identity)
     if bank_type not in (None, manifest.bank_type):
         raise InvalidInput(f"{where.uri} is for bank_type {manifest.bank_type}, not {bank_type}")
     # A file that was changed must be known before the first one is sent.
@@ -61,7 +70,8 @@ def of_manifest(
         )
         for file in manifest.files
     )
-    return Outgoing(manifest.bank_type, len(manifest.files), manifest.rows, files)
+    uri = identified(where.uri, manifest.identity)
+    return Outgoing(manifest.bank_type, len(manifest.files), manifest.rows, files, uri)
 
 
 def of_encrypted_file(where: Location, naming_key: bytes, prefix: str, bank_type: str, serial_no: str) -> Outgoing:

@@ -54,6 +54,11 @@ class UploadProgress:
         """Tell the page that the upload begins."""
         self._record.tell()
 
+    def reads(self, manifest: str | None) -> None:
+        """Tell the page which manifest is uploaded, with its identity."""
+        if manifest is not None:
+            self._record.tell(manifest=manifest)
+
     def uploaded_before(self) -> dict[str, str]:
         """Filename to task id of the files that earlier tries of this task uploaded into this package."""
         tasks: dict[str, str] = {}

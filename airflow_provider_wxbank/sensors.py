@@ -19,9 +19,10 @@ from airflow_provider_wxbank.assets import SENSOR_OUTLETS, write_event
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.lineage import ReportsLineage
 from airflow_provider_wxbank.links import LINKS
+from airflow_provider_wxbank.parameters import WHY_NONE, TextParameters, list_of_texts, text
 from airflow_provider_wxbank.record import FINISHED, Record, finished_rows, is_news, waiting
-from airflow_provider_wxbank.rendered import as_text, check_list
 from airflow_provider_wxbank.retry_policy import with_retry_policy
+from airflow_provider_wxbank.tracebacks import forgets_locals
 from airflow_provider_wxbank.triggers import TaskFinishedTrigger
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidInput,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
 
-class TaskFinishedSensor(ReportsLineage, BaseSensorOperator):
+class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
     """Wait until upload tasks are finished, and sum up what WeChat Pay counted.
 
     WeChat Pay takes about 40 minutes for a file and processes about 1.3 million numbers an hour; a poll costs one call
@@ -66,6 +67,8 @@ class TaskFinishedSensor(ReportsLineage, BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("upload", "package_id", "task_ids", "filenames", "wxbank_conn_id")
+    texts = frozenset({"package_id", "wxbank_conn_id"})
+    lists_of_texts = frozenset({"task_ids", "filenames"})
     ui_color = "#95d5b2"
     operator_extra_links = LINKS
 
@@ -100,6 +103,7 @@ class TaskFinishedSensor(ReportsLineage, BaseSensorOperator):
         """One for all pokes, so that certificates are downloaded once."""
         return WxBankHook(self.wxbank_conn_id)
 
+    @forgets_locals
     def execute(self, context: Context) -> Any:
         """Wait in this worker, or look once and leave the rest to the triggerer."""
         if not self.deferrable:
@@ -121,6 +125,7 @@ class TaskFinishedSensor(ReportsLineage, BaseSensorOperator):
         )
         raise AssertionError("defer() does not return")
 
+    @forgets_locals
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once. An outage of WeChat Pay is waited through, like tasks that are processing."""
         target = self._target()
@@ -137,6 +142,7 @@ class TaskFinishedSensor(ReportsLineage, BaseSensorOperator):
         result = self._result(context, target, count(seen.tasks), finished_rows(seen.tasks))
         return PokeReturnValue(is_done=True, xcom_value=result)
 
+    @forgets_locals
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Take the trigger's event; anything but a finish fails."""
         status = (event or {}).get("status")
@@ -159,15 +165,20 @@ class TaskFinishedSensor(ReportsLineage, BaseSensorOperator):
         check_fail_ratio(self.max_fail_ratio)
         if self.upload is None:
             if self.package_id is None:
-                raise InvalidInput("give upload, or package_id")
-            self.package_id = as_text(self.package_id)
-            check_list(self.task_ids, "task_ids")
-            check_list(self.filenames, "filenames")
-            return wanted(self.package_id, self.task_ids, self.filenames)
+                raise InvalidInput(f"give upload, or package_id. Both are None: {WHY_NONE}")
+            return wanted(
+                text(self.package_id, "package_id"),
+                None if self.task_ids is None else list_of_texts(self.task_ids, "task_ids"),
+                None if self.filenames is None else list_of_texts(self.filenames, "filenames"),
+            )
         if not (self.package_id is None and self.task_ids is None and self.filenames is None):
             raise InvalidInput("give upload, or package_id with task_ids or filenames, and not both")
         # Results of mapped tasks come as a lazy sequence.
         results = [self.upload] if isinstance(self.upload, Mapping) else list(self.upload)
+        if not results:
+            raise InvalidInput("upload is an empty list: the tasks that it comes from were mapped over nothing")
+        if any(result is None for result in results):
+            raise InvalidInput(f"upload has None among its {len(results)} results: {WHY_NONE}")
         try:
             package_ids = {result["package_id"] for result in results}
             task_ids = [tuple(task["task_id"] for task in result["tasks"]) for result in results]

@@ -96,7 +96,7 @@ def merchant_key(simulator: Simulator) -> bytes:
 
 def manifest_state(folder: Path, key: bytes, rows: int) -> str:
     """``none``, ``whole``; ``half`` if it is believed but what it lists is not there; ``torn`` if it is no manifest."""
-    from airflow_provider_wxbank.locations import location
+    from airflow_provider_wxbank.parameters import location
 
     where = location(str(folder / manifests.NAME), "manifest")
     try:

@@ -487,9 +487,7 @@ def fuzz_manifest(data: bytes) -> None:
         content = json.loads(data)
         if not isinstance(content, dict):
             return
-        content.pop("hmac_sha256", None)
-        content["hmac_sha256"] = manifests._digest(content, NAMING_KEY)
-        signed = json.dumps(content).encode()
+        signed = manifests.sealed(b'",' + json.dumps(content).encode()[1:], NAMING_KEY)
     except (ValueError, RecursionError):
         return
     with suppress(InvalidInput):

@@ -1,4 +1,9 @@
-"""An export's files, written last and read back checked: the manifest is the export's commit mark."""
+"""An export's files, written last and read back checked: the manifest is the export's commit mark.
+
+It begins with a keyed digest over all that follows, so that it is parsed only once it is known to be our own. The next
+line says which task wrote it. The digest's first digits are the identity by which an export's result names it: a
+manifest that took its place is another.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ import hmac
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from airflow_provider_wxbank.agreements.files import AgreementFile
@@ -21,7 +26,7 @@ from airflow_provider_wxbank.wechatpay.packages import (
 )
 
 NAME = "manifest.json"
-VERSION = 1
+VERSION = 2
 MAX_MANIFEST_BYTES = 64_000_000
 """33 million numbers are 6,000 files, 2 MB of manifest; 100,000 skipped positions are 1 MB."""
 
@@ -31,6 +36,35 @@ _IF_MISSING = (
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
+IDENTITY_DIGITS = 16
+_BEGINNING = b'{\n "hmac_sha256": "'
+_ORIGIN_BYTES = 20_000
+"""Enough for the digest and the names of a task: Airflow allows 250 characters for each."""
+_ORIGIN = re.compile(_BEGINNING + rb'[0-9a-f]{64}",\n "version": \d+,\n "origin": (\{[^\n]*\}),\n')
+_OTHER_VERSION = re.compile(rb'\s*\{\s*"version": ?(\d{1,3})\b')
+_IDENTIFIED = re.compile(rf"(.*/{re.escape(NAME)})#(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The task that wrote an export.
+
+    :param map_index: -1 for a task that is not mapped.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+
+    def is_other_task_of_run(self, other: Origin) -> bool:
+        """Whether another one is of the same DAG run, and is not the same task."""
+        return (self.dag_id, self.run_id) == (other.dag_id, other.run_id) and self != other
+
+    def __str__(self) -> str:
+        mapped = "" if self.map_index < 0 else f" (map index {self.map_index})"
+        return f"task {self.task_id}{mapped} of run {self.run_id} of DAG {self.dag_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -38,6 +72,8 @@ class Manifest:
 
     :param created_at: RFC 3339, UTC.
     :param skipped: positions of the rows left out, by place (``row``, or ``users.csv line``).
+    :param origin: the task that wrote it; None on the command line.
+    :param identity: the first 16 hexadecimal digits of its digest; empty before it is written.
     """
 
     bank_type: str
@@ -45,6 +81,8 @@ class Manifest:
     created_at: str
     files: tuple[AgreementFile, ...]
     skipped: Mapping[str, list[int]] = field(default_factory=dict)
+    origin: Origin | None = None
+    identity: str = field(default="", compare=False)
 
     @property
     def rows(self) -> int:
@@ -58,12 +96,11 @@ class Manifest:
 
 
 def to_bytes(manifest: Manifest, key: bytes) -> bytes:
-    """The manifest as JSON, with a keyed digest over itself.
+    """The manifest as JSON that begins with a keyed digest over all that follows it.
 
     :param key: see :func:`~airflow_provider_wxbank.agreements.files.naming_key`.
     """
     content = {
-        "version": VERSION,
         "bank_type": manifest.bank_type,
         "prefix": manifest.prefix,
         "created_at": manifest.created_at,
@@ -71,37 +108,87 @@ def to_bytes(manifest: Manifest, key: bytes) -> bytes:
         "skipped": {"count": manifest.skipped_count, "positions": dict(manifest.skipped)},
         "files": [asdict(file) for file in manifest.files],
     }
-    return (json.dumps({**content, "hmac_sha256": _digest(content, key)}, indent=1) + "\n").encode()
+    origin = json.dumps(None if manifest.origin is None else asdict(manifest.origin))
+    rest = f'",\n "version": {VERSION},\n "origin": {origin},{json.dumps(content, indent=1)[1:]}\n'.encode()
+    return sealed(rest, key)
 
 
-def read_manifest(location: Location, key: bytes) -> Manifest:
+def sealed(rest: bytes, key: bytes) -> bytes:
+    """A text that begins with its digest."""
+    return _BEGINNING + _digest(rest, key) + rest
+
+
+def identity_of(content: bytes) -> str:
+    """The identity of a manifest: the first 16 hexadecimal digits of its digest."""
+    return content[len(_BEGINNING) :][:IDENTITY_DIGITS].decode("ascii", "replace")
+
+
+def identified(uri: str, identity: str) -> str:
+    """A manifest's URI with its identity, as an export's result gives it."""
+    return f"{uri}#{identity}"
+
+
+def split_identity(uri: str) -> tuple[str, str | None]:
+    """A manifest's URI and its identity; None where the URI has none.
+
+    :raises InvalidInput: what follows the ``#`` is no identity.
+    """
+    match = _IDENTIFIED.fullmatch(uri)
+    if match is None:
+        return uri, None
+    path, identity = match.groups()
+    if not re.fullmatch(f"[0-9a-f]{{{IDENTITY_DIGITS}}}", identity):
+        raise InvalidInput(
+            f"the manifest {path} is followed by # and {len(identity)} characters that are not the {IDENTITY_DIGITS} "
+            "digits of an export's result: give the result as it is, or the path alone"
+        )
+    return path, identity
+
+
+def origin_in(location: Location) -> Origin | None:
+    """Which task a manifest says it is of; None if there is no manifest, or none that says so.
+
+    It is not authenticated: good for not overwriting it, and for nothing else.
+    """
+    match = _ORIGIN.match(location.beginning(_ORIGIN_BYTES))
+    try:
+        return None if match is None else _origin(json.loads(match[1]))
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def read_manifest(location: Location, key: bytes, identity: str | None = None) -> Manifest:
     """Read a manifest and check that it is whole and as the export wrote it.
 
-    :raises InvalidInput: missing, truncated, altered, or of another merchant.
+    :param identity: what the export told of it; None if that is not known.
+    :raises InvalidInput: missing, truncated, altered, of another merchant, or not the one of that identity.
     """
     where = location.uri
-    try:
-        content = json.loads(location.read(MAX_MANIFEST_BYTES, _IF_MISSING))
-        if not isinstance(content, dict):
-            raise TypeError
-        version, digest = content.get("version"), content.pop("hmac_sha256", None)
-        expected = _digest(content, key)
-    except (ValueError, TypeError, RecursionError) as failure:
-        if isinstance(failure, InvalidInput):
-            raise
-        raise InvalidInput(f"{where} is no manifest, or is truncated: run the export again") from None
-    if version != VERSION:
-        known = version if isinstance(version, int) and 0 <= version < 1000 else "unknown"
-        raise InvalidInput(f"{where} has version {known}, not {VERSION}: run the export again")
-    if not (isinstance(digest, str) and digest.isascii() and hmac.compare_digest(digest, expected)):
+    content = location.read(MAX_MANIFEST_BYTES, _IF_MISSING)
+    if (other := _OTHER_VERSION.match(content)) and int(other[1]) != VERSION:
+        raise InvalidInput(f"{where} has version {int(other[1])}, not {VERSION}: run the export again")
+    digest, rest = content[len(_BEGINNING) :][:64], content[len(_BEGINNING) + 64 :]
+    if not content.startswith(_BEGINNING):
+        raise InvalidInput(f"{where} is no manifest of an export, or is truncated: run the export again")
+    if not hmac.compare_digest(digest, _digest(rest, key)):
         raise InvalidInput(
-            f"{where} was altered after its export, or was exported with another merchant's connection: "
+            f"{where} was truncated or altered after its export, or was exported with another merchant's connection: "
             "run the export again"
         )
+    if identity not in (None, identity_of(content)):
+        raise InvalidInput(_replaced(where, origin_in(location)))
     try:
-        return _manifest(content)
-    except (KeyError, TypeError, AttributeError) as failure:
+        return replace(_manifest(json.loads(content)), identity=identity_of(content))
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as failure:
         raise InvalidInput(f"{where} lacks something: {type(failure).__name__}: run the export again") from None
+
+
+def _replaced(where: str, by: Origin | None) -> str:
+    return (
+        f"{where} was replaced since its export told of it{'' if by is None else f', by {by}'}: these are not the "
+        "numbers that were to be uploaded. Give each export an output_path of its own, for example ending in "
+        "{{ run_id }}/{{ ti.task_id }}, and run export and upload again"
+    )
 
 
 def read_file(folder: Location, file: AgreementFile) -> bytes:
@@ -118,12 +205,23 @@ def read_file(folder: Location, file: AgreementFile) -> bytes:
     return content
 
 
-def _digest(content: Mapping[str, Any], key: bytes) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-    return hmac.new(key, b"manifest\n" + canonical, hashlib.sha256).hexdigest()
+def _digest(rest: bytes, key: bytes) -> bytes:
+    return hmac.new(key, b"manifest\n" + rest, hashlib.sha256).hexdigest().encode()
+
+
+def _origin(value: Any) -> Origin | None:
+    if value is None:
+        return None
+    origin = Origin(**value)
+    texts = (origin.dag_id, origin.run_id, origin.task_id)
+    if not all(isinstance(one, str) for one in texts) or type(origin.map_index) is not int:
+        raise TypeError
+    return origin
 
 
 def _manifest(content: Mapping[str, Any]) -> Manifest:
+    if content["version"] != VERSION:
+        raise TypeError
     check_bank_type(content["bank_type"])
     files = tuple(AgreementFile(**file) for file in content["files"])
     for file in files:
@@ -140,4 +238,11 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
     for positions in skipped.values():
         if not isinstance(positions, list) or any(type(position) is not int for position in positions):
             raise TypeError
-    return Manifest(content["bank_type"], str(content["prefix"]), str(content["created_at"]), files, skipped)
+    return Manifest(
+        content["bank_type"],
+        str(content["prefix"]),
+        str(content["created_at"]),
+        files,
+        skipped,
+        _origin(content["origin"]),
+    )

@@ -68,6 +68,15 @@ class Location:
             raise InvalidInput(f"{self.uri} is longer than {max_bytes} bytes, which it cannot be")
         return bytes(content)
 
+    def beginning(self, length: int) -> bytes:
+        """At most so many of its first bytes; none if there is no such file."""
+        self.filesystem.invalidate_cache()
+        try:
+            with self.filesystem.open(self.path, "rb") as file:
+                return bytes(file.read(length))
+        except FileNotFoundError:
+            return b""
+
     def write(self, content: bytes) -> None:
         """Write the file whole or not at all; on a local disk with mode 0600, in folders made with 0700."""
         if not self.is_local:

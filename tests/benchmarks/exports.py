@@ -21,7 +21,7 @@ from wechatpayv3.utils import rsa_encrypt
 
 from airflow_provider_wxbank.agreements.export import export
 from airflow_provider_wxbank.agreements.sources import read_sql
-from airflow_provider_wxbank.locations import location
+from airflow_provider_wxbank.parameters import location
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey
 
 MAX_ROWS = 5500

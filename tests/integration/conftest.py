@@ -101,6 +101,9 @@ def logged(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) 
     return lambda: caplog.text + "".join(capfd.readouterr())
 
 
-def context(dag_id: str = "import_users", run_id: str = "manual__1") -> Any:
+def context(
+    dag_id: str = "import_users", run_id: str = "manual__1", task_id: str = "export", map_index: int = -1
+) -> Any:
     """What an operator needs to know of its run."""
-    return {"ti": SimpleNamespace(dag_id=dag_id, run_id=run_id), "run_id": run_id}
+    ti = SimpleNamespace(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
+    return {"ti": ti, "run_id": run_id}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_wxbank.agreements.files import naming_key
-from airflow_provider_wxbank.agreements.manifest import Manifest, read_manifest
+from airflow_provider_wxbank.agreements.manifest import Manifest, read_manifest, split_identity
 from airflow_provider_wxbank.hooks import WxBankHook
-from airflow_provider_wxbank.locations import location
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
+from airflow_provider_wxbank.parameters import location
 from airflow_provider_wxbank.simulator import Simulator, numbers_digest
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput, TryLater
 from tests.conftest import PACKAGE, numbers
@@ -36,7 +37,8 @@ def operator(**options: Any) -> ExportUsersOperator:
 
 def manifest_of(uri: str) -> Manifest:
     key = naming_key(WxBankHook().get_conn().settings.merchant.private_key)
-    return read_manifest(location(uri, "manifest"), key)
+    path, identity = split_identity(uri)
+    return read_manifest(location(path, "manifest"), key, identity)
 
 
 def imported(uri: str, simulator: Simulator) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def test_a_query_is_exported_and_imported_once(
 ) -> None:
     airflow_connection("bank_db", request.getfixturevalue(database))
     uri = operator(sql=QUERY, sql_conn_id="bank_db", output_path=str(tmp_path)).execute(context())
-    assert uri == f"{tmp_path}/manifest.json"
+    assert re.fullmatch(rf"{tmp_path}/manifest\.json#[0-9a-f]{{16}}", uri)
     assert [file.rows for file in manifest_of(uri).files] == [5500, len(ACTIVE) - 5500]
     package = imported(uri, simulator)
     assert package["numbers_digest"] == numbers_digest(ACTIVE)
@@ -208,7 +210,7 @@ def test_files_in_s3_are_read_and_written(
         target = location(f"s3://lake@bank/users/{name}", "source")
         target.write("\n".join(part).encode())
     uri = operator(source="s3://lake@bank/users/*.txt", output_path="s3://lake@bank/export/run:1+2").execute(context())
-    assert uri == "s3://lake@bank/export/run:1+2/manifest.json"
+    assert uri.startswith("s3://lake@bank/export/run:1+2/manifest.json#")
     assert [file.rows for file in manifest_of(uri).files] == [5500, 500]
     package = imported(uri, simulator)
     assert package["numbers_digest"] == numbers_digest(wanted)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowException, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -366,7 +366,13 @@ def test_the_tasks_are_named_in_any_way(connected: Simulator, tmp_path: Path, ho
         ({}, "give upload, or package_id"),
         ({"upload": {"package_id": PACKAGE}}, "must be a result"),
         ({"upload": {"package_id": PACKAGE, "tasks": []}, "package_id": PACKAGE}, "not both"),
-        ({"upload": []}, "0 packages"),
+        ({"upload": []}, "upload is an empty list: .* mapped over nothing"),
+        ({"upload": [None]}, "upload has None among its 1 results: a task that was skipped"),
+        ({"package_id": 8473295}, "package_id is of type int: it must be a text"),
+        ({"package_id": "None"}, "package_id is the text 'None', which a template makes of nothing"),
+        ({"package_id": PACKAGE, "task_ids": [101]}, r"task_ids\[0\] is of type int"),
+        ({"package_id": PACKAGE, "task_ids": ["101", "nan"]}, r"task_ids\[1\] is the text 'nan'"),
+        ({"package_id": PACKAGE, "filenames": [None]}, r"filenames\[0\] is None"),
         ({"upload": [{"package_id": "8473295", "tasks": []}, {"package_id": "8473296", "tasks": []}]}, "2 packages"),
         ({"upload": {"package_id": PACKAGE, "tasks": []}}, "is empty"),
         ({"package_id": "1"}, "package_id"),
@@ -381,27 +387,30 @@ def test_what_the_sensor_cannot_wait_for_is_told(connected: Simulator, options: 
     assert requests(connected) == 0
 
 
-def test_exports_that_wrote_into_one_folder_are_known_before_the_wait(connected: Simulator, tmp_path: Path) -> None:
-    """The second manifest has taken the place of the first, so both uploads find the second."""
-    manifests = [exported(tmp_path, rows=rows) for rows in (20, 10)]
-    results = [upload(manifest=manifest, bank_type=None) for manifest in manifests]
+def test_one_manifest_that_was_uploaded_twice_is_known_before_the_wait(connected: Simulator, tmp_path: Path) -> None:
+    manifest = exported(tmp_path)
+    results = [upload(manifest=manifest, bank_type=None) for _ in range(2)]
     with pytest.raises(InvalidInput, match="2 results, of which only 1 differ.*output_path of its own"):
         sensor(upload=results).execute(context())
 
 
-def test_a_package_id_may_be_rendered_to_a_number(connected: Simulator, tmp_path: Path) -> None:
-    manifest = exported(tmp_path)
-    with DAG("native", schedule=None, render_template_as_native_obj=True):
-        load = UploadTaskOperator(task_id="upload", package_id="{{ package }}", manifest="{{ manifest }}")
-        wait = sensor(package_id="{{ package }}", task_ids="{{ task_ids }}")
-    load.render_template_fields({"package": PACKAGE, "manifest": manifest})  # type: ignore[typeddict-unknown-key]
-    result = load.execute(context())
-    assert result["package_id"] == PACKAGE
-    task_ids = [task["task_id"] for task in result["tasks"]]
-    wait.render_template_fields({"package": PACKAGE, "task_ids": task_ids})  # type: ignore[typeddict-unknown-key]
-    rendered: Any = wait.package_id
-    assert (rendered, wait.task_ids) == (int(PACKAGE), task_ids)
-    assert matches(wait.execute(context()), 20, 4)
+def test_a_manifest_that_was_replaced_is_not_uploaded(connected: Simulator, tmp_path: Path) -> None:
+    first, second = [exported(tmp_path, rows=rows) for rows in (20, 10)]
+    before = requests(connected)
+    with pytest.raises(InvalidInput, match="was replaced since its export told of it, by task export of run manual__1"):
+        upload(manifest=first, bank_type=None)
+    assert requests(connected) == before
+    result = upload(manifest=second, bank_type=None)
+    assert (result["rows"], result["manifest"]) == (10, second)
+
+
+def test_a_path_of_a_manifest_means_the_one_that_is_there(connected: Simulator, tmp_path: Path) -> None:
+    exported(tmp_path, rows=20)
+    second = exported(tmp_path, rows=10)
+    path, _, identity = second.partition("#")
+    assert len(identity) == 16
+    result = upload(manifest=path, bank_type=None)
+    assert (result["rows"], result["manifest"]) == (10, second)
 
 
 def run_trigger(trigger: TaskFinishedTrigger) -> dict[str, Any]:

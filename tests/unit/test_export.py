@@ -9,8 +9,10 @@ import re
 import signal
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -38,7 +40,16 @@ from airflow_provider_wxbank.agreements.files import (
     rows_per_file,
     run_prefix,
 )
-from airflow_provider_wxbank.agreements.manifest import Manifest, read_file, read_manifest, to_bytes
+from airflow_provider_wxbank.agreements.manifest import (
+    Manifest,
+    Origin,
+    identified,
+    origin_in,
+    read_file,
+    read_manifest,
+    split_identity,
+    to_bytes,
+)
 from airflow_provider_wxbank.agreements.numbers import Values
 from airflow_provider_wxbank.agreements.processes import FEW
 from airflow_provider_wxbank.agreements.storage import Location
@@ -265,14 +276,15 @@ def manifest_text(path: Path) -> dict[str, Any]:
         (lambda path: (path / "manifest.json").write_text("[]"), "truncated"),
         (lambda path: (path / "manifest.json").write_text("[" * 100_000), "truncated"),
         (lambda path: (path / "manifest.json").write_bytes(b"\xff"), "truncated"),
-        (lambda path: (path / "manifest.json").write_text('{"version": 2}'), "version 2"),
-        (lambda path: (path / "manifest.json").write_text('{"version": 1}'), "altered"),
+        (lambda path: (path / "manifest.json").write_text('{\n "version": 1,'), "has version 1, not 2: run the export"),
+        (lambda path: (path / "manifest.json").write_text('{"version": 2}'), "truncated"),
         (
             lambda path: (path / "manifest.json").write_text(
-                json.dumps({**manifest_text(path), "bank_type": "ICBC_CREDIT"})
+                json.dumps({**manifest_text(path), "bank_type": "ICBC_CREDIT"}, indent=1)
             ),
             "altered",
         ),
+        (lambda path: (path / "manifest.json").write_bytes((path / "manifest.json").read_bytes() + b" "), "altered"),
     ],
 )
 def test_a_manifest_that_is_not_what_was_written_is_refused(tmp_path: Path, spoil: Any, message: str) -> None:
@@ -300,6 +312,11 @@ def test_a_manifest_of_another_merchant_is_refused(tmp_path: Path) -> None:
         {"files": [{"filename": "a.csv", "rows": 1.5, "bytes": 1, "sha256": "0" * 64, "serial_no": "1"}]},
         {"files": [{"filename": "a.csv", "rows": 1, "bytes": 1, "sha256": "0" * 64, "serial_no": None}]},
         {"bank_type": "icbc"},
+        {"version": 3},
+        {"origin": "export"},
+        {"origin": {"dag_id": "import", "run_id": "1", "task_id": "export", "map_index": "0"}},
+        {"origin": {"dag_id": "import", "run_id": "1", "task_id": None, "map_index": -1}},
+        {"origin": {"dag_id": "import"}},
         {"skipped": None},
         {"skipped": {"positions": []}},
         {"skipped": {"positions": {"row": 5}}},
@@ -310,10 +327,109 @@ def test_a_manifest_must_make_sense_even_if_it_is_signed(tmp_path: Path, wrong: 
     target, _ = run(tmp_path, *numbers(5))
     content = {**manifest_text(tmp_path), **wrong}
     del content["hmac_sha256"]
-    content["hmac_sha256"] = manifests._digest(content, NAMING_KEY)
-    (tmp_path / "manifest.json").write_text(json.dumps(content))
-    with pytest.raises(InvalidInput):
+    (tmp_path / "manifest.json").write_bytes(manifests.sealed(b'",' + json.dumps(content).encode()[1:], NAMING_KEY))
+    with pytest.raises(InvalidInput, match="lacks something"):
         read_manifest(target, NAMING_KEY)
+
+
+def test_a_manifest_that_is_not_our_own_is_not_parsed(tmp_path: Path) -> None:
+    """64 MB of ``{}`` would become 1.7 GB of objects."""
+    run(tmp_path, *numbers(5))
+    path = tmp_path / "manifest.json"
+    forged = b'{\n "hmac_sha256": "' + b"0" * 64 + b'", "x": [' + b"{}," * (manifests.MAX_MANIFEST_BYTES // 3 - 100)
+    path.write_bytes(forged + b"{}]}")
+    program = """
+import resource, sys
+import fsspec
+from airflow_provider_wxbank.agreements.manifest import origin_in, read_manifest
+from airflow_provider_wxbank.agreements.storage import Location
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+where = Location(sys.argv[1], fsspec.filesystem("file"), sys.argv[1])
+assert origin_in(where) is None
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    read_manifest(where, b"k" * 32)
+except InvalidInput as failure:
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, failure)
+"""
+    told = subprocess.run([sys.executable, "-c", program, str(path)], check=True, capture_output=True, text=True).stdout
+    megabytes, _, message = told.partition(" ")
+    assert int(megabytes) < 4 * manifests.MAX_MANIFEST_BYTES / 1_000_000
+    assert "altered after its export" in message
+
+
+ORIGIN = Origin("import_users", "manual__1", "export_vip", -1)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(ORIGIN, task_id="export_all"),
+        replace(ORIGIN, map_index=0),
+        replace(ORIGIN, task_id="group.export_vip"),
+    ],
+)
+def test_another_task_of_the_run_does_not_replace_a_manifest(tmp_path: Path, other: Origin) -> None:
+    target, first = run(tmp_path, *numbers(5), origin=ORIGIN)
+    with pytest.raises(InvalidInput, match=r"manifest of task export_vip of run manual__1.*output_path of its own"):
+        run(tmp_path, *numbers(7), origin=other)
+    assert read_manifest(target, NAMING_KEY, first.identity) == first
+    for file in first.files:
+        read_file(target.parent, file)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ORIGIN,  # a retry, or a cleared task
+        replace(ORIGIN, run_id="manual__2"),
+        replace(ORIGIN, dag_id="another_import"),
+        None,  # the command line
+    ],
+)
+def test_a_manifest_gives_way_to_its_own_task_and_to_other_runs(tmp_path: Path, other: Origin | None) -> None:
+    target, first = run(tmp_path, *numbers(5), origin=ORIGIN)
+    _, second = run(tmp_path, *numbers(7), origin=other)
+    assert read_manifest(target, NAMING_KEY) == second
+    with pytest.raises(InvalidInput, match="was replaced since its export told of it"):
+        read_manifest(target, NAMING_KEY, first.identity)
+
+
+def test_a_task_that_another_one_has_overtaken_does_not_replace_its_manifest(tmp_path: Path) -> None:
+    other = replace(ORIGIN, task_id="export_all")
+
+    def overtaken() -> Iterator[Values]:
+        yield from values(*numbers(3))
+        run(tmp_path, *numbers(7), origin=other)
+
+    with pytest.raises(InvalidInput, match="manifest of task export_all"):
+        run(tmp_path, source=overtaken(), origin=ORIGIN)
+    assert read_manifest(folder(tmp_path).child("manifest.json"), NAMING_KEY).rows == 7
+
+
+def test_the_manifest_of_another_merchant_is_not_replaced_in_one_run_either(tmp_path: Path) -> None:
+    run(tmp_path, *numbers(5), origin=ORIGIN, naming_key=naming_key(generate_private_key(65537, 2048)))
+    with pytest.raises(InvalidInput, match="manifest of task export_vip"):
+        run(tmp_path, *numbers(7), origin=replace(ORIGIN, task_id="export_all"))
+
+
+@pytest.mark.parametrize("name", ["a", "客户" * 120, '"\n\\"', "x" * 250])
+def test_a_manifest_tells_its_task_whatever_that_is_called(tmp_path: Path, name: str) -> None:
+    origin = Origin(name, name, name, 3)
+    target, _ = run(tmp_path, *numbers(5), origin=origin)
+    assert origin_in(target) == origin == read_manifest(target, NAMING_KEY).origin
+
+
+@pytest.mark.parametrize("digits", ["", "0" * 15, "0" * 17, "A" * 16, "0" * 16 + "#" + "0" * 16])
+def test_an_identity_that_is_none_is_told(digits: str) -> None:
+    with pytest.raises(InvalidInput, match="digits of an export's result"):
+        split_identity(f"/export/manifest.json#{digits}")
+
+
+def test_an_identity_is_taken_from_a_uri() -> None:
+    assert split_identity("s3://lake@bank/a#b/manifest.json") == ("s3://lake@bank/a#b/manifest.json", None)
+    uri = "/a#b/manifest.json"
+    assert split_identity(identified(uri, "0123456789abcdef")) == (uri, "0123456789abcdef")
 
 
 def test_a_manifest_that_is_too_long_is_not_read(tmp_path: Path) -> None:

@@ -306,12 +306,8 @@ def test_a_manifest_with_one_byte_changed_is_refused(
     manifest = Manifest("ICBC_DEBIT", "june", "2026-11-23", tuple(files))
     content = bytearray(to_bytes(manifest, NAMING_KEY))
     content[position % len(content)] ^= change
-    try:
-        read = read_manifest(in_file(folder, bytes(content), "manifest.json"), NAMING_KEY)
-    except InvalidInput:
-        return
-    # Another blank between two values is the same JSON.
-    assert read == manifest
+    with pytest.raises(InvalidInput):
+        read_manifest(in_file(folder, bytes(content), "manifest.json"), NAMING_KEY)
 
 
 @pytest.mark.parametrize(
@@ -342,7 +338,7 @@ def test_a_manifest_of_any_depth_is_refused(tmp_path: Path) -> None:
 
 def test_a_manifest_that_is_signed_may_still_make_no_sense(tmp_path: Path) -> None:
     file = {"filename": "a.csv", "rows": 1, "bytes": 1, "sha256": "0" * 64, "serial_no": "1"}
-    good = {"version": 1, "bank_type": "ICBC_DEBIT", "prefix": "x", "created_at": "x", "files": [file],
+    good = {"version": 2, "origin": None, "bank_type": "ICBC_DEBIT", "prefix": "x", "created_at": "x", "files": [file],
             "skipped": {"positions": {}}}  # fmt: skip
     for wrong in (
         {"files": [{**file, "rows": "1"}]},
@@ -354,6 +350,6 @@ def test_a_manifest_that_is_signed_may_still_make_no_sense(tmp_path: Path) -> No
         {"bank_type": ["ICBC"]},
     ):
         content: dict[str, Any] = {**good, **wrong}
-        signed = {**content, "hmac_sha256": manifests._digest(content, NAMING_KEY)}
-        with pytest.raises(InvalidInput):
-            read_manifest(in_file(tmp_path, json.dumps(signed).encode()), NAMING_KEY)
+        signed = manifests.sealed(b'",' + json.dumps(content).encode()[1:], NAMING_KEY)
+        with pytest.raises(InvalidInput, match="lacks something"):
+            read_manifest(in_file(tmp_path, signed), NAMING_KEY)

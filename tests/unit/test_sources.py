@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_wxbank.agreements.numbers import Skipped, checked_numbers
 from airflow_provider_wxbank.agreements.sources import CHUNK_ROWS, read_files
-from airflow_provider_wxbank.locations import location
+from airflow_provider_wxbank.parameters import location
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 from tests.conftest import numbers
 

@@ -1,0 +1,160 @@
+"""What users write becomes what tasks work with: texts as they were written, and paths as places.
+
+Airflow makes of a template what Python would read in it, where a DAG has ``render_template_as_native_obj=True``: the
+package ``0x84e5`` would be 34021, and the prefix ``2026_11_23`` would be 20261123. What a template has nothing for
+becomes the text ``None``. Either would put customers into another package, or import them twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
+
+from airflow_provider_wxbank.agreements.storage import Location
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator, Context
+    from jinja2 import Environment
+
+    _Operator = BaseOperator
+else:
+    _Operator = object
+
+if TYPE_CHECKING or AIRFLOW_V_3_0_PLUS:
+    from airflow.sdk.definitions.context import render_template_to_string
+else:
+    from airflow.utils.helpers import render_template_to_string
+
+_NOTHING = frozenset({"none", "nan"})
+"""What Python writes for nothing, in lower case."""
+
+WHY_NONE = "a task that was skipped or returned nothing, or a parameter that is not set, becomes None"
+
+
+class TextParameters(_Operator):
+    """An operator whose text parameters keep the text that was written, however its DAG renders templates.
+
+    :cvar texts: templated parameters that are one text each.
+    :cvar lists_of_texts: templated parameters that are lists of texts; a template may give the list as a whole.
+    """
+
+    texts: ClassVar[Collection[str]] = ()
+    lists_of_texts: ClassVar[Collection[str]] = ()
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], context: Context, jinja_env: Environment, seen_oids: set[int]
+    ) -> None:
+        """Render as Airflow does, but texts always as texts. Airflow calls this for mapped tasks, too.
+
+        :raises InvalidInput: a text is made from None, from a number with a fraction, or from a list.
+        """
+        for name in template_fields:
+            written = getattr(parent, name)
+            if parent is self and name in self.texts and isinstance(written, str):
+                setattr(self, name, self._as_text(name, written, context, jinja_env))
+            elif parent is self and name in self.lists_of_texts and isinstance(written, (list, tuple)):
+                setattr(self, name, [
+                    self._as_text(name, one, context, jinja_env) if isinstance(one, str)
+                    else self.render_template(one, context, jinja_env, seen_oids)
+                    for one in written
+                ])  # fmt: skip
+            else:
+                super()._do_render_template_fields(parent, [name], context, jinja_env, seen_oids)
+                if parent is self and written is not None and getattr(self, name) is None:
+                    raise InvalidInput(f"{name} became None: {WHY_NONE}")
+
+    def _as_text(self, name: str, written: str, context: Context, jinja_env: Environment) -> str:
+        dag = self.get_dag()
+        env = jinja_env if dag is None else dag.get_template_env(force_sandboxed=True)
+        if name != "sql":
+            env = env.overlay(finalize=lambda value: _printable(name, value))
+        is_file = written.endswith(tuple(self.template_ext))
+        template = env.get_template(written) if is_file else env.from_string(written)
+        return render_template_to_string(template, context)
+
+
+def _printable(name: str, value: object) -> object:
+    """What a template puts into a text.
+
+    :raises InvalidInput: its text would not be what was meant.
+    """
+    if value is None:
+        raise InvalidInput(f"{name} has a template that gives None: {WHY_NONE}")
+    if isinstance(value, float):
+        raise InvalidInput(
+            f"{name} has a template that gives a number with a fraction, of which Python keeps no last zero: "
+            "write it as a text, in quotes"
+        )
+    if isinstance(value, (Mapping, AbstractSet)) or (isinstance(value, Sequence) and not isinstance(value, str)):
+        raise InvalidInput(
+            f"{name} has a template that gives a {type(value).__name__}, and takes one text: for the results of a "
+            "mapped task use .partial(...).expand(...), which makes a task for each"
+        )
+    return value
+
+
+def text(value: object, name: str) -> str:
+    """A parameter that is an id or a name.
+
+    :raises InvalidInput: it is no text, an empty one, or what Python writes for nothing.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name} {_what_it_is(value)}: it must be a text, in quotes")
+    if not value.strip():
+        raise InvalidInput(f"{name} is empty")
+    if value.strip().lower() in _NOTHING:
+        raise InvalidInput(f"{name} is the text {value.strip()!r}, which a template makes of nothing: {WHY_NONE}")
+    return value
+
+
+def optional_text(value: object, name: str) -> str | None:
+    """The same, where None means that it was not given."""
+    return None if value is None else text(value, name)
+
+
+def list_of_texts(values: object, name: str) -> list[str]:
+    """A parameter that is a list of ids or names.
+
+    :raises InvalidInput: it is one text, as a template of a list renders to, or something in it is no text.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InvalidInput(
+            f"{name} {_what_it_is(values)}, not a list. If it is a template, let the DAG have "
+            "render_template_as_native_obj=True, or give the output of a task"
+        )
+    return [text(value, f"{name}[{index}]") for index, value in enumerate(values)]
+
+
+def location(uri: str | PathLike[str] | ObjectStoragePath, name: str) -> Location:
+    """A local path, or a URL of object storage as Airflow writes it: ``s3://conn_id@bucket/key``.
+
+    :raises InvalidInput: empty, relative to a folder that nobody can know, or with None for a part of it.
+    """
+    written = text(str(uri) if isinstance(uri, (PathLike, ObjectStoragePath)) else uri, name).strip()
+    if "://" not in written and not written.startswith("/"):
+        raise InvalidInput(f"{name} {written!r} must be an absolute path or a URL like s3://conn_id@bucket/folder")
+    if nothing := next((part for part in written.split("/") if part.lower() in _NOTHING), None):
+        raise InvalidInput(f"{name} {written!r} has {nothing!r} in it, which a template makes of nothing: {WHY_NONE}")
+    path = ObjectStoragePath(written)
+    return Location(written, path.fs, path.path)
+
+
+def check_single(value: object, name: str, instead: str) -> None:
+    """:raises InvalidInput: it is a list, as the output of a mapped task is.
+
+    :param instead: what to write for a list.
+    """
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        raise InvalidInput(f"{name} is a list, and a task takes one: {instead} makes a task for each")
+
+
+def _what_it_is(value: object) -> str:
+    if value is None:
+        return f"is None ({WHY_NONE})"
+    return "is a text" if isinstance(value, str) else f"is of type {type(value).__name__}"
