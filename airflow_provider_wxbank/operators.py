@@ -168,7 +168,7 @@ class ExportUsersOperator(TextParameters, ReportsLineage, BaseOperator):
             raise InvalidInput("sql_conn_id and parameters go with sql, not with source")
         if self.on_invalid not in ("fail", "skip"):
             raise InvalidInput(f'on_invalid must be "fail" or "skip", not {self.on_invalid!r}')
-        check_bank_type(self.bank_type)
+        check_bank_type(text(self.bank_type, "bank_type"))
         check_max_rows(self.max_rows_per_file)
 
     @contextmanager

@@ -156,6 +156,10 @@ def test_an_empty_template_is_told(tmp_path: Path) -> None:
             ExportUsersOperator(task_id="e", bank_type="ICBC_DEBIT", output_path=None, source="/x"),  # type: ignore[arg-type]  # what becomes of it
             "output_path is None",
         ),
+        (
+            ExportUsersOperator(task_id="e", bank_type=None, output_path="/x", source="/x"),  # type: ignore[arg-type]  # what becomes of it
+            "bank_type is None",
+        ),
         (TaskFinishedSensor(task_id="s"), "give upload, or package_id. Both are None: a task that was skipped"),
     ],
 )

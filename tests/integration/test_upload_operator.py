@@ -404,6 +404,14 @@ def test_a_manifest_that_was_replaced_is_not_uploaded(connected: Simulator, tmp_
     assert (result["rows"], result["manifest"]) == (10, second)
 
 
+def test_a_cleared_export_meets_its_own_files(connected: Simulator, tmp_path: Path) -> None:
+    result = upload(manifest=exported(tmp_path), bank_type=None)
+    again = upload(manifest=exported(tmp_path), bank_type=None)
+    assert again["tasks"] == result["tasks"]
+    assert again["manifest"] != result["manifest"]
+    assert set(connected.report()["whole_bodies"].values()) == {1}
+
+
 def test_a_path_of_a_manifest_means_the_one_that_is_there(connected: Simulator, tmp_path: Path) -> None:
     exported(tmp_path, rows=20)
     second = exported(tmp_path, rows=10)
