@@ -22,6 +22,7 @@ MAX_WORDS = 5
 
 # Runs of letters and digits with a digit in them, whatever parts their groups.
 _NUMBER = re.compile(r"(?:[^\W\d]|[-./:])*\d[\w\-./:]*(?: [\w\-./:]*\d[\w\-./:]*)*")
+_LITERAL = re.compile(r"'[^']*'")
 _WORD = re.compile(r"[^\W\d]\w{2,}")
 _CODE = re.compile(r"[A-Z0-9]{5}|[A-Z][A-Z_]{2,40}|[A-Z]{2,4}-\d{1,5}")
 # Of psycopg, psycopg2, sqlite3, MySQL's own driver, Trino, and oracledb, whose first argument has it.
@@ -78,8 +79,8 @@ def _code(orig: object) -> str:
 
 
 def _words_of(sql: str, text: str) -> str:
-    """The words of a query that are in the first line of an error; what the user wrote is not a row's."""
-    known = set(_WORD.findall(sql))
+    """The names in a query that are in the first line of an error too: the user wrote them, so they are no row's."""
+    known = set(_WORD.findall(_LITERAL.sub(" ", sql)))
     told = dict.fromkeys(word for word in _WORD.findall(text.partition("\n")[0]) if word in known)
     return ", ".join(word for word in list(told)[:MAX_WORDS] if not re.search(r"\d{5}", word))
 
