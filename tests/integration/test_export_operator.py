@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_wxbank.agreements.files import naming_key
 from airflow_provider_wxbank.agreements.manifest import Manifest, read_manifest
+from airflow_provider_wxbank.agreements.sources import read_files
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.locations import location
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
@@ -217,6 +218,27 @@ def test_files_in_s3_are_read_and_written(
         operator(source="s3://lake@bank/users/one.txt", output_path="s3://lake@bank/export/run:1+2").execute(context())
     with pytest.raises(InvalidInput, match="does not exist"):
         manifest_of(uri)
+
+
+def test_objects_in_s3_are_told_apart_from_others_and_from_what_they_were(
+    s3: dict[str, Any], airflow_connection: Connect
+) -> None:
+    airflow_connection("lake", s3)
+    base = "s3://lake@bank/told-apart"
+    for name in ("dt=1/a.txt", "dt=2/a.txt", "dt=2/a.txt.ok", "_SUCCESS", "dt=2/_tmp/a.txt"):
+        location(f"{base}/{name}", "source").write("\n".join(numbers(10)).encode())
+    for source in (base, f"{base}/dt=*", f"{base}/*/a*"):
+        places = dict.fromkeys(values.place for values in read_files(location(source, "source"), None))
+        assert list(places) == ["dt=1/a.txt line", "dt=2/a.txt line"]
+    values = read_files(location(f"{base}/dt=*", "source"), None)
+    next(values)
+    location(f"{base}/dt=1/a.txt", "source").write("\n".join(numbers(11)[1:]).encode())
+    with pytest.raises(TryLater, match="dt=1/a.txt was changed or removed while it was read"):
+        list(values)
+    location(f"{base}/_delta_log/0.json", "source").write(b"{}")
+    location(f"{base}/dt=1/a.parquet", "source").write(b"PAR1")
+    with pytest.raises(InvalidInput, match="of a Delta table"):
+        list(read_files(location(f"{base}/dt=1/a.parquet", "source"), None))
 
 
 @pytest.mark.parametrize(
