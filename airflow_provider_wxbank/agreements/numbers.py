@@ -63,6 +63,8 @@ _FRACTION = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)")
 # No power of ten of a double has more than three digits, so 2024E00001234 is none.
 _EXPONENT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]{1,3}")
 _NULL_WORDS = frozenset({"null", "none", "nan", "na", "nat", "nil", "undefined"})
+# Tools put them into brackets or quotes, or a sign before them: (null), <NA>, #N/A, -nan.
+_AROUND_NULL = re.compile(r"""[][(){}<>"'#/.+-]""")
 _EXCEL = re.compile(r"""'[\w.+-]*|=["\w.+-]*""")
 _MARKS = re.compile(r"[^\w\s.\x00\x7f-]+|\t")
 
@@ -137,8 +139,8 @@ def _problem_as_a_whole(value: str) -> str | None:
         return "starts with a byte order mark (BOM); save the file as UTF-8 without it"
     if "\r" in value:
         return "has a carriage return (\\r); lines end with \\n alone"
-    # Tools put a word for NULL into brackets or a sign before it: (null), <NA>, #N/A, -nan. \N is Hive's and MySQL's.
-    if value.lower() == "\\n" or re.sub(r"[\W_]", "", value).lower() in _NULL_WORDS:
+    # \N is Hive's and MySQL's.
+    if value.lower() == "\\n" or _AROUND_NULL.sub("", value).lower() in _NULL_WORDS:
         return WORD_FOR_NULL
     if _EXCEL.fullmatch(value):
         return "begins with ' or =, as Excel marks numbers that it keeps as text; export it again without Excel"

@@ -75,6 +75,8 @@ DELIMITERS = (
         *((f"2024{mark}Zhang", f"has {mark!r} in it") for mark in DELIMITERS),
         ("'2024','Zhang'", """has "'" in it"""),
         ("2024|张三", "has '|' in it"),
+        ("NULL|NULL", "has '|' in it"),
+        (",NULL", "has ',' in it"),
         ("-5", "begins or ends with"),
         ("_2024", "begins or ends with"),
         ("2024-", "begins or ends with"),
