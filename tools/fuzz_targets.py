@@ -31,6 +31,7 @@ from requests.structures import CaseInsensitiveDict
 
 from airflow_provider_wxbank.agreements import manifest as manifests
 from airflow_provider_wxbank.agreements.lines import check_encrypted
+from airflow_provider_wxbank.agreements.numbers import problem
 from airflow_provider_wxbank.agreements.sources import MAX_LINE_BYTES, read_files
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay import pem
@@ -554,7 +555,8 @@ def fuzz_text(data: bytes) -> None:
         _check_quotes_nothing(read, data)
     else:
         assert read == naive_lines(data)
-        assert not any(mark in data for mark in (b",", b"\t", b'"'))
+        parted = [value for _, value in read if any(mark in str(value) for mark in ',\t"|;\x01')]
+        assert all(map(problem, parted)), "a delimiter would be encrypted"
 
 
 def fuzz_csv(data: bytes) -> None:
@@ -580,6 +582,7 @@ def text_seeds() -> list[bytes]:
     """Files of one number a line, right and wrong."""
     return [
         b"20240000000000000001\n20240000000000000002\n", b"1\n\n3", b"agreement_no\n1\n", b"\xef\xbb\xbf1\n",
+        b"1|2\n", b'"NULL"\n="1"\n', b"\\N\n",
         b"1\r\n2\r\n", b"1\n\xff\xfe\n", "号码1\n".encode(), b"1,2\n", b"1\n" + b"9" * (MAX_LINE_BYTES + 2),
     ]  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import re
 
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 from airflow_provider_wxbank.wechatpay.packages import MAX_BYTES, MAX_ROWS
@@ -10,12 +11,22 @@ from airflow_provider_wxbank.wechatpay.packages import MAX_BYTES, MAX_ROWS
 MIN_BLOCK_BYTES = 256
 """Bytes of an RSA block of 2048 bits."""
 
+MAX_TEXT_BYTES = 100
+"""Different bytes that a block of text, padded or not, has at most: printable ASCII has 95 and a padding.
+
+An encrypted block is random and has 162 of 256 on average. That it has 100 or fewer has a probability below
+C(256, 100) * (100 / 256)**256 < 1e-31; that some 13 of the 1.5 million bytes of a file are ASCII digits in a row, below
+1.5e6 * (10 / 256)**13 < 1e-12.
+"""
+
+_DIGITS = re.compile(rb"[0-9]{13}")
+
 
 def check_encrypted(content: bytes, what: str) -> int:
     """Check what can be seen of an agreement file without the key that decrypts it.
 
     :return: the number of rows.
-    :raises InvalidInput: empty, too long, or a line is not Base64 of one RSA block.
+    :raises InvalidInput: empty, too long, or a line is not Base64 of one RSA block, is text in Base64, or comes twice.
     """
     if not content:
         raise InvalidInput(f"{what} is empty")
@@ -27,23 +38,35 @@ def check_encrypted(content: bytes, what: str) -> int:
             f"{what} has {len(lines)} rows and {len(content)} bytes; an encrypted file is sent as it is and has at "
             f"most {MAX_ROWS} rows and {MAX_BYTES} bytes"
         )
-    expected = _block_bytes(lines[0])
+    length = len(_block(lines[0]) or b"")
+    seen: dict[bytes, int] = {}
     for number, line in enumerate(lines, 1):
         if b"\r" in line:
             raise InvalidInput(f"{what} line {number} has a carriage return (\\r); lines end with \\n alone")
         if not line:
             raise InvalidInput(f"{what} line {number} is empty")
-        block = _block_bytes(line)
-        if block is None or block < MIN_BLOCK_BYTES or block != expected:
+        block = _block(line)
+        if block is None or len(block) < MIN_BLOCK_BYTES or len(block) != length:
             raise InvalidInput(
                 f"{what} line {number} is not an encrypted number: expected Base64 of one RSA block "
                 "(344 characters for a 2048-bit key)"
             )
+        if len(set(block)) <= MAX_TEXT_BYTES or _DIGITS.search(block):
+            raise InvalidInput(
+                f"{what} line {number} is Base64 of text that is not encrypted: encrypt the numbers with WeChat Pay's "
+                "key (RSAES-OAEP), or leave out encrypted=True for a file of plain numbers"
+            )
+        if line in seen:
+            raise InvalidInput(
+                f"{what} line {number} is the same as line {seen[line]}: OAEP makes another line of the same number "
+                "each time, so it is a copy or not encrypted with OAEP"
+            )
+        seen[line] = number
     return len(lines)
 
 
-def _block_bytes(line: bytes) -> int | None:
+def _block(line: bytes) -> bytes | None:
     try:
-        return len(binascii.a2b_base64(line, strict_mode=True))
+        return binascii.a2b_base64(line, strict_mode=True)
     except binascii.Error:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,18 +16,23 @@ OnInvalid = Literal["fail", "skip"]
 MAX_SKIPPED = 100_000
 """Rows that may be skipped: their positions are kept in memory, and more of them mean a wrong column."""
 
+MIN_DIGITS = 8
+"""Digits of a number from which on a line of half as many is not taken for another one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Values:
     """Some values as they were read.
 
-    :param place: what a position counts, for messages: ``row``, or ``users.csv line``.
+    :param place: what a position counts, for messages: ``row``, or ``users.csv line``. Every file has its own.
     :param positions: of each value, from 1.
+    :param are_lines: whether they are from lines, of which the first and the last may be records of the file.
     """
 
     place: str
     positions: Sequence[int] = field(repr=False)
     values: Sequence[object] = field(repr=False)
+    are_lines: bool = False
 
 
 @dataclass(slots=True)
@@ -46,14 +52,36 @@ class Skipped:
             )
 
 
+# WeChat Pay says of a number only that it has at most 214 bytes (P/4013053257); its characters are documented nowhere.
+# Known ones are digits, some with letters, some in groups. Whatever else is in a value, such as a delimiter and a
+# customer's name, would be encrypted with it, never be seen again and never be taken back. So anything else is refused,
+# and so is a word: a number has a digit.
+_NUMBER = re.compile(r"(?=.*[0-9])[A-Za-z0-9](?:[A-Za-z0-9._-]{0,212}[A-Za-z0-9])?")
+_CHARACTERS = "a number has ASCII letters and digits, and '-', '_' or '.' between them"
+
+_FRACTION = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)")
+# No power of ten of a double has more than three digits, so 2024E00001234 is none.
+_EXPONENT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]{1,3}")
+_NULL_WORDS = frozenset({"null", "none", "nan", "na", "nat", "nil", "undefined"})
+# Tools put them into brackets or quotes, or a sign before them: (null), <NA>, #N/A, -nan.
+_AROUND_NULL = re.compile(r"""[][(){}<>"'#/.+-]""")
+_EXCEL = re.compile(r"""'[\w.+-]*|=["\w.+-]*""")
+_MARKS = re.compile(r"[^\w\s.\x00\x7f-]+|\t")
+
+NOT_UTF8 = "is not UTF-8"
+WORD_FOR_NULL = "is a word for NULL"
+_NOT_WHOLE = "is not a whole number from 0; cast it to text in the query"
+_TOO_LONG = f"is longer than {MAX_NUMBER_BYTES} bytes"
+
+
 def problem(value: object) -> str | None:
     """Why a value is no agreement number, without quoting it; None if it is one.
 
-    Accepted are texts without blanks and control characters of at most 214 bytes, and whole numbers.
+    Accepted are texts of at most 214 ASCII letters, digits, ``-``, ``_`` and ``.``, with a digit, and whole numbers.
     """
     if isinstance(value, str):
-        if value.isprintable() and " " not in value and 0 < len(value) <= MAX_NUMBER_BYTES:
-            return None if value.isascii() or len(value.encode()) <= MAX_NUMBER_BYTES else _TOO_LONG
+        if value.isdigit() and value.isascii() and len(value) <= MAX_NUMBER_BYTES:
+            return None
         return _problem_of_text(value)
     if value is None:
         return "is NULL"
@@ -63,29 +91,64 @@ def problem(value: object) -> str | None:
         return _NOT_WHOLE
     if value >= 10**MAX_NUMBER_BYTES:
         return _TOO_LONG
-    return None if value >= 0 and value == int(value) else _NOT_WHOLE
+    if value < 0 or value != int(value):
+        return _NOT_WHOLE
+    if isinstance(value, Decimal) and int(value.as_tuple().exponent) < 0:
+        return "is a decimal with a fraction, even if that is 0; cast it to a whole number in the query"
+    return None
 
 
-_NOT_WHOLE = "is not a whole number from 0; cast it to text in the query"
-_TOO_LONG = f"is longer than {MAX_NUMBER_BYTES} bytes"
+def delimiter(text: str) -> str | None:
+    """What seems to part columns in a text, quoted; None if nothing does. A word for NULL, for example, has none."""
+    marks = (found[0] for found in _MARKS.finditer(text))
+    # Hive parts columns by \x01. What is not seen and not ASCII is damage, such as a zero-width blank.
+    seen = next((mark for mark in marks if mark.isprintable() or mark.isascii()), None)
+    return None if seen is None or _problem_as_a_whole(text) else repr(seen[:5])
 
 
-def _problem_of_text(value: str) -> str:
+def _problem_of_text(value: str) -> str | None:
+    if _NUMBER.fullmatch(value) and not _FRACTION.fullmatch(value) and not _EXPONENT.fullmatch(value):
+        return None
+    why = _problem_as_a_whole(value)
+    if why:
+        return why
+    if any(character.isspace() for character in value):
+        return "has a blank in it; remove it in the source or the query, where TRIM removes those at the ends only"
+    if mark := delimiter(value):
+        return f"has {mark} in it, which may part columns; {_CHARACTERS}"
+    if not value.isprintable():
+        return "has a control or invisible character"
+    if any(character.isdigit() and not character.isascii() for character in value):
+        return "has digits that are not ASCII, full-width for example; convert them in the source or the query"
+    if not value.isascii():
+        return f"has a letter that is not ASCII; {_CHARACTERS}"
+    if not any(character.isdigit() for character in value):
+        return "has no digit in it, so it is a word and not a number"
+    return _TOO_LONG if len(value) > MAX_NUMBER_BYTES else f"begins or ends with '-', '_' or '.'; {_CHARACTERS}"
+
+
+def _problem_as_a_whole(value: str) -> str | None:
+    """What a text is that is no number from its first character to its last."""
     if not value:
         return "is empty"
     if value.isspace():
         return "is blank"
     if any("\ud800" <= character <= "\udfff" for character in value):
-        return "is not UTF-8"
+        return NOT_UTF8
     if value.startswith("\ufeff"):
         return "starts with a byte order mark (BOM); save the file as UTF-8 without it"
     if "\r" in value:
         return "has a carriage return (\\r); lines end with \\n alone"
-    if any(character.isspace() for character in value):
-        return "has a blank in it; remove it in the source or the query, where TRIM removes those at the ends only"
-    if not value.isprintable():
-        return "has a control or invisible character"
-    return _TOO_LONG
+    # \N is Hive's and MySQL's.
+    if value.lower() == "\\n" or _AROUND_NULL.sub("", value).lower() in _NULL_WORDS:
+        return WORD_FOR_NULL
+    if _EXCEL.fullmatch(value):
+        return "begins with ' or =, as Excel marks numbers that it keeps as text; export it again without Excel"
+    if _EXPONENT.fullmatch(value):
+        return "has an exponent (E), so its last digits are lost; export it again as text"
+    if _FRACTION.fullmatch(value):
+        return "is a fraction, even if that is .0; export it again as text"
+    return None
 
 
 def checked_numbers(source: Iterable[Values], on_invalid: OnInvalid, skipped: Skipped) -> Iterator[Sequence[str]]:
@@ -93,13 +156,19 @@ def checked_numbers(source: Iterable[Values], on_invalid: OnInvalid, skipped: Sk
 
     :param on_invalid: ``fail`` raises at the first value that is none, ``skip`` leaves it out.
     :param skipped: takes the positions of what is left out.
-    :raises InvalidInput: names the row, never the value.
+    :raises InvalidInput: names the row, never the value. Only the last line shows whether the first and it are alike
+        to all others, so this is raised after the numbers of the file were given.
     """
+    ends: _Ends | None = None
     for read in source:
-        numbers = []
+        if ends is not None and (ends.place != read.place or not read.are_lines):
+            ends.check()
+            ends = None
+        positions, numbers = [], []
         for position, value in zip(read.positions, read.values, strict=True):
             why = problem(value)
             if why is None:
+                positions.append(position)
                 numbers.append(value if isinstance(value, str) else str(int(value)))  # type: ignore[call-overload]  # problem() accepted it
             elif on_invalid == "skip":
                 skipped.add(read.place, position)
@@ -109,4 +178,57 @@ def checked_numbers(source: Iterable[Values], on_invalid: OnInvalid, skipped: Sk
                     'on_invalid="skip"'
                 )
         if numbers:
+            if read.are_lines:
+                ends = ends or _Ends(read.place)
+                ends.add(positions, numbers)
             yield numbers
+    if ends is not None:
+        ends.check()
+
+
+@dataclass(slots=True)
+class _Ends:
+    """The first and the last number of a file, and what all others have in common.
+
+    Banks' systems put a record of the file there, with its date or its number of rows: ``H20261125``, ``T0000000020``.
+    """
+
+    place: str
+    first: tuple[int, str] | None = None
+    last: tuple[int, str] | None = None
+    others_are_digits: bool = True
+    shortest_other: int | None = None
+
+    def add(self, positions: Sequence[int], numbers: Sequence[str]) -> None:
+        begins = self.first is None
+        if begins:
+            self.first = positions[0], numbers[0]
+        others = [self.last[1]] if self.last else []
+        others += numbers[begins:-1]
+        if len(numbers) > begins:
+            self.last = positions[-1], numbers[-1]
+        if others and self.others_are_digits:
+            self.others_are_digits = "".join(others).isdigit()
+            shortest = min(map(len, others))
+            self.shortest_other = min(shortest, self.shortest_other or shortest)
+
+    def check(self) -> None:
+        """:raises InvalidInput: one of the two is another kind of thing than all others."""
+        ends = [end for end in (self.first, self.last) if end is not None]
+        of_digits = [(position, len(end)) for position, end in ends if end.isdigit()]
+        if not self.others_are_digits or (self.shortest_other is None and not of_digits):
+            return
+        shortest = self.shortest_other or max(length for _, length in of_digits)
+        other = [position for position, end in ends if not end.isdigit()]
+        short = [position for position, length in of_digits if MIN_DIGITS <= shortest >= 2 * length]
+        for lines, why in (
+            (other, "letters where all others are digits"),
+            (short, "at most half as many digits as any other"),
+        ):
+            if lines:
+                verb = "has" if len(lines) == 1 else "have"
+                raise InvalidInput(
+                    f"{self.place} {' and '.join(map(str, lines))} {verb} {why}: that looks like a record of the file, "
+                    "with its date or its number of rows. Nothing was sent. Remove it from the file; if it is a "
+                    "number, put it between others"
+                )

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -41,6 +43,11 @@ PIPE_BYTES = 1 << 20
 
 END_SECONDS = 5.0
 """Until a process that was told to end is killed."""
+
+_PASSED_ON = re.compile(
+    r"PATH|LD_LIBRARY_PATH|DYLD_\w+|LANG|LC_\w+|TZ|TMPDIR|PYTHONHOME|OPENSSL_\w+|CRYPTOGRAPHY_\w+|COV(ERAGE|_CORE)_\w+"
+)
+"""Variables that a process needs to run and to be measured. All others stay here: AIRFLOW_CONN_... may hold keys."""
 
 _COMMAND = f"import {__name__} as processes; processes.serve()"
 _LENGTHS = Struct(">II")
@@ -117,7 +124,8 @@ class _Child:
         self.jobs = 0
         self._sending, self._receiving = Lock(), Lock()
         # It imports what this process would import, and nothing from the folder that this process is in.
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        env = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         self._process = subprocess.Popen(  # noqa: S603  # this interpreter and our own code
             [sys.executable, "-P", "-c", _COMMAND], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             pipesize=PIPE_BYTES,
@@ -156,6 +164,8 @@ def _cores() -> int:
 
 def serve() -> None:
     """What a child does: encrypt what comes through standard input, until it closes."""
+    # A core file would hold numbers.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Ctrl-C reaches every process of a terminal; the parent ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(EOFError, BrokenPipeError):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import csv
 import gzip
-import re
 import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, StatementError
 
-from airflow_provider_wxbank.agreements.numbers import Values
+from airflow_provider_wxbank.agreements.numbers import NOT_UTF8, WORD_FOR_NULL, Values, delimiter, problem
+from airflow_provider_wxbank.agreements.redaction import connected, rows_kept_out_of_logs, values_kept_out_of_errors
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 
@@ -25,8 +24,6 @@ CHUNK_ROWS = 5500
 BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 1 << 16
 """Bytes of a line: far above a number or a table row; a longer one means that the file is not lines of text."""
-
-_LONG_NUMBER = re.compile(r"\w*\d{5,}\w*")
 
 
 def read_sql(
@@ -44,7 +41,17 @@ def read_sql(
     :raises TryLater: the database was not reached, or went away.
     """
     statement = text(sql if parameters else sql.replace(":", r"\:"))
-    with _without_values_in_errors(), engine.connect() as connection, _never_committed(connection):
+    missing = statement.compile().params.keys() - dict(parameters or {}).keys()
+    if missing:
+        raise InvalidInput(
+            f"sql and parameters do not fit: there is no parameter {', '.join(map(repr, sorted(missing)))}"
+        )
+    with (
+        rows_kept_out_of_logs(engine),
+        values_kept_out_of_errors(sql),
+        connected(engine) as connection,
+        _never_committed(connection),
+    ):
         streaming = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS)
         result = streaming.execute(statement, dict(parameters or {}))
         if not result.returns_rows:
@@ -54,19 +61,6 @@ def read_sql(
         for rows in result.partitions(CHUNK_ROWS):
             yield Values("row", range(first, first + len(rows)), [row[index] for row in rows])
             first += len(rows)
-
-
-@contextmanager
-def _without_values_in_errors() -> Iterator[None]:
-    """A database may quote in its error what it could not read, and SQLAlchemy adds the parameters."""
-    try:
-        yield
-    except StatementError as failure:
-        told = _LONG_NUMBER.sub("***", str(failure.orig)[:2000])[:500]
-        if not isinstance(failure, DBAPIError):
-            raise InvalidInput(f"sql and parameters do not fit: {told}") from None
-        kind = TryLater if isinstance(failure, (OperationalError, InterfaceError)) else InvalidInput
-        raise kind(f"the database answered {type(failure).__name__}: {told}") from None
 
 
 @contextmanager
@@ -91,11 +85,12 @@ def column_index(names: Sequence[str], column: str | None, what: str) -> int:
     if column is None:
         if len(names) == 1:
             return 0
-        raise InvalidInput(
-            f"{what} has {len(names)} columns ({', '.join(names)}); name the one with the numbers as column"
-        )
+        raise InvalidInput(f"{what} has {len(names)} columns; name the one with the numbers as column")
     if names.count(column) != 1:
-        raise InvalidInput(f"{what} has {names.count(column)} columns named {column!r}: {', '.join(names)}")
+        # The names of the others are left out: in a file without a header they are a customer's data.
+        alike = sum(name.strip().lower() == column.strip().lower() for name in names)
+        hint = ", and one that differs in case or blanks only" if alike and column not in names else ""
+        raise InvalidInput(f"{what} has {names.count(column)} of {len(names)} columns named {column!r}{hint}")
     return names.index(column)
 
 
@@ -104,37 +99,66 @@ def read_files(location: Location, column: str | None) -> Iterator[Values]:
 
     Files whose name ends with ``.gz`` are decompressed; those whose name ends with ``.parquet`` are Parquet.
 
-    :param location: a file, or a pattern with ``*``; the files are taken by name.
+    :param location: a file, a folder, or a pattern with ``*``; see :meth:`~.storage.Location.files`.
     :param column: None for text files with one number a line; else a column of CSV files with a header line. A Parquet
         file of one column needs none.
     :raises InvalidInput: there is no file, or one is not of the kind that is asked for.
+    :raises TryLater: a file was changed while it was read; this is known only at its end.
     """
     for file in location.files():
-        if file.name.lower().endswith(".parquet"):
-            yield from _read_parquet(file, column)
-        elif column is None:
-            yield from _read_lines(file)
-        else:
-            yield from _read_csv(file, column)
+        with _unchanged(file):
+            if file.name.lower().endswith(".parquet"):
+                yield from _read_parquet(file, column)
+            elif column is None:
+                yield from _read_lines(file)
+            else:
+                yield from _read_csv(file, column)
+
+
+@contextmanager
+def _unchanged(file: Location) -> Iterator[None]:
+    """:raises TryLater: the file was written to, or another one took its place, while it was read."""
+
+    def check() -> None:
+        if before is None or file.state() != before:
+            raise TryLater(
+                f"{file.uri} was changed or removed while it was read: let the export begin when it is whole. Nothing "
+                "was sent"
+            )
+
+    before = file.state()
+    try:
+        yield
+    except (InvalidInput, OSError):
+        # Half a file is no whole gzip or Parquet file, but that is not what is wrong with it.
+        check()
+        raise
+    check()
+
+
+def _place(file: Location, what: str) -> str:
+    """What positions count in a file, for messages and the manifest: other files may have the same name."""
+    return f"{file.below or file.name} {what}"
 
 
 def _read_lines(file: Location) -> Iterator[Values]:
-    place = f"{file.name} line"
+    place = _place(file, "line")
     first = 1
     for lines in _lines(file):
+        for number, line in enumerate(lines, first):
+            if not line.isdigit() and (mark := delimiter(line)):
+                raise InvalidInput(
+                    f"{place} {number} has {mark} in it, so {file.uri} is not a file of one number a line; for a CSV "
+                    "file, with commas and a header line, name its column"
+                )
         if first == 1:
             _check_first_line(file, lines[0])
-        if any("," in line or "\t" in line or '"' in line for line in lines):
-            raise InvalidInput(
-                f"{file.uri} has commas, tabs or quotes in it, so it is not a file of one number a line; for a "
-                "CSV file with a header line name its column"
-            )
-        yield Values(place, range(first, first + len(lines)), lines)
+        yield Values(place, range(first, first + len(lines)), lines, are_lines=True)
         first += len(lines)
 
 
 def _check_first_line(file: Location, line: str) -> None:
-    if line and not line.startswith("\ufeff") and line.isprintable() and not any(map(str.isdigit, line)):
+    if line and line.isprintable() and not any(map(str.isdigit, line)) and problem(line) != WORD_FOR_NULL:
         raise InvalidInput(
             f"the first line of {file.uri} has no digit in it, so it looks like a header, not a number; for a "
             "CSV file name its column"
@@ -142,7 +166,7 @@ def _check_first_line(file: Location, line: str) -> None:
 
 
 def _read_csv(file: Location, column: str) -> Iterator[Values]:
-    place = f"{file.name} line"
+    place = _place(file, "line")
     rows = csv.reader(_csv_lines(file), strict=True)
     try:
         header = next(rows, None)
@@ -152,27 +176,40 @@ def _read_csv(file: Location, column: str) -> Iterator[Values]:
             raise InvalidInput(f"{place} 1 is empty; the first line must be the header")
         if header[0].startswith("\ufeff"):
             raise InvalidInput(f"{file.uri} starts with a byte order mark (BOM); save it as UTF-8 without it")
-        if header.count(column) != 1:
-            # The names are left out: a file without a header has a customer's data there.
-            raise InvalidInput(
-                f"the first line of {file.uri} has {header.count(column)} of {len(header)} columns named {column!r}; "
-                "it must be the header"
-            )
-        index = header.index(column)
+        index = _header_index(file, header, column)
         while chunk := [(rows.line_num, row) for row in islice(rows, CHUNK_ROWS)]:
             for line, row in chunk:
                 if len(row) != len(header):
                     raise InvalidInput(f"{place} {line} has {len(row)} fields, but the header has {len(header)}")
-            yield Values(place, [line for line, _ in chunk], [row[index] for _, row in chunk])
+            yield Values(place, [line for line, _ in chunk], [row[index] for _, row in chunk], are_lines=True)
     except csv.Error as failure:
         raise InvalidInput(f"{place} {rows.line_num} is not CSV: {failure}") from None
+
+
+def _header_index(file: Location, header: list[str], column: str) -> int:
+    what = f"the first line of {file.uri}"
+    if any(problem(name) == NOT_UTF8 for name in header):
+        raise InvalidInput(f"{what} is not UTF-8{_looks_like(header)}; save the file as UTF-8")
+    if len(header) == 1 and (mark := delimiter(header[0])):
+        raise InvalidInput(
+            f"{what} has {mark} in it, which seems to part its columns, but only commas are read as that: save the "
+            "file as CSV with commas"
+        )
+    return column_index(header, column, f"{what}, which must be the header,")
+
+
+def _looks_like(names: list[str]) -> str:
+    with suppress(UnicodeDecodeError):
+        "".join(names).encode("utf-8", "surrogateescape").decode("gb18030")
+        return " and looks like GB18030 (GBK)"
+    return ""
 
 
 def _csv_lines(file: Location) -> Iterator[str]:
     # The csv module would take a carriage return for the end of a row.
     for number, line in enumerate((line for lines in _lines(file) for line in lines), 1):
         if "\r" in line:
-            raise InvalidInput(f"{file.name} line {number} has a carriage return (\\r); save it with \\n alone")
+            raise InvalidInput(f"{_place(file, 'line')} {number} has a carriage return (\\r); save it with \\n alone")
         yield f"{line}\n"
 
 
@@ -193,11 +230,11 @@ def _read_parquet(file: Location, column: str | None) -> Iterator[Values]:
             name = names[column_index(names, column, file.uri)]
             for batch in table.iter_batches(CHUNK_ROWS, columns=[name], use_threads=False):
                 if batch.num_columns != 1:
-                    raise InvalidInput(f"column {name!r} of {file.uri} is nested, and holds no single values")
+                    raise InvalidInput(f"the column of {file.uri} is nested, and holds no single values")
                 values = batch.column(0).to_pylist()
-                yield Values(f"{file.name} row", range(first, first + len(values)), values)
+                yield Values(_place(file, "row"), range(first, first + len(values)), values)
                 first += len(values)
-        except ArrowException as failure:
+        except (ArrowException, UnicodeError) as failure:
             # Its text is left out: it may quote a value.
             raise InvalidInput(f"{file.uri} cannot be read as Parquet: {type(failure).__name__}") from None
 

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
+log = logging.getLogger(__name__)
+
 GLOB_CHARACTERS = frozenset("*?[")
+
+_FLAGS = (".ok", ".flg", ".flag", ".ctl", ".done", ".md5", ".sha1", ".sha256", ".sha512", ".crc", ".tmp")
+"""Ends of the names of files that say something of the file beside them: it is whole, it has so many rows."""
+
+_NO_LISTS = (
+    f"files that are no lists: names, or folders, that begin with _ or ., and those that end with {' '.join(_FLAGS)}"
+)
+
+_STATE = frozenset({"size", "mtime", "lastmodified", "last_modified", "modified", "updated", "created", "etag", "md5",
+                    "md5hash", "content_md5", "generation", "versionid", "version_id"})  # fmt: skip
+"""What filesystems of fsspec call that which changes with a file's content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +36,13 @@ class Location:
     :param uri: as users write it, for messages and results.
     :param filesystem: an fsspec filesystem.
     :param path: the path in that filesystem.
+    :param below: the part of the path that tells it from other files of the same pattern; empty for the name.
     """
 
     uri: str
     filesystem: Any
     path: str
+    below: str = ""
 
     @property
     def name(self) -> str:
@@ -101,23 +119,87 @@ class Location:
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.rm_file(self.path)
 
-    def files(self) -> list[Location]:
-        """The files that a path with ``*``, ``?`` or ``[`` means, by name; or this one.
+    def state(self) -> Mapping[str, object] | None:
+        """Size, time and whatever else changes with the content; None if there is no such file."""
+        try:
+            if self.is_local:
+                # Of what a link leads to, and in nanoseconds.
+                found = os.stat(self.path)
+                return {"size": found.st_size, "mtime": found.st_mtime_ns, "file": (found.st_dev, found.st_ino)}
+            self.filesystem.invalidate_cache()
+            info = self.filesystem.info(self.path)
+        except FileNotFoundError:
+            return None
+        return {name: value for name, value in info.items() if name.lower() in _STATE}
 
-        :raises InvalidInput: there is none.
+    def files(self) -> list[Location]:
+        """The lists in this place, by path: of a pattern with ``*``, ``?`` or ``[``, of a folder, or this file itself.
+
+        Files that are no lists by their names are left out: those that begin with ``_`` or ``.``, also those in such a
+        folder below what the path says without a wildcard, and flag files.
+
+        :raises InvalidInput: there is none; or they belong to a table whose rows its files alone do not tell.
         """
-        if GLOB_CHARACTERS.isdisjoint(self.path):
-            if not self.exists():
-                raise InvalidInput(f"{self.uri} does not exist")
+        fixed, paths = self._matched()
+        lists = sorted(path for path in paths if _may_be_list(path.removeprefix(fixed)))
+        if not lists:
+            raise InvalidInput(f"{self.uri} has only {_NO_LISTS}. Rename what holds numbers")
+        if len(lists) < len(paths):
+            log.info("%s: left out %d %s", self.uri, len(paths) - len(lists), _NO_LISTS)
+        self._check_no_table(lists)
+        if lists == [self.path]:
             return [self]
-        self.filesystem.invalidate_cache()
-        found = self.filesystem.glob(self.path, detail=True)
-        paths = sorted(path for path, info in found.items() if info["type"] == "file")
-        if not paths:
-            raise InvalidInput(f"no file matches {self.uri}")
         # The folder part of a pattern may hold wildcards itself, so a match is named by its own path.
         scheme = self.uri.partition("://")[0] + "://" if "://" in self.uri else ""
-        return [Location(f"{scheme}{path}", self.filesystem, path) for path in paths]
+        return [Location(f"{scheme}{path}", self.filesystem, path, path.removeprefix(fixed)) for path in lists]
+
+    def _matched(self) -> tuple[str, set[str]]:
+        """The part of the path before any wildcard, to its last ``/``, and the files that are meant."""
+        self.filesystem.invalidate_cache()
+        wildcards = GLOB_CHARACTERS & set(self.path)
+        if wildcards:
+            found = self.filesystem.glob(self.path, detail=True)
+            if not found:
+                raise InvalidInput(f"no file matches {self.uri}")
+            folder = self.path[: min(map(self.path.index, wildcards))].rpartition("/")[0]
+        else:
+            if not self.filesystem.exists(self.path):
+                raise InvalidInput(f"{self.uri} does not exist")
+            found = {self.path: self.filesystem.info(self.path)}
+            folder = self.path.rstrip("/") if self.filesystem.isdir(self.path) else self.parent.path
+        paths: set[str] = set()
+        for path, info in found.items():
+            paths |= set(self.filesystem.find(path)) if info["type"] == "directory" else {path}
+        if not paths:
+            raise InvalidInput(f"{self.uri} has no file in it")
+        return f"{folder}/", paths
+
+    def _check_no_table(self, paths: Iterable[str]) -> None:
+        """:raises InvalidInput: the files are of a table that keeps elsewhere which rows of theirs were deleted."""
+        parquet = [path for path in paths if path.lower().endswith(".parquet")]
+        for folder in sorted({str(parent) for path in parquet for parent in PurePosixPath(path).parents} - {"."}):
+            # A partition is not a table, and there may be thousands of them.
+            if "=" in folder.rpartition("/")[2]:
+                continue
+            for kind, mark in (("Delta", "_delta_log"), ("Hudi", ".hoodie"), ("Iceberg", "metadata")):
+                if self._has_folder(f"{folder.rstrip('/')}/{mark}", kind == "Iceberg"):
+                    raise InvalidInput(
+                        f"{self.uri} means files of a {kind} table, which also hold rows that were deleted; only the "
+                        f"table's {mark} tells which. Export the table with sql, or write its rows into files of "
+                        "another folder first"
+                    )
+
+    def _has_folder(self, folder: str, of_iceberg: bool) -> bool:
+        with contextlib.suppress(OSError):
+            if self.filesystem.isdir(folder):
+                return not of_iceberg or any(
+                    name.endswith(".metadata.json") for name in self.filesystem.ls(folder, detail=False)
+                )
+        return False
+
+
+def _may_be_list(path: str) -> bool:
+    return not path.lower().endswith(_FLAGS) and not any(part.startswith(("_", ".")) for part in path.split("/"))
 
 
 def _make_private(folder: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from airflow_provider_wxbank.agreements.files import naming_key
 from airflow_provider_wxbank.agreements.manifest import Manifest, read_manifest, split_identity
+from airflow_provider_wxbank.agreements.sources import read_files
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
 from airflow_provider_wxbank.parameters import location
@@ -96,7 +97,7 @@ def test_a_column_is_chosen_by_name(sqlite: dict[str, Any], airflow_connection: 
     options = {"sql": "SELECT id, agreement_no FROM users ORDER BY id", "sql_conn_id": "bank_db"}
     uri = operator(**options, column="agreement_no", output_path=str(tmp_path)).execute(context())
     assert manifest_of(uri).rows == ROWS
-    for column, message in ((None, r"2 columns \(id, agreement_no\)"), ("number", "0 columns named 'number'")):
+    for column, message in ((None, "2 columns; name the one"), ("number", "0 of 2 columns named 'number'")):
         with pytest.raises(InvalidInput, match=message):
             operator(**options, column=column, output_path=str(tmp_path)).execute(context())
 
@@ -125,7 +126,7 @@ def test_an_error_of_the_database_is_told_without_the_value_that_it_quotes(
 ) -> None:
     airflow_connection("bank_db", postgres)
     options = {"sql_conn_id": "bank_db", "output_path": str(tmp_path)}
-    with pytest.raises(InvalidInput, match="DataError") as raised:
+    with pytest.raises(InvalidInput, match=r"DataError \(InvalidTextRepresentation, code 22P02\)") as raised:
         operator(sql="SELECT ('A' || agreement_no)::int FROM users ORDER BY 1", **options).execute(context())
     with pytest.raises(InvalidInput, match="no_such_table"):
         operator(
@@ -219,6 +220,27 @@ def test_files_in_s3_are_read_and_written(
         operator(source="s3://lake@bank/users/one.txt", output_path="s3://lake@bank/export/run:1+2").execute(context())
     with pytest.raises(InvalidInput, match="does not exist"):
         manifest_of(uri)
+
+
+def test_objects_in_s3_are_told_apart_from_others_and_from_what_they_were(
+    s3: dict[str, Any], airflow_connection: Connect
+) -> None:
+    airflow_connection("lake", s3)
+    base = "s3://lake@bank/told-apart"
+    for name in ("dt=1/a.txt", "dt=2/a.txt", "dt=2/a.txt.ok", "_SUCCESS", "dt=2/_tmp/a.txt"):
+        location(f"{base}/{name}", "source").write("\n".join(numbers(10)).encode())
+    for source in (base, f"{base}/dt=*", f"{base}/*/a*"):
+        places = dict.fromkeys(values.place for values in read_files(location(source, "source"), None))
+        assert list(places) == ["dt=1/a.txt line", "dt=2/a.txt line"]
+    values = read_files(location(f"{base}/dt=*", "source"), None)
+    next(values)
+    location(f"{base}/dt=1/a.txt", "source").write("\n".join(numbers(11)[1:]).encode())
+    with pytest.raises(TryLater, match="dt=1/a.txt was changed or removed while it was read"):
+        list(values)
+    location(f"{base}/_delta_log/0.json", "source").write(b"{}")
+    location(f"{base}/dt=1/a.parquet", "source").write(b"PAR1")
+    with pytest.raises(InvalidInput, match="of a Delta table"):
+        list(read_files(location(f"{base}/dt=1/a.parquet", "source"), None))
 
 
 @pytest.mark.parametrize(

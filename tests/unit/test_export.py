@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import signal
 import stat
 import subprocess
@@ -503,6 +504,52 @@ def test_an_export_whose_encrypting_process_is_killed_fails_and_leaves_nothing(t
         run(tmp_path, source=killing(), max_rows=FEW + 1)
     assert list(tmp_path.iterdir()) == []
     assert children() == []
+
+
+def test_a_trailer_that_is_known_only_at_the_end_leaves_nothing(tmp_path: Path) -> None:
+    rows = [*numbers(250), "T0000000250"]
+    with pytest.raises(InvalidInput, match=r"users.txt line 251 has letters"):
+        run(tmp_path, source=[Values("users.txt line", range(1, 252), rows, are_lines=True)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encrypting_process_knows_no_secret_and_leaves_no_core_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of this process, which has both."""
+    monkeypatch.setenv("AIRFLOW_CONN_WXBANK_DEFAULT", "a private key")
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "a password")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    before, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+    seen: list[tuple[dict[str, str], str]] = []
+
+    def looking() -> Iterator[Values]:
+        rows = [f"2024{index:08d}" for index in range(FEW + 1)]
+        for part in range(20):
+            yield Values("row", range(len(rows)), [f"{row}{part}" for row in rows])
+            if any(tmp_path.iterdir()):  # a file is encrypted, so that its process is at work
+                seen.extend((environment(child), core_limit(child)) for child in children())
+
+    try:
+        run(tmp_path, source=looking(), max_rows=FEW + 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, (before, most))
+    assert seen
+    for variables, limit in seen:
+        assert re.fullmatch(r"Max core file size +0 +0 +bytes *", limit)
+        assert (variables["LC_ALL"], variables["PATH"]) == ("C.UTF-8", os.environ["PATH"])
+        assert not [name for name in variables if name.startswith(("AIRFLOW", "PYTEST", "HOME"))]
+        assert "a private key" not in variables.values()
+
+
+def environment(process: int) -> dict[str, str]:
+    content = Path(f"/proc/{process}/environ").read_text()
+    return dict(line.split("=", 1) for line in content.rstrip("\0").split("\0"))
+
+
+def core_limit(process: int) -> str:
+    return next(line for line in Path(f"/proc/{process}/limits").read_text().splitlines() if "core" in line)
 
 
 def children() -> list[int]:

@@ -5,20 +5,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import random
 import time
-from base64 import encodebytes
+from base64 import b64encode, encodebytes
+from binascii import b2a_base64
 from itertools import count
+from math import comb
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_wxbank.agreements import manifest as manifests
+from airflow_provider_wxbank.agreements.encryption import encrypt_lines
 from airflow_provider_wxbank.agreements.files import AgreementFile
+from airflow_provider_wxbank.agreements.lines import check_encrypted
 from airflow_provider_wxbank.agreements.manifest import Manifest, read_manifest, to_bytes
 from airflow_provider_wxbank.agreements.sources import read_files
 from airflow_provider_wxbank.agreements.storage import Location
@@ -263,6 +270,71 @@ def test_a_csv_file_without_a_header_is_refused_without_quoting_its_first_row(tm
         list(read_files(in_file(tmp_path, content), "agreement_no"))
     assert numbers(1)[0] not in str(raised.value)
     assert "Li Lei" not in str(raised.value)
+
+
+# Encrypted files
+
+
+RSA = generate_private_key(65537, 2048)
+NUMBER = b"202400000000000001"
+
+
+def encrypted_lines(*blocks: bytes) -> bytes:
+    """A file of right lines, and one more line of each block."""
+    return encrypt_lines(RSA.public_key(), numbers(5)) + b"".join(map(b2a_base64, blocks))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        NUMBER.ljust(256, b"\0"),
+        NUMBER.rjust(256, b"\0"),
+        NUMBER.ljust(256),
+        NUMBER.rjust(256, b"0"),
+        NUMBER.ljust(256, b"\xff"),
+        b"\x00\x01" + b"\xff" * 200 + b"\x00" + NUMBER.rjust(53, b"0"),
+        NUMBER + bytes([238]) * 238,
+        NUMBER + random.Random(1).randbytes(238),
+        random.Random(2).randbytes(200) + NUMBER + random.Random(3).randbytes(38),
+        (NUMBER + b"|Zhang San|").ljust(256, b"-"),
+        (NUMBER * 15)[:256],
+        NUMBER.decode().encode("utf-16-le").ljust(256, b"\0"),
+        ("张三，" * 40).encode()[:256],
+        ("张三，上海市浦东新区 " * 40).encode("gb18030")[:256],
+        hashlib.sha512(NUMBER).hexdigest().encode() * 2,
+        b64encode(random.Random(4).randbytes(192)),
+        bytes(range(100)) + bytes(156),
+        bytes(256),
+    ],
+    ids=range(18),
+)
+def test_text_in_base64_is_not_taken_for_encrypted(block: bytes) -> None:
+    assert len(block) == 256
+    for content in (encrypted_lines(block), b2a_base64(block)):
+        with pytest.raises(InvalidInput, match="line [16] is Base64 of text that is not encrypted") as raised:
+            check_encrypted(content, "users.csv")
+        assert "2024" not in str(raised.value)
+
+
+def test_a_line_that_comes_twice_is_not_taken_for_encrypted() -> None:
+    content = encrypted_lines()
+    lines = content.splitlines(keepends=True)
+    assert check_encrypted(content, "users.csv") == 5
+    with pytest.raises(InvalidInput, match=r"users\.csv line 6 is the same as line 3"):
+        check_encrypted(content + lines[2], "users.csv")
+    with pytest.raises(InvalidInput, match="line 6 is the same as line 1"):
+        check_encrypted(content + lines[0].rstrip(), "users.csv")
+
+
+def test_what_is_random_is_never_taken_for_text() -> None:
+    """The bounds in lines.py are computed; here random blocks of all sizes stand in for encrypted ones."""
+    source = random.Random(5)
+    for size in (256, 384, 512, 1024):
+        blocks = {b2a_base64(source.randbytes(size), newline=True) for _ in range(1400)}
+        assert check_encrypted(b"".join(blocks), "users.csv") == len(blocks)
+    most = sum(comb(256, 100) * (100 / 256) ** 256 for _ in range(5500))
+    digits = 1.5e6 * (10 / 256) ** 13
+    assert most + digits < 1e-12
 
 
 # Manifests
