@@ -127,7 +127,8 @@ class Packages:
                 self._ask_soon(*key)
             place.looked_at = now
             tried_at = place.seen.tried_at
-            if place.seen.question == "answered" and tried_at is not None and now - tried_at >= self.interval:
+            # Over is also what lies ahead, when the clock was set back.
+            if place.seen.question == "answered" and not 0 <= now - (tried_at or 0.0) < self.interval:
                 place.seen = replace(place.seen, question="asking")
                 self._ask_soon(*key)
             return place.seen

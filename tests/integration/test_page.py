@@ -275,7 +275,8 @@ JSON = st.recursive(
 )
 NAMES = [one.name for one in fields(Told)]
 RECORDS = JSON | st.fixed_dictionaries(
-    {"step": st.sampled_from(["export", "upload", "wait"])}, optional={name: JSON for name in NAMES if name != "step"}
+    {"step": st.sampled_from(["export", "upload", "wait"]), "package_id": st.sampled_from(["9001177", PACKAGE])},
+    optional={name: JSON for name in NAMES if name not in ("step", "package_id")},
 )
 ROWS = JSON | st.lists(st.lists(JSON, min_size=4, max_size=4) | st.lists(JSON, min_size=7, max_size=7) | JSON)
 
@@ -308,25 +309,29 @@ def beside_a_good_one(ask_as: Any) -> Callable[[Callable[[Any], None]], dict[str
     return look
 
 
-def put(values: dict[str, Any]) -> Callable[[Any], None]:
-    """Puts values into all XComs of the bad run, by key."""
+def put(values: dict[str, Any], task_id: str | None = None) -> Callable[[Any], None]:
+    """Puts values into the XComs of the bad run, by key; of one of its tasks or all."""
     from airflow.models.xcom import XComModel
     from sqlalchemy import update
 
     def change(session: Any) -> None:
         for key, value in values.items():
-            ours = (XComModel.run_id == "bad") & XComModel.key.startswith(key)
-            session.execute(update(XComModel).where(ours).values(value=value))
+            ours = update(XComModel).where(XComModel.run_id == "bad", XComModel.key.startswith(key))
+            session.execute((ours if task_id is None else ours.where(XComModel.task_id == task_id)).values(value=value))
 
     return change
 
 
-@given(record=RECORDS, uploaded=ROWS, finished=ROWS)
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(record=RECORDS, other=RECORDS, uploaded=ROWS, finished=ROWS)
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_whatever_lies_in_xcoms_others_see_their_imports(
-    beside_a_good_one: Any, record: Any, uploaded: Any, finished: Any
+    beside_a_good_one: Any, record: Any, other: Any, uploaded: Any, finished: Any
 ) -> None:
-    beside_a_good_one(put({KEY: record, UPLOADED: uploaded, FINISHED: finished}))
+    def change(session: Any) -> None:
+        put({KEY: record, UPLOADED: uploaded, FINISHED: finished})(session)
+        put({KEY: other}, "upload")(session)
+
+    beside_a_good_one(change)
 
 
 @pytest.mark.parametrize("text", ["no JSON", "[" * 100_000, '{"step": "wait", "at": ' + "9" * 5_000 + "}", "NaN", ""])
@@ -341,15 +346,23 @@ def test_what_is_no_json_is_no_record(beside_a_good_one: Any, text: str) -> None
 
 
 @pytest.mark.parametrize("manifest", [{}, [], {"a": 1}, 1, True])
-def test_a_record_with_something_else_for_a_manifest_is_told_and_its_task_still_counts(
-    beside_a_good_one: Any, manifest: Any
-) -> None:
-    record = {"step": "upload", "package_id": PACKAGE, "manifest": manifest}
-    found = beside_a_good_one(put({KEY: record}))
+def test_one_record_with_something_else_for_a_manifest_is_told_by_itself(beside_a_good_one: Any, manifest: Any) -> None:
+    def change(session: Any) -> None:
+        put({KEY: {"step": "wait", "package_id": "9001177"}}, "finished")(session)
+        put({KEY: {"step": "wait", "package_id": "9001188"}}, "others")(session)
+        put({KEY: {"step": "upload", "package_id": PACKAGE, "manifest": manifest}}, "upload")(session)
+
+    others, more, unknown = sorted(beside_a_good_one(change)["imports"], key=lambda one: one.get("package_id", "~"))
+    assert (others["package_id"], more["package_id"]) == ("9001177", "9001188")
+    assert (others["unreadable"], more["unreadable"], unknown["unreadable"]) == (0, 0, 1)
+    assert unknown["steps"] == {"export": "none", "upload": "done", "wait": "none"}
+
+
+def test_what_is_not_known_is_not_shown_as_0(beside_a_good_one: Any) -> None:
+    found = beside_a_good_one(put({KEY: "s3://xcoms/elsewhere"}))
     (one,) = found["imports"]
     assert (one["state"], one["unreadable"], found["unreadable"]) == ("finished", 3, 1)
     assert one["steps"] == {"export": "done", "upload": "done", "wait": "done"}
-    # What is not known is not there, and not 0.
     for name in ("package_id", "files", "uploaded", "finished", "rows", "rows_uploaded", "skipped", "success_count"):
         assert name not in one
     assert len(one["file_rows"]) == 2
