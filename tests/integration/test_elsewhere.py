@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -59,15 +59,25 @@ def page_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
 
 
-def connections_to(listener: socket.socket) -> list[socket.socket]:
-    """The connections that were made to a socket by now."""
-    listener.setblocking(False)
-    made = []
-    while True:
-        try:
-            made.append(listener.accept()[0])
-        except BlockingIOError:
-            return made
+class Heard:
+    """The connections that were made to silent sockets."""
+
+    def __init__(self, *listeners: socket.socket) -> None:
+        self._listeners = listeners
+        self._connections: list[socket.socket] = []
+
+    def count(self) -> int:
+        """How many there were by now."""
+        for listener in self._listeners:
+            listener.setblocking(False)
+            with suppress(BlockingIOError):
+                while True:
+                    self._connections.append(listener.accept()[0])
+        return len(self._connections)
+
+    def close(self) -> None:
+        for each in (*self._connections, *self._listeners):
+            each.close()
 
 
 def until(is_so: Callable[[], bool]) -> None:
@@ -175,16 +185,15 @@ def test_a_thousand_packages_of_a_silent_connection_are_one_question_and_nobody_
     listener = silent("silent")
     seen = [packages.look("silent", str(10_000 + index)).question for index in range(1000)]
     assert (seen.count("asking"), seen.count("later")) == (PLACES, 1000 - PLACES)
-    made: list[socket.socket] = []
-    until(lambda: bool(made.extend(connections_to(listener)) or made))
+    heard = Heard(listener)
+    until(lambda: heard.count() > 0)
     # While it waits for its answer, others are asked and known as before.
     upload(2, 1)
     assert len(listed(answer(packages, package_id="9001199")).tasks) == 0
     assert packages.look("wxbank_default", PACKAGE) == known
     assert len(page_threads()) <= THREADS
-    assert len([*made, *connections_to(listener)]) == 1
-    for connection in made:
-        connection.close()
+    assert heard.count() == 1
+    heard.close()
 
 
 def test_however_many_connections_are_silent_the_threads_are_few(silent: Callable[[str], socket.socket]) -> None:
@@ -192,14 +201,11 @@ def test_however_many_connections_are_silent_the_threads_are_few(silent: Callabl
     listeners = [silent(f"silent_{index}") for index in range(2 * THREADS)]
     for index, _ in enumerate(listeners):
         assert packages.look(f"silent_{index}", PACKAGE).question == "asking"
-    made: list[socket.socket] = []
-    until(lambda: made.extend(one for each in listeners for one in connections_to(each)) or len(made) >= THREADS)
-    assert len(made) == len(page_threads()) == THREADS
+    heard = Heard(*listeners)
+    until(lambda: heard.count() >= THREADS)
+    assert heard.count() == len(page_threads()) == THREADS
     # Those whose turn comes later have it when the first are done.
-    for connection in made:
-        connection.close()
-    for listener in listeners:
-        listener.close()
+    heard.close()
     assert all(answer(packages, f"silent_{index}").failure for index, _ in enumerate(listeners))
 
 

@@ -57,9 +57,10 @@ def test_what_tasks_record_makes_an_import_with_its_files(
     assert (found.state, found.package_id, found.bank_types) == ("finished", PACKAGE, ["ICBC_DEBIT"])
     assert (found.files, found.uploaded, found.finished, found.rows, found.rows_uploaded) == (3, 3, 3, 25, 25)
     assert (found.success_count, found.fail_count, found.failed_files) == (25, 0, 0)
-    uploads = [one for row in upload.rows(UPLOADED) if (one := UploadedFile.read(row))]
-    finishes = [one for row in wait.rows(FINISHED) if (one := FinishedFile.read(row))]
-    files = file_rows(uploads, finishes)
+    files = file_rows(
+        filter(None, map(UploadedFile.read, upload.rows(UPLOADED))),
+        filter(None, map(FinishedFile.read, wait.rows(FINISHED))),
+    )
     assert {row[:3] for row in files} == {(one["filename"], one["task_id"], one["rows"]) for one in uploaded["tasks"]}
     assert sum(row[5] or 0 for row in files) == 25
     assert all(row[3] and row[4] for row in files)

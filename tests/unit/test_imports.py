@@ -152,7 +152,7 @@ def test_a_wait_without_an_upload_counts_what_it_waits_for() -> None:
 
 
 def test_a_run_that_fills_two_packages_is_two_imports_each_with_its_own_export() -> None:
-    other = {"package_id": "9001177", "manifest": "/other/manifest.json", "files": 1, "rows": 10}
+    other: dict[str, Any] = {"package_id": "9001177", "manifest": "/other/manifest.json", "files": 1, "rows": 10}
     found = imports(
         RUN,
         [
