@@ -2,15 +2,19 @@
 
 It is kept in XComs of the task, the one place that a task, a trigger and Airflow's API server share on every Airflow
 that has the page: :data:`KEY` has the sums, and what grows with the files is in pieces. Nothing depends on it.
+
+Anybody who writes a DAG can put anything under these keys, so what is read is checked: :class:`Told`,
+:class:`UploadedFile` and :class:`FinishedFile` are all that the page knows of it.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from airflow.providers.common.compat.sdk import XCom
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
@@ -38,6 +42,15 @@ PIECE = 250
 
 RECORD_SECONDS = 300.0
 """Seconds after which a wait is recorded anew though nothing has changed."""
+
+MAX_NUMBER = 10**10
+"""No count, no sum and no time of a record is as much: 10 billion numbers; the year 2286."""
+
+MAX_NAME = 250
+"""Characters of an id or a filename: as many as Airflow's own ids may have."""
+
+
+Step = Literal["export", "upload", "wait"]
 
 log = logging.getLogger(__name__)
 
@@ -145,3 +158,147 @@ def _counted(task: UploadTask) -> tuple[int | None, int, int, int]:
         task.fail_count or 0,
         task.success_user_count or 0,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What WeChat Pay counted of all tasks of a wait."""
+
+    tasks: int
+    success_count: int
+    fail_count: int
+    success_user_count: int
+    failed_files: int
+
+    @classmethod
+    def read(cls, value: object) -> Counted:
+        """:raises ValueError: it is none."""
+        return cls(**{name: _number(_mapping(value).get(name)) for name in cls.__slots__})
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a task has recorded under :data:`KEY` so far; what it did not tell is None.
+
+    :param manifest: what the task wrote or uploads: something to compare, and not to show or open.
+    :param files: exported, or uploaded so far; ``rows`` are the numbers in them.
+    :param skipped: rows that an export left out.
+    :param total_files: that an upload has to upload; ``total_rows`` are the numbers in them.
+    :param tasks: upload tasks that are waited for, of which ``processing`` were not finished at ``at``, unix seconds.
+    """
+
+    step: Step
+    wxbank_conn_id: str | None = None
+    package_id: str | None = None
+    bank_type: str | None = None
+    manifest: str | None = None
+    files: int | None = None
+    rows: int | None = None
+    skipped: int | None = None
+    total_files: int | None = None
+    total_rows: int | None = None
+    tasks: int | None = None
+    processing: int | None = None
+    at: int | None = None
+    counts: Counted | None = None
+
+    @classmethod
+    def read(cls, value: object) -> Told | None:
+        """The record that a value is, whichever version of this package wrote it; None if it is no record."""
+        try:
+            facts = _mapping(value)
+            return cls(
+                _step(facts.get("step")),
+                **{name: read(facts[name]) for name, read in _FACTS.items() if facts.get(name) is not None},
+            )
+        except ValueError:
+            return None
+
+
+class UploadedFile(NamedTuple):
+    """A row of :data:`UPLOADED`."""
+
+    filename: str
+    task_id: str
+    rows: int | None
+    at: int | None
+
+    @classmethod
+    def read(cls, value: object) -> UploadedFile | None:
+        """The row that a value is; None if it is none."""
+        try:
+            filename, task_id, *numbers = _row(value, len(cls._fields))
+            return cls(_name(filename), _name(task_id), *map(_number_or_none, numbers))
+        except ValueError:
+            return None
+
+
+class FinishedFile(NamedTuple):
+    """A row of :data:`FINISHED`; see :func:`finished_rows`."""
+
+    task_id: str
+    filename: str
+    created: int | None
+    finished: int | None
+    success_count: int | None
+    fail_count: int | None
+    success_user_count: int | None
+
+    @classmethod
+    def read(cls, value: object) -> FinishedFile | None:
+        """The row that a value is; None if it is none."""
+        try:
+            task_id, filename, *numbers = _row(value, len(cls._fields))
+            return cls(_name(task_id), _name(filename), *map(_number_or_none, numbers))
+        except ValueError:
+            return None
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise ValueError
+    return value
+
+
+def _row(value: object, fields: int) -> list[object]:
+    if not isinstance(value, list) or len(value) != fields:
+        raise ValueError
+    return value
+
+
+def _step(value: object) -> Step:
+    for step in get_args(Step):
+        if value == step:
+            return step  # type: ignore[no-any-return]  # mypy does not know the arguments of a Literal
+    raise ValueError
+
+
+def _name(value: object) -> str:
+    # What cannot be printed cannot always be encoded either: JSON can hold half a character.
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME or not value.isprintable():
+        raise ValueError
+    return value
+
+
+def _place(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_NUMBER:
+        raise ValueError
+    return value
+
+
+def _number_or_none(value: object) -> int | None:
+    return None if value is None else _number(value)
+
+
+_FACTS: Mapping[str, Callable[[object], Any]] = {
+    **dict.fromkeys(("wxbank_conn_id", "package_id", "bank_type"), _name),
+    "manifest": _place,
+    **dict.fromkeys(("files", "rows", "skipped", "total_files", "total_rows", "tasks", "processing", "at"), _number),
+    "counts": Counted.read,
+}

@@ -10,20 +10,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.auth.managers.models.resource_details import ConnectionDetails, DagAccessEntity
 from airflow.api_fastapi.common.db.common import SessionDep
-from airflow.api_fastapi.core_api.security import GetUserDep, get_user, requires_access_dag
+from airflow.api_fastapi.core_api.security import GetUserDep, get_user
 from airflow.configuration import conf
-from airflow.models.connection import Connection
-from fastapi import Depends, FastAPI, HTTPException, Query, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 
-from airflow_provider_wxbank.record import finished_rows
+from airflow_provider_wxbank.record import FinishedFile, finished_rows
 from airflow_provider_wxbank.ui import database
-from airflow_provider_wxbank.ui.elsewhere import POLL_SECONDS, Packages
-from airflow_provider_wxbank.ui.imports import Import, file_rows, imports
-from airflow_provider_wxbank.wechatpay.errors import WxBankError
+from airflow_provider_wxbank.ui.elsewhere import POLL_SECONDS, Listed, Packages
+from airflow_provider_wxbank.ui.files import file_rows
+from airflow_provider_wxbank.ui.imports import Import, imports
+from airflow_provider_wxbank.ui.permissions import Reader
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 STATIC = Path(__file__).parent / "static"
 FILES = {path.name: path for path in STATIC.iterdir()}
@@ -40,11 +39,11 @@ HEADERS = {
 RUNS = 50
 """DAG runs in an answer."""
 
-# What it is made of: a run, its tasks, and what they left in XComs.
-SEES_DAGS = [
-    Depends(requires_access_dag("GET", entity))
-    for entity in (DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
-]
+MAX_PARAMETER = 250
+"""Characters of an id, as Airflow has them."""
+
+MAX_RUN = 2**31 - 1
+"""The largest id of a DAG run in Airflow's database."""
 
 
 def new_app(packages: Packages | None = None) -> FastAPI:
@@ -54,7 +53,8 @@ def new_app(packages: Packages | None = None) -> FastAPI:
     """
     # Each worker process of an API server asks for itself.
     packages = packages or Packages(POLL_SECONDS * max(conf.getint("api", "workers", fallback=1), 1))
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(get_user)])
+    guards = [Depends(get_user), Depends(check_parameters)]
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=guards)
 
     @app.get("/", include_in_schema=False)
     @app.get("/import", include_in_schema=False)
@@ -68,79 +68,95 @@ def new_app(packages: Packages | None = None) -> FastAPI:
             raise HTTPException(404, "Not found")
         return FileResponse(FILES[name], headers={**HEADERS, "Cache-Control": "no-cache"})
 
-    @app.get("/api/imports", dependencies=SEES_DAGS)
+    @app.get("/api/imports")
     def list_imports(
         user: GetUserDep,
         session: SessionDep,
-        before: int | None = None,
+        before: Annotated[int | None, Query(ge=0, le=MAX_RUN)] = None,
         limit: Annotated[int, Query(ge=1, le=RUNS)] = RUNS,
     ) -> Response:
         """The newest imports of the DAGs that the user may read."""
-        dag_ids = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
+        reader = _reader_of_imports(user)
+        dag_ids = reader.dags_with_imports(database.dags_with_imports(session))
         runs, has_more = database.recent_runs(session, dag_ids, limit, before)
-        tasks = database.tasks_of(session, runs)
+        tasks, unreadable = database.tasks_of(session, runs)
         now = time.time()
-        found = [_shown(one, user) for run in runs for one, _ in imports(run, tasks[run.id], now)]
         return _json(
             now=now,
-            imports=found,
+            imports=[_shown(one, reader) for run in runs for one, _ in imports(run, tasks.get(run.id, []), now)],
+            unreadable=unreadable,
             before=runs[-1].id if has_more else None,
-            may_ask=_may_read_connection(None, user),
-            connections=[one for one in database.connection_ids(session) if _may_read_connection(one, user)],
+            may_ask=reader.may_read_connection(None),
+            connections=[one for one in database.connection_ids(session) if reader.may_read_connection(one)],
         )
 
-    @app.get("/api/import", dependencies=SEES_DAGS)
+    @app.get("/api/import")
     def one_import(user: GetUserDep, session: SessionDep, dag_id: str, run_id: str) -> Response:
         """The imports of a DAG run, each with its files."""
-        run = None
-        if dag_id in get_auth_manager().get_authorized_dag_ids(user=user, method="GET"):
-            run = database.one_run(session, dag_id, run_id)
+        reader = _reader_of_imports(user)
+        run = database.one_run(session, dag_id, run_id) if reader.dags_with_imports([dag_id]) else None
         if run is None:
             raise HTTPException(404, "There is no such DAG run, or you may not see it")
         now = time.time()
-        tasks = database.tasks_of(session, [run])[run.id]
-        found = [
-            {**_shown(one, user), "file_rows": database.files_of(session, run, group)}
-            for one, group in imports(run, tasks, now)
-        ]
-        return _json(now=now, imports=found)
+        tasks, unreadable = database.tasks_of(session, [run])
+        found = []
+        for one, group in imports(run, tasks.get(run.id, []), now):
+            files, unreadable_files = database.files_of(session, run, group)
+            found.append({**_shown(one, reader), "file_rows": files, "unreadable": one.unreadable + unreadable_files})
+        return _json(now=now, imports=found, unreadable=unreadable)
 
     @app.get("/api/package")
     def one_package(user: GetUserDep, wxbank_conn_id: str, package_id: str) -> Response:
-        """What WeChat Pay lists of a package, for who may read the connection."""
-        if not _may_read_connection(wxbank_conn_id, user):
+        """What is known of WeChat Pay's list of a package, for who may read the connection."""
+        if not Reader(user).may_read_connection(wxbank_conn_id):
             raise HTTPException(403, "You may not read this connection")
         assert packages is not None
         try:
-            listed = packages.listed(wxbank_conn_id, package_id)
-        except WxBankError as failure:
-            return JSONResponse({"detail": str(failure)}, 502, HEADERS)
+            seen = packages.look(wxbank_conn_id, package_id)
+        except InvalidInput as failure:
+            raise HTTPException(422, str(failure)) from None
         return _json(
             now=time.time(),
             package_id=package_id,
             wxbank_conn_id=wxbank_conn_id,
-            asked_at=listed.asked_at,
-            listed_at=listed.listed_at,
             interval=packages.interval,
-            processing=listed.processing,
-            file_rows=file_rows([], finished_rows(listed.tasks)),
+            question=seen.question,
+            failure=seen.failure,
+            tried_at=seen.tried_at,
+            listed=None if seen.listed is None else _listed(seen.listed),
         )
 
     return app
 
 
-def _shown(one: Import, user: Any) -> dict[str, Any]:
+def check_parameters(request: Request) -> None:
+    """Refuse what no id can be, before anybody is asked for it: PostgreSQL takes no NUL."""
+    for name, value in request.query_params.multi_items():
+        if "\0" in value or len(value) > MAX_PARAMETER:
+            raise HTTPException(422, f"{name[:40]!r} has more than {MAX_PARAMETER} characters, or one that no id has")
+
+
+def _reader_of_imports(user: Any) -> Reader:
+    reader = Reader(user)
+    if not reader.may_read_imports():
+        raise HTTPException(403, "You may not read DAG runs, task instances and XComs")
+    return reader
+
+
+def _shown(one: Import, reader: Reader) -> dict[str, Any]:
     """An import without what is not known, and without connections that the user may not read."""
-    readable = [conn_id for conn_id in one.wxbank_conn_ids if _may_read_connection(conn_id, user)]
+    readable = [conn_id for conn_id in one.wxbank_conn_ids if reader.may_read_connection(conn_id)]
     shown = {**asdict(one), "wxbank_conn_ids": readable}
     return {name: value for name, value in shown.items() if value not in (None, [])}
 
 
-def _may_read_connection(conn_id: str | None, user: Any) -> bool:
-    details = ConnectionDetails(conn_id=conn_id)
-    if conn_id is not None and conf.getboolean("core", "multi_team", fallback=False):
-        details = ConnectionDetails(conn_id=conn_id, team_name=Connection.get_team_name(conn_id))
-    return get_auth_manager().is_authorized_connection(method="GET", details=details, user=user)
+def _listed(listed: Listed) -> dict[str, Any]:
+    return {
+        "asked_at": listed.asked_at,
+        "listed_at": listed.listed_at,
+        "processing": listed.processing,
+        "file_rows": file_rows([], (FinishedFile(*row) for row in finished_rows(listed.tasks))),
+    }
 
 
 def _json(**content: Any) -> JSONResponse:

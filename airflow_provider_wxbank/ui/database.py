@@ -1,21 +1,37 @@
-"""DAG runs, task instances and records from Airflow's database, in few queries whatever the number of imports."""
+"""DAG runs, task instances and records from Airflow's database, in few queries whatever the number of imports.
+
+XComs are read from the database alone, as Airflow's own API does: what an XCom backend keeps elsewhere is for workers
+to read, and would hold this thread for as long as that takes. Such a record cannot be read here, which is told.
+"""
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any
 
 from airflow.models.connection import Connection
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
-from sqlalchemy import or_, select
+from sqlalchemy import Text, cast, func, or_, select
 from sqlalchemy.orm import Session
 
-from airflow_provider_wxbank.record import FINISHED, KEY, UPLOADED
-from airflow_provider_wxbank.ui.imports import STEPS, FileRow, Run, Step, Task, file_rows
+from airflow_provider_wxbank.record import FINISHED, KEY, UPLOADED, FinishedFile, Told, UploadedFile
+from airflow_provider_wxbank.ui.files import FileRow, file_rows
+from airflow_provider_wxbank.ui.imports import STEPS, Run, Task
+
+MAX_CHARACTERS = 250_000
+"""Of an XCom that is read: 250 files of the longest names have less. A longer one is cut, and then is none."""
+
+# As text, so that one that cannot be parsed is one that cannot be read, and not the end of all.
+_VALUE = func.substr(cast(XComModel.value, Text), 1, MAX_CHARACTERS)
+
+
+def dags_with_imports(session: Session) -> set[str]:
+    """The ids of DAGs that have an import."""
+    return set(session.scalars(select(XComModel.dag_id).where(XComModel.key == KEY).distinct()))
 
 
 def recent_runs(
@@ -47,17 +63,19 @@ def one_run(session: Session, dag_id: str, run_id: str) -> Run | None:
     return None if row is None else _run(*row)
 
 
-def tasks_of(session: Session, runs: Collection[Run]) -> Mapping[int, list[Task]]:
-    """Our task instances of some DAG runs, with their records, by the id of the run."""
+def tasks_of(session: Session, runs: Collection[Run]) -> tuple[Mapping[int, list[Task]], int]:
+    """Our task instances of some DAG runs, with their records, by the id of the run.
+
+    :return: these, and how many records that cannot be read other tasks have.
+    """
     ids = [run.id for run in runs]
-    records: dict[tuple[int, str, int], Mapping[str, Any]] = {
-        (run, task_id, map_index): value
+    records = {
+        (run, task_id, map_index): Told.read(_parsed(value))
         for run, task_id, map_index, value in session.execute(
-            select(XComModel.dag_run_id, XComModel.task_id, XComModel.map_index, XComModel.value).where(
+            select(XComModel.dag_run_id, XComModel.task_id, XComModel.map_index, _VALUE).where(
                 XComModel.dag_run_id.in_(ids), XComModel.key == KEY
             )
         )
-        if isinstance(value, Mapping)
     }
     query = (
         select(
@@ -78,19 +96,24 @@ def tasks_of(session: Session, runs: Collection[Run]) -> Mapping[int, list[Task]
         .order_by(TaskInstance.task_id, TaskInstance.map_index)
     )
     found: dict[int, list[Task]] = defaultdict(list)
+    others = 0
     for run, task_id, map_index, operator, state, begin, end in session.execute(query):
-        record = records.get((run, task_id, map_index), {})
-        step = _step(record, operator)
-        if step is not None:
-            found[run].append(Task(task_id, map_index, step, _text(state), _unix(begin), _unix(end), record))
-    return found
+        told = records.get((run, task_id, map_index))
+        is_unreadable = told is None and (run, task_id, map_index) in records
+        step = told.step if told is not None else STEPS.get(operator or "")
+        if step is None:
+            others += is_unreadable
+            continue
+        times = _unix(begin), _unix(end)
+        found[run].append(Task(task_id, map_index, step, _text(state), *times, told, is_unreadable))
+    return found, others
 
 
-def files_of(session: Session, run: Run, tasks: Iterable[Task]) -> list[FileRow]:
-    """The files of some tasks of a DAG run."""
+def files_of(session: Session, run: Run, tasks: Iterable[Task]) -> tuple[list[FileRow], int]:
+    """The files of some tasks of a DAG run, and how many records of files cannot be read."""
     ours = {(task.task_id, task.map_index) for task in tasks}
     query = (
-        select(XComModel.task_id, XComModel.map_index, XComModel.key, XComModel.value)
+        select(XComModel.task_id, XComModel.map_index, XComModel.key, _VALUE)
         .where(
             XComModel.dag_run_id == run.id,
             XComModel.task_id.in_({task_id for task_id, _ in ours}),
@@ -100,12 +123,18 @@ def files_of(session: Session, run: Run, tasks: Iterable[Task]) -> list[FileRow]
         )
         .order_by(XComModel.task_id, XComModel.map_index, XComModel.timestamp)
     )
-    uploaded: list[Sequence[Any]] = []
-    finished: list[Sequence[Any]] = []
+    uploaded: list[UploadedFile | None] = []
+    finished: list[FinishedFile | None] = []
     for task_id, map_index, key, value in session.execute(query):
-        if (task_id, map_index) in ours and isinstance(value, list):
-            (uploaded if key.startswith(UPLOADED) else finished).extend(value)
-    return file_rows(uploaded, finished)
+        if (task_id, map_index) not in ours:
+            continue
+        piece = _parsed(value)
+        rows = piece if isinstance(piece, list) else [None]
+        if key.startswith(UPLOADED):
+            uploaded.extend(map(UploadedFile.read, rows))
+        else:
+            finished.extend(map(FinishedFile.read, rows))
+    return file_rows(filter(None, uploaded), filter(None, finished)), uploaded.count(None) + finished.count(None)
 
 
 def connection_ids(session: Session) -> list[str]:
@@ -118,9 +147,12 @@ def _run(key: int, dag_id: str, run_id: str, state: object, begin: datetime | No
     return Run(key, dag_id, run_id, _text(state) or "", _unix(begin))
 
 
-def _step(record: Mapping[str, Any], operator: str | None) -> Step | None:
-    step = record.get("step")
-    return step if step in ("export", "upload", "wait") else STEPS.get(operator or "")
+def _parsed(text: str | None) -> object:
+    """The value of an XCom; None if it is none."""
+    try:
+        return json.loads(text or "null")
+    except (ValueError, RecursionError):
+        return None
 
 
 def _text(state: object) -> str | None:

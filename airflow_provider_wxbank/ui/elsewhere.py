@@ -1,25 +1,55 @@
-"""Packages that were filled elsewhere: what WeChat Pay lists of them, asked no more often than a sensor would."""
+"""Packages that were filled elsewhere: what WeChat Pay lists of them, asked by threads of our own.
+
+Whoever looks gets at once what is known: all requests of Airflow's API server share a few threads, so that none may
+wait for a connection's secrets or for WeChat Pay. However much is looked at, little is asked: one question at a time
+with a connection, of at most :data:`PLACES` packages a connection, each once in an interval.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from threading import Lock
+from threading import Lock, Thread
+from typing import Literal
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
+from airflow_provider_wxbank.wechatpay.errors import TryLater, WxBankError
 from airflow_provider_wxbank.wechatpay.packages import UploadTask, list_tasks, list_tasks_page, tasks_path
+from airflow_provider_wxbank.wechatpay.settings import Settings
+from airflow_provider_wxbank.wechatpay.transport import Answer, Call
 
 POLL_SECONDS = 60.0
 """Seconds between two questions about one package: a sensor's own interval, by default."""
 
-MAX_PACKAGES = 100
-"""Packages that are remembered; the one that was looked at longest ago is forgotten first."""
+PLACES = 10
+"""Packages of one connection that are remembered and asked for."""
+
+ALL_PLACES = 200
+"""The same, of all connections."""
+
+KEPT_INTERVALS = 2
+"""Intervals for which a package keeps its place though nobody looks."""
+
+THREADS = 4
+"""Connections that are asked with at the same time."""
+
+THREAD_NAME = "wxbank-page"
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 10.0
+"""What the timeouts of a connection are cut to: somebody looks at a page."""
+
+QUESTION_SECONDS = 120.0
+"""Seconds after which a list that is still being read is given up: some ten thousand files."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +67,27 @@ class Listed:
     listed_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What whoever looks at a package gets.
+
+    :param question: ``asking`` while WeChat Pay is being asked or will be next, ``answered`` once it was, ``later`` if
+        too much is asked for already.
+    :param listed: what is known, maybe from before; None if nothing is.
+    :param failure: why the last question was not answered; None if it was.
+    :param tried_at: unix seconds of the end of the last question; None if there was none.
+    """
+
+    question: Literal["asking", "answered", "later"]
+    listed: Listed | None = None
+    failure: str | None = None
+    tried_at: float | None = None
+
+
 @dataclass(slots=True)
-class _Package:
-    lock: Lock = field(default_factory=Lock)
-    asked_at: float = float("-inf")
-    seen: Listed | WxBankError | None = None
+class _Place:
+    looked_at: float
+    seen: Seen = field(default_factory=lambda: Seen("asking"))
 
 
 class Packages:
@@ -58,36 +104,91 @@ class Packages:
         self.interval = interval
         self._clock = clock
         self._lock = Lock()
-        self._packages: dict[tuple[str, str], _Package] = {}
+        self._places: dict[tuple[str, str], _Place] = {}
+        # What is to be asked, by connection, the one whose turn is next first.
+        self._waiting: dict[str, deque[str]] = {}
+        self._asking: set[str] = set()
+        self._threads = 0
 
-    def listed(self, wxbank_conn_id: str, package_id: str) -> Listed:
-        """What is known of a package, at most ``interval`` seconds old.
+    def look(self, wxbank_conn_id: str, package_id: str) -> Seen:
+        """What is known of a package, at once; if it is older than the interval, it is asked for beside.
 
-        :raises WxBankError: WeChat Pay could not be asked; it is not asked again before ``interval`` has passed.
+        :raises InvalidInput: the package id is none.
         """
         tasks_path(package_id)
+        key = wxbank_conn_id, package_id
+        now = self._clock()
         with self._lock:
-            key = wxbank_conn_id, package_id
-            package = self._packages.pop(key, _Package())
-            self._packages[key] = package
-            while len(self._packages) > MAX_PACKAGES:
-                del self._packages[next(iter(self._packages))]
-        with package.lock:
-            if self._clock() - package.asked_at >= self.interval:
-                known = package.seen if isinstance(package.seen, Listed) else None
-                try:
-                    with closing(WxBankHook(wxbank_conn_id).get_conn()) as client:
-                        package.seen = self._ask(client, package_id, known)
-                except AirflowNotFoundException:
-                    package.seen = InvalidInput(f"there is no connection {wxbank_conn_id}")
-                except WxBankError as failure:
-                    package.seen = failure
-                package.asked_at = self._clock()
-            seen = package.seen
-        assert seen is not None
-        if isinstance(seen, WxBankError):
-            raise seen
-        return seen
+            place = self._places.get(key)
+            if place is None:
+                if not self._make_room(wxbank_conn_id, now):
+                    return Seen("later")
+                place = self._places[key] = _Place(now)
+                self._ask_soon(*key)
+            place.looked_at = now
+            tried_at = place.seen.tried_at
+            # Over is also what lies ahead, when the clock was set back.
+            if place.seen.question == "answered" and not 0 <= now - (tried_at or 0.0) < self.interval:
+                place.seen = replace(place.seen, question="asking")
+                self._ask_soon(*key)
+            return place.seen
+
+    def _make_room(self, wxbank_conn_id: str, now: float) -> bool:
+        """Whether another package of a connection has a place; what nobody looks at any more is forgotten for it."""
+        for key, place in list(self._places.items()):
+            if place.seen.question == "answered" and now - place.looked_at > KEPT_INTERVALS * self.interval:
+                del self._places[key]
+        used = sum(conn_id == wxbank_conn_id for conn_id, _ in self._places)
+        return used < PLACES and len(self._places) < ALL_PLACES
+
+    def _ask_soon(self, wxbank_conn_id: str, package_id: str) -> None:
+        self._waiting.setdefault(wxbank_conn_id, deque()).append(package_id)
+        if self._threads < THREADS:
+            Thread(target=self._ask_all, name=THREAD_NAME, daemon=True).start()
+            self._threads += 1
+
+    def _ask_all(self) -> None:
+        """Ask until nothing waits but what others of these threads will ask when they are done."""
+        while (key := self._next()) is not None:
+            known = self._places[key].seen.listed
+            listed, failure = self._answer(*key, known)
+            with self._lock:
+                self._places[key].seen = Seen("answered", listed or known, failure, self._clock())
+                self._asking.discard(key[0])
+
+    def _next(self) -> tuple[str, str] | None:
+        with self._lock:
+            wxbank_conn_id = next((one for one in self._waiting if one not in self._asking), None)
+            if wxbank_conn_id is None:
+                self._threads -= 1
+                return None
+            packages = self._waiting.pop(wxbank_conn_id)
+            package_id = packages.popleft()
+            if packages:
+                # Behind all others: no connection has two turns before another has one.
+                self._waiting[wxbank_conn_id] = packages
+            self._asking.add(wxbank_conn_id)
+            return wxbank_conn_id, package_id
+
+    def _answer(self, wxbank_conn_id: str, package_id: str, known: Listed | None) -> tuple[Listed | None, str | None]:
+        """What WeChat Pay lists now, or why that is not known."""
+        try:
+            with (
+                closing(WxBankHook(wxbank_conn_id).get_conn()) as patient,
+                closing(_HurriedClient(patient.settings)) as client,
+            ):
+                return self._ask(client, package_id, known), None
+        except AirflowNotFoundException:
+            return None, f"there is no connection {wxbank_conn_id}"
+        except WxBankError as failure:
+            return None, str(failure)
+        except Exception as failure:
+            # A secrets backend may raise anything, and its text may be a secret.
+            log.warning("The page could not ask about a package with %s", wxbank_conn_id, exc_info=True)
+            return None, (
+                f"the connection {wxbank_conn_id} could not be used ({type(failure).__name__}); the log of the API "
+                "server says more"
+            )
 
     def _ask(self, client: Client, package_id: str, known: Listed | None) -> Listed:
         now = self._clock()
@@ -100,6 +201,29 @@ class Packages:
                 return replace(known, asked_at=now, processing=still)
         tasks = tuple(list_tasks(client, package_id))
         return Listed(tasks, sum(not task.is_finished for task in tasks), now, now)
+
+
+class _HurriedClient(Client):
+    """A client that tries everything once, and does not go on for longer than somebody looks at a page."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(
+            replace(
+                settings,
+                connect_timeout=min(settings.connect_timeout, CONNECT_SECONDS),
+                read_timeout=min(settings.read_timeout, READ_SECONDS),
+            ),
+            max_attempts=1,
+        )
+        self._ends_at = time.monotonic() + QUESTION_SECONDS
+
+    def send(self, call: Call) -> Answer:
+        if time.monotonic() > self._ends_at:
+            raise TryLater(
+                f"the list was not read to its end within {QUESTION_SECONDS:.0f} s; the package has too many files "
+                "for this page, or WeChat Pay is slow"
+            )
+        return super().send(call)
 
 
 def _unfinished(listed: Listed) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
+from airflow_provider_wxbank.record import Step, Told
 from airflow_provider_wxbank.wechatpay.uploads import FILE_SECONDS, NUMBERS_AN_HOUR
 
-Step = Literal["export", "upload", "wait"]
 StepState = Literal["none", "todo", "running", "retrying", "done", "failed", "skipped"]
 State = Literal["exporting", "exported", "uploading", "uploaded", "processing", "finished", "failed", "skipped"]
 
@@ -17,6 +18,9 @@ STEPS: Mapping[str, Step] = {
     "UploadTaskOperator": "upload",
     "TaskFinishedSensor": "wait",
 }
+
+NOT_BEGUN = (None, "scheduled", "queued", "upstream_failed", "skipped", "removed")
+"""States of a task instance that has done nothing yet, or never does."""
 
 TRUSTED_SHARE = 0.1
 """Share of the files that must be finished before their speed is believed more than WeChat Pay's guide."""
@@ -35,7 +39,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task instance of ours and its record; times are unix seconds."""
+    """A task instance of ours and what it told; times are unix seconds.
+
+    :param told: None if it has recorded nothing, or nothing that can be read.
+    :param is_unreadable: whether there is a record that cannot be read here.
+    """
 
     task_id: str
     map_index: int
@@ -43,24 +51,26 @@ class Task:
     state: str | None
     begin: float | None = None
     end: float | None = None
-    record: Mapping[str, Any] = field(default_factory=dict)
+    told: Told | None = None
+    is_unreadable: bool = False
 
     @property
     def package_id(self) -> str | None:
         """The package, once the task has begun; an export has none."""
-        package_id = self.record.get("package_id")
-        return package_id if isinstance(package_id, str) else None
+        return None if self.told is None else self.told.package_id
 
     def number(self, name: str) -> int | None:
-        """A number of the record."""
-        value = self.record.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
+        """A number that the task told; 0 if it told none because it has not come so far, None if it is not known."""
+        number: int | None = None if self.told is None else getattr(self.told, name)
+        if number is not None:
+            return number
+        is_known = self.told is not None or (self.state in NOT_BEGUN and not self.is_unreadable)
+        return 0 if is_known and self.state != "success" else None
 
     def count(self, name: str) -> int | None:
         """A number that WeChat Pay counted, once the wait is over."""
-        value = self.record.get("counts")
-        number = value.get(name) if isinstance(value, Mapping) else None
-        return number if isinstance(number, int) else None
+        counts = None if self.told is None else self.told.counts
+        return None if counts is None else getattr(counts, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,7 @@ class Import:
     :param rows: numbers in them, of which ``rows_uploaded`` are with WeChat Pay.
     :param failed_files: files of which not one number matched.
     :param expected: when WeChat Pay will be done, roughly.
+    :param unreadable: records of its tasks that cannot be read here.
     """
 
     dag_id: str
@@ -83,19 +94,20 @@ class Import:
     begin: float | None
     end: float | None
     files: int | None
-    uploaded: int
-    finished: int
+    uploaded: int | None
+    finished: int | None
     rows: int | None
-    rows_uploaded: int
-    skipped: int
+    rows_uploaded: int | None
+    skipped: int | None
     success_count: int | None
     fail_count: int | None
     success_user_count: int | None
-    failed_files: int
+    failed_files: int | None
     expected: float | None
     seen_at: float | None
     bank_types: Sequence[str]
     wxbank_conn_ids: Sequence[str]
+    unreadable: int
 
 
 def imports(run: Run, tasks: Sequence[Task], now: float) -> list[tuple[Import, list[Task]]]:
@@ -104,16 +116,28 @@ def imports(run: Run, tasks: Sequence[Task], now: float) -> list[tuple[Import, l
 
 
 def by_package(tasks: Sequence[Task]) -> Iterator[tuple[str | None, list[Task]]]:
-    """The tasks of each package. An export belongs to the package that its manifest is uploaded into."""
+    """The tasks of each package. An export belongs to the package that its manifest is uploaded into.
+
+    Where there are several packages, those whose record cannot be read are of none, and by themselves.
+    """
     packages = list(dict.fromkeys(task.package_id for task in tasks if task.package_id is not None))
     if len(packages) <= 1:
-        yield (packages[0] if packages else None), list(tasks)
+        if tasks:
+            yield (packages[0] if packages else None), list(tasks)
         return
     for package_id in packages:
         ours = [task for task in tasks if task.package_id == package_id]
-        manifests = {task.record.get("manifest") for task in ours} - {None}
-        exports = [task for task in tasks if task.step == "export" and task.record.get("manifest") in manifests]
+        manifests = {_manifest(task) for task in ours} - {None}
+        exports = [task for task in tasks if task.step == "export" and _manifest(task) in manifests]
         yield package_id, [*exports, *ours]
+    if unreadable := [task for task in tasks if task.is_unreadable]:
+        yield None, unreadable
+
+
+def _manifest(task: Task) -> str | None:
+    """Where the manifest is. An upload may have been told that without the manifest's identity."""
+    manifest = None if task.told is None else task.told.manifest
+    return manifest and _IDENTITY.sub("", manifest)
 
 
 def step_state(states: Collection[str | None]) -> StepState:
@@ -167,32 +191,20 @@ def _import(run: Run, package_id: str | None, tasks: Sequence[Task], now: float)
     of: dict[Step, list[Task]] = {step: [task for task in tasks if task.step == step] for step in _ORDER}
     steps: dict[Step, StepState] = {step: step_state([task.state for task in of[step]]) for step in _ORDER}
     state = state_of(steps, run.state in ("success", "failed"))
-    uploads, waits = of["upload"], of["wait"]
-    uploaded, rows_uploaded = _sum(uploads, "files"), _sum(uploads, "rows")
-    files = _total(of["export"], steps["export"], "files", uploads, "total_files")
-    rows = _total(of["export"], steps["export"], "rows", uploads, "total_rows")
-    counted = [task for task in waits if task.count("tasks") is not None]
-    waited = sum(_waited(task) for task in waits)
-    if not uploads:
+    exports, uploads, waits = of["export"], of["upload"], of["wait"]
+    if waits and not uploads:
         # The files were uploaded elsewhere.
-        files = uploaded = waited
-        rows = rows_uploaded = sum(
-            (task.count("success_count") or 0) + (task.count("fail_count") or 0) for task in waits
-        )
-    finished = sum(_finished(task) for task in waits)
-    seen_at = max((task.record["at"] for task in waits if task.number("at") is not None), default=None)
-    begin = min((task.begin for task in tasks if task.begin is not None), default=run.begin)
-    begin_upload = min((task.begin for task in uploads if task.begin is not None), default=None)
-    expected = None
-    if state in ("uploading", "uploaded", "processing") and begin_upload is not None:
-        ends = [task.end for task in uploads]
-        last = now if state == "uploading" else max((end for end in ends if end is not None), default=now)
-        expected = expected_end(begin_upload, last, rows or rows_uploaded, finished / files if files else 0.0, seen_at)
+        files = uploaded = _all([_waited(task) for task in waits])
+        rows = rows_uploaded = _all([_rows_counted(task) for task in waits])
+    else:
+        files = _total(exports, steps["export"], "files", uploads, "total_files")
+        rows = _total(exports, steps["export"], "rows", uploads, "total_rows")
+        uploaded, rows_uploaded = _sum(uploads, "files"), _sum(uploads, "rows")
+    finished = _finished(waits)
+    if finished is not None and uploaded is not None:
+        finished = min(finished, uploaded)
+    seen_at = max((task.told.at for task in waits if task.told is not None and task.told.at is not None), default=None)
     is_over = state in ("finished", "failed", "skipped")
-
-    def counts(name: str) -> int | None:
-        return sum(task.count(name) or 0 for task in counted) if counted else None
-
     return Import(
         dag_id=run.dag_id,
         run_id=run.run_id,
@@ -200,78 +212,98 @@ def _import(run: Run, package_id: str | None, tasks: Sequence[Task], now: float)
         package_id=package_id,
         state=state,
         steps=steps,
-        begin=begin,
+        begin=min((task.begin for task in tasks if task.begin is not None), default=run.begin),
         end=max((task.end for task in tasks if task.end is not None), default=None) if is_over else None,
         files=files,
         uploaded=uploaded,
-        finished=min(finished, uploaded) if uploads else finished,
+        finished=finished,
         rows=rows,
         rows_uploaded=rows_uploaded,
-        skipped=_sum(of["export"], "skipped"),
-        success_count=counts("success_count"),
-        fail_count=counts("fail_count"),
-        success_user_count=counts("success_user_count"),
-        failed_files=counts("failed_files") or 0,
-        expected=expected,
+        skipped=_sum(exports, "skipped"),
+        success_count=_counted(waits, "success_count"),
+        fail_count=_counted(waits, "fail_count"),
+        success_user_count=_counted(waits, "success_user_count"),
+        failed_files=_counted(waits, "failed_files"),
+        expected=_expected(state, uploads, rows or rows_uploaded, (finished or 0) / (files or 1), seen_at, now),
         seen_at=seen_at,
         bank_types=_texts(tasks, "bank_type"),
         wxbank_conn_ids=_texts(tasks, "wxbank_conn_id"),
+        unreadable=sum(task.is_unreadable for task in tasks),
     )
 
 
-_ORDER: tuple[Step, ...] = ("export", "upload", "wait")
+def _all(numbers: Sequence[int | None]) -> int | None:
+    """The sum, if every one is known."""
+    known = [number for number in numbers if number is not None]
+    return sum(known) if len(known) == len(numbers) else None
 
 
-def _sum(tasks: Iterable[Task], name: str) -> int:
-    return sum(task.number(name) or 0 for task in tasks)
+def _sum(tasks: Iterable[Task], name: str) -> int | None:
+    return _all([task.number(name) for task in tasks])
 
 
 def _total(
     exports: Sequence[Task], export: StepState, name: str, uploads: Sequence[Task], upload_name: str
 ) -> int | None:
     """From the exports once all are done, else from the uploads once all know it."""
-    if export == "done":
-        return _sum(exports, name)
-    totals = [task.number(upload_name) for task in uploads]
-    if exports or not totals or None in totals:
+    if exports and export != "done":
         return None
-    return sum(total or 0 for total in totals)
+    total = _sum(exports, name) if exports else None
+    if total is None and uploads:
+        total = _all([None if task.told is None else getattr(task.told, upload_name) for task in uploads])
+    return total
 
 
-def _waited(task: Task) -> int:
-    return task.count("tasks") or task.number("tasks") or 0
+def _waited(task: Task) -> int | None:
+    """How many tasks a wait waits for, once it knows."""
+    counted = task.count("tasks")
+    return counted if counted is not None or task.told is None else task.told.tasks
 
 
-def _finished(task: Task) -> int:
-    """How many tasks a wait has seen finished, at least."""
-    if (counted := task.count("tasks")) is not None:
-        return counted
-    tasks, processing = task.number("tasks"), task.number("processing")
-    return 0 if tasks is None or processing is None else max(tasks - processing, 0)
+def _rows_counted(task: Task) -> int | None:
+    return _all([task.count("success_count"), task.count("fail_count")])
+
+
+def _finished(waits: Sequence[Task]) -> int | None:
+    """How many tasks the waits that have begun have seen finished, at least."""
+    begun = [task for task in waits if task.state not in NOT_BEGUN or task.told is not None or task.is_unreadable]
+    return _all([_seen_finished(task) for task in begun]) if begun else None
+
+
+def _seen_finished(task: Task) -> int | None:
+    if task.told is None or task.told.counts is not None:
+        return task.count("tasks")
+    tasks, processing = task.told.tasks, task.told.processing
+    return None if tasks is None or processing is None else max(tasks - processing, 0)
+
+
+def _counted(waits: Iterable[Task], name: str) -> int | None:
+    """What WeChat Pay counted of the waits that are over; None if that of one of them is not known."""
+    counts = [task.count(name) for task in waits if task.state == "success" or task.count(name) is not None]
+    return _all(counts) if counts else None
+
+
+def _expected(
+    state: State,
+    uploads: Sequence[Task],
+    rows: int | None,
+    finished_share: float,
+    seen_at: float | None,
+    now: float,
+) -> float | None:
+    begin = min((task.begin for task in uploads if task.begin is not None), default=None)
+    if state not in ("uploading", "uploaded", "processing") or begin is None or rows is None:
+        return None
+    last = max((task.end for task in uploads if task.end is not None), default=now)
+    return expected_end(begin, now if state == "uploading" else last, rows, finished_share, seen_at)
 
 
 def _texts(tasks: Iterable[Task], name: str) -> list[str]:
-    found = (task.record.get(name) for task in tasks)
-    return list(dict.fromkeys(text for text in found if isinstance(text, str) and text))
+    found = (getattr(task.told, name) for task in tasks if task.told is not None)
+    return list(dict.fromkeys(text for text in found if text))
 
 
-FileRow = tuple[str, str, int | None, int | None, int | None, int | None, int | None, int | None]
-"""Filename, task id, rows, when uploaded, when finished, success_count, fail_count, success_user_count."""
+_ORDER: tuple[Step, ...] = ("export", "upload", "wait")
 
-
-def file_rows(uploaded: Iterable[Sequence[Any]], finished: Iterable[Sequence[Any]]) -> list[FileRow]:
-    """A row for each file, from what uploads and waits recorded of it.
-
-    :param uploaded: rows of :data:`airflow_provider_wxbank.record.UPLOADED`.
-    :param finished: rows of :func:`airflow_provider_wxbank.record.finished_rows`.
-    """
-    files: dict[str, FileRow] = {
-        task_id: (filename, task_id, rows, at, None, None, None, None) for filename, task_id, rows, at in uploaded
-    }
-    for task_id, filename, created, updated, success, fail, users in finished:
-        rows = files[task_id][2] if task_id in files else None
-        if rows is None and success is not None and fail is not None:
-            rows = success + fail
-        at = (files[task_id][3] if task_id in files else None) or created
-        files[task_id] = (filename, task_id, rows, at, updated, success, fail, users)
-    return list(files.values())
+_IDENTITY = re.compile(r"#[0-9a-f]{16}$")
+"""What an export adds to its manifest's place."""

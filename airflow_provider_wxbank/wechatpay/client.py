@@ -26,7 +26,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
 )
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey, PlatformKeys, verified_certificates
 from airflow_provider_wxbank.wechatpay.refusals import explained_401, read_refusal
-from airflow_provider_wxbank.wechatpay.retries import Trouble, next_attempt
+from airflow_provider_wxbank.wechatpay.retries import MAX_LIMITED_ATTEMPTS, Trouble, next_attempt
 from airflow_provider_wxbank.wechatpay.settings import Settings
 from airflow_provider_wxbank.wechatpay.transport import Answer, Call, NoAnswer, NotSent, Transport
 from airflow_provider_wxbank.wechatpay.verification import verify
@@ -46,6 +46,7 @@ class Client:
     :param clock: unix seconds.
     :param sleep: waits some seconds.
     :param random: uniform in [0, 1), for the jitter of pauses.
+    :param max_attempts: at a call, for who does not want to wait longer; 1 also changes no host.
     :ivar answers_received: how many answers came, verified or not; tells a broken network apart.
     :ivar clock_difference: seconds by which this machine's clock was ahead of the ``Date`` of the last answer, verified
         or not; None if it had none.
@@ -58,6 +59,7 @@ class Client:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
         random: Callable[[], float] = random_module.random,
+        max_attempts: int = MAX_LIMITED_ATTEMPTS,
     ) -> None:
         self.settings = settings
         self.answers_received = 0
@@ -69,6 +71,7 @@ class Client:
         self._clock = clock
         self._sleep = sleep
         self._random = random
+        self._max_attempts = max_attempts
         self._prefer_backup_until = 0.0
 
     def close(self) -> None:
@@ -158,7 +161,7 @@ class Client:
                     other_host_untried=not failed_over,
                     random=self._random,
                 )
-                if again is None:
+                if again is None or attempts >= self._max_attempts:
                     raise failed.error from None
                 log.warning("%s; attempt %d follows in %.1f s", failed.error, attempts + 1, again.pause)
             if again.other_host:

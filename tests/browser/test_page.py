@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 import requests
-from playwright.sync_api import FrameLocator, Locator, Page, expect
+from playwright.sync_api import FrameLocator, Locator, Page, Route, expect
 
 from tests.browser.conftest import OpenPage, TakePicture
 from tools.ui import Ui
@@ -288,3 +288,35 @@ def test_a_package_that_was_filled_elsewhere_is_shown(open_page: OpenPage, take_
     files = sum(-(-rows // 5_500) for _, rows in PAST_IMPORTS)
     expect(page.locator("[data-file]")).to_have_count(files)
     take_picture(page, "package-elsewhere")
+
+
+def test_a_package_that_cannot_be_asked_for_is_told(open_page: OpenPage, take_picture: TakePicture) -> None:
+    page = open_page(f"{PAGE}package?wxbank_conn_id=nobodys&package_id={FINISHED}")
+    expect(page.locator("[data-question='asking'], [data-question='answered']")).to_be_visible()
+    expect(page.locator("[data-warning='failure']")).to_contain_text("there is no connection nobodys")
+    expect(page.locator("[data-files]")).to_be_hidden()
+    take_picture(page, "package-not-answered")
+
+
+def test_what_could_not_be_read_is_told_and_not_shown_as_0(open_page: OpenPage, take_picture: TakePicture) -> None:
+    """As when an XCom backend keeps records elsewhere."""
+    page = open_page("/api/v2/version")
+
+    def forget(route: Route) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        kept = ("dag_id", "run_id", "run_state", "state", "steps", "begin", "end")
+        told["imports"] = [
+            {name: one[name] for name in kept if name in one} | {"unreadable": 3} for one in told["imports"]
+        ]
+        route.fulfill(response=answer, json={**told, "unreadable": 1})
+
+    page.route("**/api/imports*", forget)
+    page.goto(page.url.replace("/api/v2/version", PAGE))
+    finished = page.locator("[data-import][data-state='finished']").first
+    expect(finished.locator("[data-warning='unreadable']")).to_contain_text("3 records could not be read here")
+    expect(finished).to_contain_text("Finished")
+    expect(finished.locator(".bar .value").first).to_have_text("not known")
+    expect(page.locator("[data-import]").get_by_text(re.compile(r"\b0 of|NaN|undefined"))).to_have_count(0)
+    expect(page.locator("#imports > [data-warning='unreadable']")).to_contain_text("1 record could not be read here")
+    take_picture(page, "unreadable")

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_wxbank.record import FINISHED, KEY, PIECE, UPLOADED
 
+PARTS = ("DAG", "RUN", "TASK_INSTANCE", "XCOM")
+"""What an import is made of, and a user may not be allowed to read."""
+
+HIDDEN_DAG = "import_others"
+
 OPERATORS = {"export": "ExportUsersOperator", "upload": "UploadTaskOperator", "wait": "TaskFinishedSensor"}
+
+
+def who_lacks(part: str, which: str = "some") -> str:
+    """The name of the user who may not read a part of :data:`HIDDEN_DAG`, or of ``any`` DAG."""
+    return f"{which}-{part}"
 
 
 @dataclass(frozen=True)
@@ -27,8 +37,18 @@ class Left:
     operator: str | None = field(default=None)
 
 
-def add_run(dag_id: str, run_id: str, begin: float, tasks: Sequence[Left], state: str = "running") -> None:
-    """Put a DAG run with its tasks and XComs into Airflow's database."""
+def add_run(
+    dag_id: str,
+    run_id: str,
+    begin: float,
+    tasks: Sequence[Left],
+    state: str = "running",
+    stored: Callable[[Any], Any] = lambda value: value,
+) -> None:
+    """Put a DAG run with its tasks and XComs into Airflow's database.
+
+    :param stored: what an XCom backend leaves of a value in the database.
+    """
     from airflow.models.dag import DagModel
     from airflow.models.dagbundle import DagBundleModel
     from airflow.models.dagrun import DagRun
@@ -84,7 +104,7 @@ def add_run(dag_id: str, run_id: str, begin: float, tasks: Sequence[Left], state
                 session.add(
                     XComModel(
                         dag_run_id=run.id, dag_id=dag_id, run_id=run_id, task_id=task.task_id,
-                        map_index=task.map_index, key=name, value=value,
+                        map_index=task.map_index, key=name, value=stored(value),
                     )
                 )  # fmt: skip
 

@@ -5,24 +5,36 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from airflow_provider_wxbank.record import HAS_PAGE
+from airflow_provider_wxbank.record import FINISHED, HAS_PAGE, KEY, UPLOADED, Told
+from airflow_provider_wxbank.ui import elsewhere
 from tests.conftest import PACKAGE, NewSimulator, numbers
-from tests.integration.page_data import Left, add_run, whole_import
+from tests.integration.page_data import HIDDEN_DAG, PARTS, Left, add_run, who_lacks, whole_import
 
 pytestmark = [
     pytest.mark.skipif(not HAS_PAGE, reason="Airflow before 3.1 has no place for the page"),
     pytest.mark.filterwarnings("ignore"),  # Airflow's own
 ]
 
-USERS = "admin:admin,op:op,viewer:viewer"
+LACKING = [who_lacks(part, which) for which in ("some", "any") for part in PARTS]
+USERS = ",".join(["admin:admin", "op:op", "viewer:viewer", *(f"{user}:viewer" for user in LACKING)])
+
+PATIENCE = 120.0
+"""Seconds that only a failure waits for."""
 
 Ask = Callable[..., Any]
 
@@ -30,15 +42,16 @@ Ask = Callable[..., Any]
 @pytest.fixture(scope="module")
 def airflow_app() -> Iterator[Any]:
     """Airflow's API server application, with its database made and three users."""
-    settings = {
+    options = {
+        "AIRFLOW__CORE__AUTH_MANAGER": "tests.integration.page_users.UsersOfParts",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": USERS,
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": f"{os.environ['AIRFLOW_HOME']}/passwords.json",
         "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of the tests alone, which is long enough for its purpose",
     }
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
+        for name, value in options.items():
             patch.setenv(name, value)
-        Path(settings["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]).write_text(
+        Path(options["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]).write_text(
             json.dumps({user.split(":")[0]: "secret" for user in USERS.split(",")})
         )
         from airflow.api_fastapi.app import create_app, purge_cached_app
@@ -50,20 +63,29 @@ def airflow_app() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def ask_as(airflow_app: Any) -> Callable[[str | None], Ask]:
-    """Gives, for a user or nobody, what asks the page."""
+def token_of(airflow_app: Any) -> Callable[[str], str]:
+    """Signs a user in, once."""
     from fastapi.testclient import TestClient
 
-    tokens: dict[str, str] = {}
+    @cache
+    def of(user: str) -> str:
+        client = TestClient(airflow_app, base_url="http://testserver")
+        token: str = client.post("/auth/token", json={"username": user, "password": "secret"}).json()["access_token"]
+        return token
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def ask_as(airflow_app: Any, token_of: Callable[[str], str]) -> Callable[[str | None], Ask]:
+    """Gives, for a user or nobody, what asks the page."""
+    from fastapi.testclient import TestClient
 
     def of(user: str | None) -> Ask:
         client = TestClient(airflow_app, base_url="http://testserver")
         if user is not None:
-            if user not in tokens:
-                answer = client.post("/auth/token", json={"username": user, "password": "secret"})
-                tokens[user] = answer.json()["access_token"]
             # As the browser does, in the page's frame.
-            client.cookies.set("_token", tokens[user])
+            client.cookies.set("_token", token_of(user))
         return lambda path, **params: client.get(f"/wxbank/{path}", params=params)
 
     return of
@@ -84,6 +106,34 @@ def empty_database(airflow_app: Any) -> Iterator[None]:
             session.execute(delete(model))
 
 
+@pytest.fixture(scope="module")
+def served(airflow_app: Any) -> Iterator[str]:
+    """The address of the application, behind a server as Airflow runs it."""
+    import uvicorn
+
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        server = uvicorn.Server(uvicorn.Config(airflow_app, lifespan="off", log_level="error"))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def answered(ask: Ask, **question: str) -> dict[str, Any]:
+    """What is shown of a package once WeChat Pay was asked."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        answer = ask("api/package", **question)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        if found["question"] == "answered":
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.01)
+
+
 def by_run(answer: Any) -> dict[str, dict[str, Any]]:
     assert answer.status_code == 200, answer.text
     return {one["run_id"]: one for one in answer.json()["imports"]}
@@ -97,38 +147,34 @@ def test_without_a_session_there_is_nothing(ask_as: Any, path: str) -> None:
     assert ask_as(None)(path).status_code == 401
 
 
-def test_a_viewer_sees_the_imports_of_dags_that_he_may_read_and_no_others(
-    ask_as: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
-
+def test_a_viewer_sees_every_import(ask_as: Any) -> None:
     begin = time.time() - 9000
     add_run("import_users", "manual__1", begin, whole_import(PACKAGE, begin, 2), "success")
-    add_run("import_others", "manual__2", begin, whole_import(PACKAGE, begin, 2), "success")
-    ask = ask_as("viewer")
-    assert set(by_run(ask("api/imports"))) == {"manual__1", "manual__2"}
-    # As an auth manager does whose permissions are by DAG.
-    monkeypatch.setattr(SimpleAuthManager, "get_authorized_dag_ids", lambda *_, **__: {"import_users"})
-    assert set(by_run(ask("api/imports"))) == {"manual__1"}
-    assert ask("api/import", dag_id="import_users", run_id="manual__1").status_code == 200
-    hidden = ask("api/import", dag_id="import_others", run_id="manual__2")
-    absent = ask("api/import", dag_id="import_others", run_id="manual__3")
+    add_run(HIDDEN_DAG, "manual__2", begin, whole_import(PACKAGE, begin, 2), "success")
+    assert set(by_run(ask_as("viewer")("api/imports"))) == {"manual__1", "manual__2"}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_who_may_not_read_a_part_of_a_dag_sees_no_import_of_it(ask_as: Any, part: str) -> None:
+    begin = time.time() - 9000
+    for index in range(5):
+        add_run(f"import_{index}", f"manual__{index}", begin, whole_import(PACKAGE, begin, 2), "success")
+    add_run(HIDDEN_DAG, "manual__5", begin, whole_import(PACKAGE, begin, 2), "success")
+    ask = ask_as(who_lacks(part))
+    seen = ask("api/imports")
+    assert set(by_run(seen)) == {f"manual__{index}" for index in range(5)}
+    assert HIDDEN_DAG not in seen.text
+    assert ask("api/import", dag_id="import_0", run_id="manual__0").status_code == 200
+    hidden = ask("api/import", dag_id=HIDDEN_DAG, run_id="manual__5")
+    absent = ask("api/import", dag_id=HIDDEN_DAG, run_id="manual__6")
     assert (hidden.status_code, hidden.text) == (absent.status_code, absent.text) == (404, absent.text)
 
 
-@pytest.mark.parametrize("entity", ["RUN", "TASK_INSTANCE", "XCOM"])
-def test_who_may_not_read_runs_tasks_or_xcoms_sees_nothing(
-    ask_as: Any, monkeypatch: pytest.MonkeyPatch, entity: str
-) -> None:
-    from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
-
-    allowed = SimpleAuthManager.is_authorized_dag
-
-    def but_one(self: Any, *, access_entity: Any = None, **options: Any) -> bool:
-        return access_entity.name != entity and allowed(self, access_entity=access_entity, **options)
-
-    monkeypatch.setattr(SimpleAuthManager, "is_authorized_dag", but_one)
-    ask = ask_as("viewer")
+@pytest.mark.parametrize("part", PARTS)
+def test_who_may_not_read_a_part_of_any_dag_sees_nothing(ask_as: Any, part: str) -> None:
+    begin = time.time() - 9000
+    add_run("import_users", "manual__1", begin, whole_import(PACKAGE, begin, 2), "success")
+    ask = ask_as(who_lacks(part, "any"))
     assert ask("api/imports").status_code == 403
     assert ask("api/import", dag_id="import_users", run_id="manual__1").status_code == 403
 
@@ -217,6 +263,144 @@ def test_ten_thousand_files_in_fifty_imports_are_a_small_answer(
     assert len(answer.content) < 200_000
 
 
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["", "upload", "\ud800", "\0"]),
+    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+NAMES = [one.name for one in fields(Told)]
+RECORDS = JSON | st.fixed_dictionaries(
+    {"step": st.sampled_from(["export", "upload", "wait"]), "package_id": st.sampled_from(["9001177", PACKAGE])},
+    optional={name: JSON for name in NAMES if name not in ("step", "package_id")},
+)
+ROWS = JSON | st.lists(st.lists(JSON, min_size=4, max_size=4) | st.lists(JSON, min_size=7, max_size=7) | JSON)
+
+
+@pytest.fixture
+def beside_a_good_one(ask_as: Any) -> Callable[[Callable[[Any], None]], dict[str, Any]]:
+    """Gives what asks the page while one run's XComs are not ours: what is answered of that run."""
+    begin = float(int(time.time()) - 9000)
+    add_run("import_users", "good", begin, whole_import(PACKAGE, begin, 2), "success")
+    others = Left("others", "wait", "success", {}, operator="EmptyOperator")
+    add_run("import_users", "bad", begin, [*whole_import(PACKAGE, begin, 2), others], "success")
+    ask = ask_as("viewer")
+    good = by_run(ask("api/imports"))["good"]
+    opened = ask("api/import", dag_id="import_users", run_id="good").json()["imports"]
+
+    def look(change: Callable[[Any], None]) -> dict[str, Any]:
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            change(session)
+        listed = ask("api/imports")
+        assert by_run(listed)["good"] == good
+        assert ask("api/import", dag_id="import_users", run_id="good").json()["imports"] == opened
+        shown = ask("api/import", dag_id="import_users", run_id="bad")
+        assert shown.status_code == 200, shown.text
+        found: dict[str, Any] = shown.json()
+        assert len(found["imports"]) >= 1
+        return found
+
+    return look
+
+
+def put(values: dict[str, Any], task_id: str | None = None) -> Callable[[Any], None]:
+    """Puts values into the XComs of the bad run, by key; of one of its tasks or all."""
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import update
+
+    def change(session: Any) -> None:
+        for key, value in values.items():
+            ours = update(XComModel).where(XComModel.run_id == "bad", XComModel.key.startswith(key))
+            session.execute((ours if task_id is None else ours.where(XComModel.task_id == task_id)).values(value=value))
+
+    return change
+
+
+@given(record=RECORDS, other=RECORDS, uploaded=ROWS, finished=ROWS)
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_whatever_lies_in_xcoms_others_see_their_imports(
+    beside_a_good_one: Any, record: Any, other: Any, uploaded: Any, finished: Any
+) -> None:
+    def change(session: Any) -> None:
+        put({KEY: record, UPLOADED: uploaded, FINISHED: finished})(session)
+        put({KEY: other}, "upload")(session)
+
+    beside_a_good_one(change)
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[" * 100_000, '{"step": "wait", "at": ' + "9" * 5_000 + "}", "NaN", ""])
+def test_what_is_no_json_is_no_record(beside_a_good_one: Any, text: str) -> None:
+    from sqlalchemy import text as sql
+
+    def change(session: Any) -> None:
+        session.execute(sql("UPDATE xcom SET value = :text WHERE run_id = 'bad'"), {"text": text})
+
+    (one,) = beside_a_good_one(change)["imports"]
+    assert (one["state"], one["unreadable"], one["file_rows"]) == ("finished", 5, [])
+
+
+@pytest.mark.parametrize("manifest", [{}, [], {"a": 1}, 1, True])
+def test_one_record_with_something_else_for_a_manifest_is_told_by_itself(beside_a_good_one: Any, manifest: Any) -> None:
+    def change(session: Any) -> None:
+        put({KEY: {"step": "wait", "package_id": "9001177"}}, "finished")(session)
+        put({KEY: {"step": "wait", "package_id": "9001188"}}, "others")(session)
+        put({KEY: {"step": "upload", "package_id": PACKAGE, "manifest": manifest}}, "upload")(session)
+
+    others, more, unknown = sorted(beside_a_good_one(change)["imports"], key=lambda one: one.get("package_id", "~"))
+    assert (others["package_id"], more["package_id"]) == ("9001177", "9001188")
+    assert (others["unreadable"], more["unreadable"], unknown["unreadable"]) == (0, 0, 1)
+    assert unknown["steps"] == {"export": "none", "upload": "done", "wait": "none"}
+
+
+def test_what_is_not_known_is_not_shown_as_0(beside_a_good_one: Any) -> None:
+    found = beside_a_good_one(put({KEY: "s3://xcoms/elsewhere"}))
+    (one,) = found["imports"]
+    assert (one["state"], one["unreadable"], found["unreadable"]) == ("finished", 3, 1)
+    assert one["steps"] == {"export": "done", "upload": "done", "wait": "done"}
+    for name in ("package_id", "files", "uploaded", "finished", "rows", "rows_uploaded", "skipped", "success_count"):
+        assert name not in one
+    assert len(one["file_rows"]) == 2
+
+
+def test_a_row_that_is_none_is_left_out_alone(beside_a_good_one: Any) -> None:
+    rows = [
+        ["a.csv", "1", 10, 5],
+        ["b.csv", "2", -1, 5],
+        ["c.csv"],
+        None,
+        ["d.csv", "4", None, None],
+        ["\ud800", "5", 1, 1],
+    ]
+    (one,) = beside_a_good_one(put({UPLOADED: rows, FINISHED: []}))["imports"]
+    assert [row[:3] for row in one["file_rows"]] == [["a.csv", "1", 10], ["d.csv", "4", None]]
+    assert one["unreadable"] == 4
+
+
+def test_records_that_an_xcom_backend_keeps_elsewhere_are_told_and_not_shown_as_0(
+    ask_as: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.providers.common.io.xcom.backend import XComObjectStorageBackend
+
+    monkeypatch.setenv("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH", tmp_path.as_uri())
+    monkeypatch.setenv("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD", "0")
+    begin = float(int(time.time()) - 9000)
+    tasks = whole_import(PACKAGE, begin, 2)
+    add_run("import_users", "manual__1", begin, tasks, "success", XComObjectStorageBackend.serialize_value)
+    assert any(path.is_file() for path in tmp_path.rglob("*"))
+    ask = ask_as("viewer")
+    one = by_run(ask("api/imports"))["manual__1"]
+    assert (one["state"], one["unreadable"], one["begin"], one["end"]) == ("finished", 3, begin, begin + 2630)
+    assert not {"package_id", "files", "uploaded", "finished", "rows", "rows_uploaded", "success_count"} & one.keys()
+    (one,) = ask("api/import", dag_id="import_users", run_id="manual__1").json()["imports"]
+    assert (one["unreadable"], one["file_rows"]) == (5, [])
+
+
 def test_connections_are_named_only_to_who_may_read_them(ask_as: Any) -> None:
     from airflow.models.connection import Connection
     from airflow.utils.session import create_session
@@ -244,14 +428,12 @@ def test_a_package_filled_elsewhere_is_for_who_may_read_the_connection(
     before = simulator.report()["requests"]
     assert ask_as("viewer")("api/package", **question).status_code == 403
     assert simulator.report()["requests"] == before
-    answer = ask_as("op")("api/package", **question)
-    assert answer.status_code == 200, answer.text
-    found = answer.json()
+    found = answered(ask_as("op"), **question)["listed"]
     assert (len(found["file_rows"]), found["processing"]) == (25, 0)
     assert sum(row[5] for row in found["file_rows"]) == 25
     # Whoever looks again, WeChat Pay is not asked again within the minute.
     asked = simulator.report()["requests"]
-    assert ask_as("admin")("api/package", **question).json()["file_rows"] == found["file_rows"]
+    assert answered(ask_as("admin"), **question)["listed"] == found
     assert simulator.report()["requests"] == asked
 
 
@@ -261,25 +443,80 @@ def test_an_outage_of_wechat_pay_is_told_and_not_asked_into(
     simulator = new_simulator()
     connect(simulator, login="1900000009")
     question = {"wxbank_conn_id": "wxbank_default", "package_id": "9001199"}
-    first = ask_as("op")("api/package", **question)
-    assert first.status_code == 502
-    assert "merchant id" in first.json()["detail"]
+    first = answered(ask_as("op"), **question)
+    assert first["listed"] is None
+    assert "merchant id" in first["failure"]
     asked = simulator.report()["requests"]
-    assert ask_as("op")("api/package", **question).text == first.text
+    assert answered(ask_as("op"), **question)["failure"] == first["failure"]
     assert simulator.report()["requests"] == asked
 
 
 def test_a_connection_that_does_not_exist_is_told(ask_as: Any) -> None:
-    for _ in range(2):
-        answer = ask_as("op")("api/package", wxbank_conn_id="nobodys", package_id=PACKAGE)
-        assert (answer.status_code, answer.json()["detail"]) == (502, "there is no connection nobodys")
+    found = answered(ask_as("op"), wxbank_conn_id="nobodys", package_id=PACKAGE)
+    assert found["failure"] == "there is no connection nobodys"
 
 
 @pytest.mark.parametrize("package_id", ["../x", "1", "12345678901234567"])
 def test_a_package_id_that_is_none_is_refused(ask_as: Any, package_id: str) -> None:
     answer = ask_as("op")("api/package", wxbank_conn_id="wxbank_default", package_id=package_id)
-    assert answer.status_code == 502
+    assert answer.status_code == 422
     assert "package_id" in answer.json()["detail"]
+
+
+NO_IDS = ["\0", "a\0b", "x" * 251]
+
+
+@pytest.mark.parametrize("value", NO_IDS)
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("api/imports", "before"),
+        ("api/import", "dag_id"),
+        ("api/import", "run_id"),
+        ("api/package", "wxbank_conn_id"),
+        ("api/package", "package_id"),
+    ],
+)
+def test_what_no_id_can_be_is_refused(ask_as: Any, path: str, name: str, value: str) -> None:
+    others = {"dag_id": "a", "run_id": "b"} if path == "api/import" else {"wxbank_conn_id": "a", "package_id": PACKAGE}
+    assert ask_as("admin")(path, **{**others, name: value}).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["before", "limit"])
+@pytest.mark.parametrize("number", [-1, 2**31, 2**63, 99999999999999999999999, "9" * 200, "1e9", "NaN"])
+def test_a_number_that_no_run_has_is_refused(ask_as: Any, name: str, number: object) -> None:
+    assert ask_as("admin")("api/imports", **{name: number}).status_code == 422
+
+
+def test_a_silent_connection_holds_nobody(
+    served: str, token_of: Any, new_simulator: NewSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "READ_SECONDS", PATIENCE)
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as silent:
+        connection = new_simulator().airflow_connection()
+        connection["host"] = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        connection["extra"]["read_timeout"] = PATIENCE
+        monkeypatch.setenv("AIRFLOW_CONN_SILENT", json.dumps(connection))
+        cookies = {"_token": token_of("op")}
+
+        def get(path: str) -> requests.Response:
+            return requests.get(f"{served}/wxbank/{path}", cookies=cookies, timeout=PATIENCE)
+
+        # More than the threads that all requests of the API server share.
+        with ThreadPoolExecutor(60) as pool:
+            paths = [f"api/package?wxbank_conn_id=silent&package_id={index}" for index in range(1000, 1060)]
+            answers = list(pool.map(get, paths))
+        assert get("api/imports").status_code == 200
+        questions = [answer.json()["question"] for answer in answers]
+        assert sorted(set(questions)) == ["asking", "later"]
+        assert questions.count("asking") == elsewhere.PLACES
+        # All were answered before WeChat Pay has answered one.
+        assert get(paths[0]).json()["question"] in ("asking", "later")
+        threads = [one for one in threading.enumerate() if one.name == elsewhere.THREAD_NAME]
+        assert 1 <= len(threads) <= elsewhere.THREADS
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_runs_no_script_of_others(ask_as: Any) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
-from airflow_provider_wxbank.record import FINISHED, HAS_PAGE, KEY, UPLOADED
+from airflow_provider_wxbank.record import FINISHED, HAS_PAGE, KEY, UPLOADED, FinishedFile, Step, Told, UploadedFile
 from airflow_provider_wxbank.sensors import TaskFinishedSensor
 from airflow_provider_wxbank.triggers import TaskFinishedTrigger
-from airflow_provider_wxbank.ui.imports import Run, Step, Task, file_rows, imports
+from airflow_provider_wxbank.ui.files import file_rows
+from airflow_provider_wxbank.ui.imports import Run, Task, imports
 from tests.conftest import PACKAGE, NewSimulator, numbers
 
 pytestmark = pytest.mark.skipif(not HAS_PAGE, reason="without the page nothing is recorded")
@@ -32,7 +33,7 @@ class Kept:
         return {"ti": ti, "run_id": "manual__1"}
 
     def task(self, step: Step) -> Task:
-        return Task(step, -1, step, "success", 0.0, 60.0, self.xcoms[KEY])
+        return Task(step, -1, step, "success", 0.0, 60.0, Told.read(self.xcoms[KEY]))
 
     def rows(self, key: str) -> list[Any]:
         return [row for name, value in self.xcoms.items() if name.startswith(key) for row in value]
@@ -56,7 +57,10 @@ def test_what_tasks_record_makes_an_import_with_its_files(
     assert (found.state, found.package_id, found.bank_types) == ("finished", PACKAGE, ["ICBC_DEBIT"])
     assert (found.files, found.uploaded, found.finished, found.rows, found.rows_uploaded) == (3, 3, 3, 25, 25)
     assert (found.success_count, found.fail_count, found.failed_files) == (25, 0, 0)
-    files = file_rows(upload.rows(UPLOADED), wait.rows(FINISHED))
+    files = file_rows(
+        filter(None, map(UploadedFile.read, upload.rows(UPLOADED))),
+        filter(None, map(FinishedFile.read, wait.rows(FINISHED))),
+    )
     assert {row[:3] for row in files} == {(one["filename"], one["task_id"], one["rows"]) for one in uploaded["tasks"]}
     assert sum(row[5] or 0 for row in files) == 25
     assert all(row[3] and row[4] for row in files)

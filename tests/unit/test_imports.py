@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_wxbank.ui.imports import Run, Step, Task, expected_end, file_rows, imports, state_of, step_state
+from airflow_provider_wxbank.record import FinishedFile, Step, Told, UploadedFile
+from airflow_provider_wxbank.ui.files import file_rows
+from airflow_provider_wxbank.ui.imports import Run, Task, expected_end, imports, state_of, step_state
 
 NOW = 10_000.0
 RUN = Run(1, "import_users", "manual__1", "running", 0.0)
@@ -15,8 +17,17 @@ EXPORTED: dict[str, Any] = {"manifest": "/out/manifest.json", "files": 20, "rows
 UPLOADED: dict[str, Any] = {"package_id": "8473295", "manifest": "/out/manifest.json", "files": 20, "rows": 110_000}
 
 
-def task(step: Step, state: str | None, map_index: int = -1, begin: float | None = None, **record: Any) -> Task:
-    return Task(step, map_index, step, state, begin, begin, record)
+def task(
+    step: Step,
+    state: str | None,
+    map_index: int = -1,
+    begin: float | None = None,
+    task_id: str | None = None,
+    **record: Any,
+) -> Task:
+    """A task with a record, if it has told anything."""
+    told = Told.read({"step": step, **record}) if record else None
+    return Task(task_id or step, map_index, step, state, begin, begin, told, bool(record) and told is None)
 
 
 def one(*tasks: Task, run: Run = RUN) -> Any:
@@ -74,7 +85,7 @@ def test_an_upload_under_way_says_how_many_of_the_exported_files_are_with_wechat
         task("wait", None),
     )
     assert (found.state, found.package_id) == ("uploading", "8473295")
-    assert (found.files, found.uploaded, found.finished) == (20, 5, 0)
+    assert (found.files, found.uploaded, found.finished) == (20, 5, None)
     assert (found.rows, found.rows_uploaded, found.skipped) == (110_000, 27_500, 3)
     assert found.success_count is None
 
@@ -141,14 +152,14 @@ def test_a_wait_without_an_upload_counts_what_it_waits_for() -> None:
 
 
 def test_a_run_that_fills_two_packages_is_two_imports_each_with_its_own_export() -> None:
-    other = {"package_id": "9001177", "manifest": "/other/manifest.json", "files": 1, "rows": 10}
+    other: dict[str, Any] = {"package_id": "9001177", "manifest": "/other/manifest.json", "files": 1, "rows": 10}
     found = imports(
         RUN,
         [
             task("export", "success", **EXPORTED),
-            Task("export_others", -1, "export", "success", record={"manifest": "/other/manifest.json", "rows": 10}),
+            task("export", "success", task_id="export_others", manifest=f"/other/manifest.json#{'1f' * 8}", rows=10),
             task("upload", "success", **UPLOADED),
-            Task("upload_others", -1, "upload", "success", record=other),
+            task("upload", "success", task_id="upload_others", **other),
         ],
         NOW,
     )
@@ -159,10 +170,29 @@ def test_a_run_that_fills_two_packages_is_two_imports_each_with_its_own_export()
     ]
 
 
-@pytest.mark.parametrize("record", [{}, {"files": "20"}, {"counts": 7}, {"counts": {"tasks": None}}, {"at": None}])
-def test_a_record_that_says_nothing_useful_does_no_harm(record: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("record", "unreadable"),
+    [({}, 0), ({"files": "20"}, 1), ({"counts": 7}, 1), ({"counts": {"tasks": None}}, 1), ({"at": None}, 0)],
+)
+def test_what_a_record_does_not_say_is_not_known(record: dict[str, Any], unreadable: int) -> None:
     found = one(task("upload", "success"), task("wait", "running", **record))
-    assert (found.state, found.finished, found.success_count) == ("processing", 0, None)
+    assert (found.state, found.uploaded, found.finished, found.success_count) == ("processing", None, None, None)
+    assert (found.files, found.rows, found.expected, found.unreadable) == (None, None, None, unreadable)
+
+
+def test_the_counts_of_a_wait_that_cannot_be_read_are_missing_from_the_sum_so_there_is_none() -> None:
+    counts = {"tasks": 20, "success_count": 5, "fail_count": 1, "success_user_count": 5, "failed_files": 0}
+    found = one(
+        task("upload", "success", **UPLOADED),
+        task("wait", "success", 0, counts=counts),
+        task("wait", "success", 1, counts="s3://xcoms/elsewhere"),
+    )
+    assert (found.state, found.uploaded, found.finished, found.success_count) == ("finished", 20, None, None)
+
+
+def test_an_upload_that_has_not_begun_has_uploaded_nothing() -> None:
+    found = one(task("export", "success", **EXPORTED), task("upload", None))
+    assert (found.state, found.files, found.uploaded, found.rows_uploaded) == ("exported", 20, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -182,8 +212,8 @@ def test_the_end_is_expected_by_the_guide_and_then_by_what_was_seen(
 
 def test_files_have_what_was_uploaded_and_what_was_counted() -> None:
     rows = file_rows(
-        [["a.csv", "1", 5500, 100], ["b.csv", "2", 5500, None]],
-        [["2", "b.csv", 90, 2500, 5000, 500, 5100], ["3", "c.csv", 95, None, 7, 1, 8]],
+        [UploadedFile("a.csv", "1", 5500, 100), UploadedFile("b.csv", "2", 5500, None)],
+        [FinishedFile("2", "b.csv", 90, 2500, 5000, 500, 5100), FinishedFile("3", "c.csv", 95, None, 7, 1, 8)],
     )
     assert rows == [
         ("a.csv", "1", 5500, 100, None, None, None, None),

@@ -2,9 +2,10 @@
 import { chart } from "./chart.js";
 import { fact, make } from "./elements.js";
 import { Files } from "./files.js";
-import { address, bars, facts, rate, state, steps, warning } from "./views.js";
+import { address, bars, facts, note, rate, state, steps, unreadable, warning } from "./views.js";
 import { clockTime, language, number, time, words } from "./words.js";
 
+const ASKING_SECONDS = 2;
 const BUSY_SECONDS = 15;
 const QUIET_SECONDS = 60;
 
@@ -15,6 +16,7 @@ const query = new URLSearchParams(location.search);
 const route = location.pathname.split("/").at(-1);
 
 const isBusy = (one) => ["exporting", "exported", "uploading", "processing"].includes(one.state);
+const pace = (busy) => (busy ? BUSY_SECONDS : QUIET_SECONDS);
 
 class Trouble extends Error {}
 
@@ -100,6 +102,7 @@ const item = (one, now) =>
     make("div", { class: "bars" }, bars(one)),
     facts(one, now),
     warning(one),
+    unreadable(one.unreadable),
   );
 
 const byPackage = (imports) => {
@@ -159,7 +162,8 @@ const listView = () => {
     const seen = new Set(latest.imports.map((one) => `${one.dag_id}\n${one.run_id}`));
     const all = [...latest.imports, ...old.filter((one) => !seen.has(`${one.dag_id}\n${one.run_id}`))];
     const sections = [...byPackage(all)].map(([id, imports]) => packageSection(id, imports, latest.now));
-    replace(list, ...(sections.length ? sections : [make("p", { class: "empty" }, words.empty)]));
+    const shown = sections.length ? sections : [make("p", { class: "empty" }, words.empty)];
+    replace(list, ...shown, unreadable(latest.unreadable));
     older.hidden = before === undefined || before === null;
   };
   older.addEventListener("click", async () => {
@@ -177,7 +181,7 @@ const listView = () => {
     if (before === undefined) before = latest.before;
     show();
     form.take(latest);
-    return latest.imports.some(isBusy);
+    return pace(latest.imports.some(isBusy));
   };
 };
 
@@ -200,6 +204,7 @@ const importView = () => {
         make("p", { class: "links" }, one.package_id === undefined ? words.noPackage : words.package(one.package_id), packageLinks(one), runLink(one)),
         make("div", { class: "how" }, state(one), steps(one)),
         warning(one),
+        unreadable(one.unreadable),
         make("div", { class: "bars" }, bars(one)),
         wide(one, data.now),
         one.state === "processing" ? make("p", { class: "links" }, words.countsLater) : null,
@@ -210,9 +215,10 @@ const importView = () => {
       return files.box;
     });
     if (articles.length !== box.childElementCount || !articles.length) {
-      box.replaceChildren(...(articles.length ? articles : [make("p", { class: "empty" }, words.emptyRun)]));
+      const none = make("p", { class: "empty" }, words.emptyRun);
+      replace(box, ...(articles.length ? articles : [none, unreadable(data.unreadable)]));
     }
-    return data.imports.some(isBusy) || !articles.length;
+    return pace(data.imports.some(isBusy) || !articles.length);
   };
 };
 
@@ -224,36 +230,55 @@ const wide = (one, now) => {
   return list;
 };
 
+// What is known of the question itself, beside what it has brought.
+const question = (data) => {
+  if (data.question === "asking") return make("p", { class: "links", "data-question": "asking" }, words.asking);
+  if (data.question === "later") return make("p", { class: "links", "data-question": "later" }, words.askedLater);
+  const again = words.asked(clockTime(data.tried_at), clockTime(data.tried_at + data.interval));
+  return make("p", { class: "links", "data-question": "answered" }, again);
+};
+
+const listedFacts = (data, listed) => {
+  const sum = (index) => listed.file_rows.reduce((total, row) => total + (row[index] ?? 0), 0);
+  const one = { success_count: sum(5), fail_count: sum(6) };
+  return make(
+    "dl",
+    { class: "facts" },
+    fact(words.files, number(listed.file_rows.length)),
+    fact(words.processing, number(listed.processing), { "data-fact": "processing" }),
+    fact(words.matchRate, rate(one), { "data-fact": "rate" }),
+    fact(words.matched, number(one.success_count), { "data-fact": "matched" }),
+    fact(words.notMatched, number(one.fail_count), { "data-fact": "not-matched" }),
+    fact(words.users, number(sum(7)), { "data-fact": "users" }),
+    fact(words.connection, data.wxbank_conn_id),
+  );
+};
+
 const packageView = () => {
   const head = make("div");
   const files = new Files(0, words.processing);
+  files.element.hidden = true;
   main.append(make("nav", null, backLink()), make("article", { id: "package", class: "detail" }, head, files.element));
   return async () => {
     const data = await ask(`api/package?${query}`);
-    const sum = (index) => data.file_rows.reduce((total, row) => total + (row[index] ?? 0), 0);
-    const unfinished = data.file_rows.filter((row) => row[5] === null).length;
-    const one = { success_count: sum(5), fail_count: sum(6) };
-    const wholly = data.file_rows.filter((row) => row[6] && !row[5]).length;
+    const { listed } = data;
+    const unfinished = listed?.file_rows.filter((row) => row[5] === null).length;
+    const wholly = listed?.file_rows.filter((row) => row[6] && !row[5]).length;
     replace(
       head,
       make("h2", null, words.package(data.package_id)),
-      make("p", { class: "links" }, words.asked(clockTime(data.asked_at), clockTime(data.asked_at + data.interval))),
-      data.processing < unfinished ? make("p", { class: "links" }, words.stillProcessing(number(data.processing))) : null,
+      question(data),
+      data.failure ? note("failure", words.notAnswered(data.failure)) : null,
+      data.failure && listed ? make("p", { class: "links" }, words.knownBefore(clockTime(listed.asked_at))) : null,
+      listed && listed.processing < unfinished
+        ? make("p", { class: "links" }, words.stillProcessing(number(listed.processing)))
+        : null,
       warning({ failed_files: wholly }),
-      make(
-        "dl",
-        { class: "facts" },
-        fact(words.files, number(data.file_rows.length)),
-        fact(words.processing, number(data.processing), { "data-fact": "processing" }),
-        fact(words.matchRate, rate(one), { "data-fact": "rate" }),
-        fact(words.matched, number(one.success_count), { "data-fact": "matched" }),
-        fact(words.notMatched, number(one.fail_count), { "data-fact": "not-matched" }),
-        fact(words.users, number(sum(7)), { "data-fact": "users" }),
-        fact(words.connection, data.wxbank_conn_id),
-      ),
+      listed ? listedFacts(data, listed) : null,
     );
-    files.take(data.file_rows);
-    return data.processing > 0;
+    files.element.hidden = !listed;
+    if (listed) files.take(listed.file_rows);
+    return data.question === "asking" ? ASKING_SECONDS : pace(data.question === "later" || listed?.processing > 0);
   };
 };
 
@@ -270,7 +295,7 @@ const keepFresh = (refresh) => {
     clearTimeout(timer);
     let seconds = BUSY_SECONDS;
     try {
-      seconds = (await refresh()) ? BUSY_SECONDS : QUIET_SECONDS;
+      seconds = await refresh();
       trouble.hidden = true;
       refreshed.textContent = words.refreshed(clockTime(Date.now() / 1000));
     } catch (failure) {

@@ -42,31 +42,33 @@ export const steps = (one) => {
 export const bars = (one) => [filesBar(one), numbersBar(one)];
 
 const filesBar = (one) => {
-  const whole = one.files ?? 0;
-  const ready = ["processing", "uploaded", "finished"].includes(one.state) || one.finished > 0;
+  const { files, uploaded, finished } = one;
+  const whole = files ?? uploaded;
+  const ready = ["processing", "uploaded", "finished"].includes(one.state) || finished > 0;
   let text = words.notKnown;
-  if (ready) text = words.ofProcessed(number(one.finished), number(whole || one.uploaded));
-  else if (one.uploaded || one.state === "uploading") {
-    text = whole ? words.ofUploaded(number(one.uploaded), number(whole)) : words.uploadedSoFar(number(one.uploaded));
-  } else if (whole) text = words.exportedCount(number(whole));
-  return bar(words.files, text, [["finished", one.finished], ["sent", one.uploaded - one.finished]], whole || one.uploaded);
+  if (ready && finished !== undefined && whole !== undefined) text = words.ofProcessed(number(finished), number(whole));
+  else if (uploaded || (one.state === "uploading" && uploaded === 0)) {
+    text = files ? words.ofUploaded(number(uploaded), number(files)) : words.uploadedSoFar(number(uploaded));
+  } else if (files && uploaded === 0) text = words.exportedCount(number(files));
+  return bar(words.files, text, [["finished", finished ?? 0], ["sent", (uploaded ?? 0) - (finished ?? 0)]], whole ?? 0);
 };
 
 const numbersBar = (one) => {
   const whole = one.rows ?? one.rows_uploaded;
   if (one.success_count !== undefined) {
     const text = words.matchedOf(number(one.success_count), number(one.success_count + one.fail_count));
-    const all = Math.max(whole, one.success_count + one.fail_count);
+    const all = Math.max(whole ?? 0, one.success_count + one.fail_count);
     return bar(words.numbers, text, [["finished", one.success_count], ["missed", one.fail_count]], all);
   }
   // WeChat Pay tells which files are finished, not how many numbers are.
-  const processed = one.uploaded ? Math.round((one.rows_uploaded * one.finished) / one.uploaded) : 0;
+  const sent = one.rows_uploaded;
+  const processed = sent && one.uploaded && one.finished !== undefined ? Math.round((sent * one.finished) / one.uploaded) : 0;
   let text = words.notKnown;
-  if (["processing", "uploaded"].includes(one.state)) {
+  if (["processing", "uploaded"].includes(one.state) && sent !== undefined && one.finished !== undefined) {
     text = (processed ? words.aboutProcessed : words.ofProcessed)(number(processed), number(whole));
-  } else if (one.rows_uploaded || (one.state === "uploading" && whole)) text = words.ofUploaded(number(one.rows_uploaded), number(whole));
-  else if (whole) text = words.exportedCount(number(whole));
-  return bar(words.numbers, text, [["finished", processed], ["sent", one.rows_uploaded - processed]], whole);
+  } else if (sent || (one.state === "uploading" && sent === 0 && whole)) text = words.ofUploaded(number(sent), number(whole));
+  else if (whole && sent === 0) text = words.exportedCount(number(whole));
+  return bar(words.numbers, text, [["finished", processed], ["sent", (sent ?? 0) - processed]], whole ?? 0);
 };
 
 export const rate = (one) => {
@@ -93,7 +95,8 @@ export const facts = (one, now) => {
   return make("dl", { class: "facts" }, found);
 };
 
-export const warning = (one) =>
-  one.failed_files
-    ? make("p", { class: "warning", "data-warning": "key" }, shape("warning"), words.keyMistake(one.failed_files))
-    : null;
+export const note = (kind, text) => make("p", { class: "warning", "data-warning": kind }, shape("warning"), text);
+
+export const warning = (one) => (one.failed_files ? note("key", words.keyMistake(one.failed_files)) : null);
+
+export const unreadable = (count) => (count ? note("unreadable", words.unreadable(count)) : null);
