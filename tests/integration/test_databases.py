@@ -144,6 +144,9 @@ DEBUG_LOGGERS = ("sqlalchemy", "sqlalchemy.engine", "sqlalchemy.engine.Engine")
 def levels() -> Iterator[Callable[[str, int], None]]:
     """Sets levels of loggers, for one test."""
     before = {name: logging.getLogger(name).level for name in DEBUG_LOGGERS}
+    for name in DEBUG_LOGGERS[1:]:
+        # Airflow may have set it.
+        logging.getLogger(name).setLevel(logging.NOTSET)
     yield lambda name, level: logging.getLogger(name).setLevel(level)
     for name, level in before.items():
         logging.getLogger(name).setLevel(level)
