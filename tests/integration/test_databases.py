@@ -144,6 +144,9 @@ DEBUG_LOGGERS = ("sqlalchemy", "sqlalchemy.engine", "sqlalchemy.engine.Engine")
 def levels() -> Iterator[Callable[[str, int], None]]:
     """Sets levels of loggers, for one test."""
     before = {name: logging.getLogger(name).level for name in DEBUG_LOGGERS}
+    for name in DEBUG_LOGGERS[1:]:
+        # Airflow may have set it.
+        logging.getLogger(name).setLevel(logging.NOTSET)
     yield lambda name, level: logging.getLogger(name).setLevel(level)
     for name, level in before.items():
         logging.getLogger(name).setLevel(level)
@@ -162,9 +165,10 @@ def read(engine: Engine) -> None:
 def test_rows_are_in_no_log_whichever_logger_is_at_debug(
     database: Database, levels: Callable[[str, int], None], caplog: pytest.LogCaptureFixture, name: str, logger: str
 ) -> None:
-    levels(logger, logging.DEBUG)
     caplog.handler.setLevel(0)
-    read(database(name))
+    engine = database(name)
+    levels(logger, logging.DEBUG)
+    read(engine)
     _no_number(caplog)
 
 
@@ -184,8 +188,9 @@ def test_rows_are_in_no_log_if_the_level_is_set_while_they_are_read(
     database: Database, levels: Callable[[str, int], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.handler.setLevel(0)
+    engine = database("postgres")
     levels("sqlalchemy.engine", logging.INFO)
-    with closing(read_sql(database("postgres"), QUERY, {"low": "0"}, None)) as values:
+    with closing(read_sql(engine, QUERY, {"low": "0"}, None)) as values:
         next(values)
         levels("sqlalchemy.engine", logging.DEBUG)
         list(values)
@@ -197,8 +202,8 @@ def test_the_log_of_others_is_theirs_again_afterwards(
 ) -> None:
     """Two exports at a time, of which the second ends first."""
     caplog.handler.setLevel(0)
-    levels("sqlalchemy.engine", logging.DEBUG)
     engine = database("sqlite")
+    levels("sqlalchemy.engine", logging.DEBUG)
     outer = read_sql(engine, QUERY, {"low": "0"}, None)
     next(outer)
     read(database("sqlite"))
