@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 
-from airflow_provider_wxbank.agreements.files import batches, named, plain_files
+from airflow_provider_wxbank.agreements.files import PlainFile, batches, named, plain_files
 from airflow_provider_wxbank.agreements.lines import check_encrypted
 from airflow_provider_wxbank.agreements.manifest import identified, read_file, read_manifest
 from airflow_provider_wxbank.agreements.numbers import Skipped, checked_numbers
 from airflow_provider_wxbank.agreements.sources import read_files
 from airflow_provider_wxbank.agreements.storage import Location
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.packages import MAX_BYTES, MAX_ROWS
 from airflow_provider_wxbank.wechatpay.uploads import OutgoingFile
@@ -94,17 +95,35 @@ def of_plain_file(
 
     :param encryption_key: gives the platform key; asked once a file.
     :raises InvalidInput: it is missing, has no number, or a line is none.
+    :raises TryLater: it is changed meanwhile.
     """
 
-    def numbers() -> Iterator[Sequence[str]]:
-        return checked_numbers(read_files(where, None), "fail", Skipped())
+    def plain() -> Iterator[PlainFile]:
+        numbers = checked_numbers(read_files(where, None), "fail", Skipped())
+        return plain_files(batches(numbers, encryption_key, MAX_ROWS), prefix, naming_key, bank_type)
 
     # Read twice: every row is checked before the first file is sent.
-    rows = sum(map(len, numbers()))
-    if not rows:
+    checked = [(file.filename, len(file.numbers)) for file in plain()]
+    if not checked:
         raise InvalidInput(f"{where.uri} has no number in it")
     files = (
-        OutgoingFile(plain.filename, len(plain.numbers), bank_type, plain.key.serial_no, plain.encrypted)
-        for plain in plain_files(batches(numbers(), encryption_key, MAX_ROWS), prefix, naming_key, bank_type)
+        OutgoingFile(file.filename, len(file.numbers), bank_type, file.key.serial_no, file.encrypted)
+        for file in _as_checked(plain(), [name for name, _ in checked], where)
     )
-    return Outgoing(bank_type, -(-rows // MAX_ROWS), rows, files)
+    return Outgoing(bank_type, len(checked), sum(rows for _, rows in checked), files)
+
+
+def _as_checked(files: Iterator[PlainFile], names: Sequence[str], where: Location) -> Iterator[PlainFile]:
+    """The files of the second reading, as long as they are those of the first: a name is a digest of the numbers.
+
+    :raises TryLater: they are not.
+    """
+    changed = TryLater(f"{where.uri} was changed while it was uploaded: run it again, once it is written whole")
+    try:
+        for file, name in zip_longest(files, names):
+            if file is None or file.filename != name:
+                raise changed
+            yield file
+    except InvalidInput:
+        # There was no such row before.
+        raise changed from None

@@ -1,0 +1,72 @@
+"""What one plain file becomes: files that were checked before the first of them is sent, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+
+from airflow_provider_wxbank.agreements.files import naming_key
+from airflow_provider_wxbank.agreements.storage import Location
+from airflow_provider_wxbank.outgoing import Outgoing, of_plain_file
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
+from airflow_provider_wxbank.wechatpay.keys import PlatformKey
+from tests.conftest import numbers
+
+pytestmark = pytest.mark.without_airflow
+
+PRIVATE_KEY = generate_private_key(65537, 2048)
+KEY = PlatformKey("5157F09E", PRIVATE_KEY.public_key())
+ROWS = 12_000
+
+
+def written(path: Path, *rows: str) -> Path:
+    path.write_text("".join(f"{row}\n" for row in rows))
+    return path
+
+
+def outgoing(path: Path) -> Outgoing:
+    where = Location(str(path), fsspec.filesystem("file"), str(path))
+    return of_plain_file(where, naming_key(PRIVATE_KEY), "june", "ICBC_DEBIT", lambda: KEY)
+
+
+def test_a_file_that_stays_as_it_is_becomes_what_was_counted(tmp_path: Path) -> None:
+    found = outgoing(written(tmp_path / "users.txt", *numbers(ROWS)))
+    files = list(found.files)
+    assert (found.total, found.rows) == (len(files), sum(file.rows for file in files)) == (3, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("change", "sent"),
+    [
+        (lambda rows: [*rows[:-1], "202499999999999999"], 2),
+        (lambda rows: ["202499999999999999", *rows[1:]], 0),
+        (lambda rows: [*rows, "202499999999999999"], 2),
+        (lambda rows: rows[:-1], 2),
+        (lambda rows: rows[:5500], 1),
+        (lambda rows: [*rows[:-1], "not a number"], 2),
+        (lambda rows: [], 0),
+    ],
+    ids=["other end", "other beginning", "grown", "cut", "cut to a file", "spoiled", "emptied"],
+)
+def test_nothing_is_sent_that_was_not_checked(
+    tmp_path: Path, change: Callable[[list[str]], list[str]], sent: int
+) -> None:
+    path = written(tmp_path / "users.txt", *numbers(ROWS))
+    whole = [file.filename for file in outgoing(path).files]
+    found = outgoing(path)
+    written(path, *change(numbers(ROWS)))
+    taken = []
+    with pytest.raises(TryLater, match=r"users\.txt was changed while it was uploaded"):  # noqa: PT012  # it raises at its end
+        for file in found.files:
+            taken.append(file.filename)  # noqa: PERF401  # what came before the error counts
+    assert taken == whole[: len(taken)]
+    assert len(taken) <= sent
+
+
+def test_a_file_without_a_number_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="has no number in it"):
+        outgoing(written(tmp_path / "users.txt"))
