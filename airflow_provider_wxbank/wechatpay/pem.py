@@ -27,12 +27,15 @@ MAX_BLOCK_BYTES = 6_500
 """A private key of 8192 bits has 6,392. The check of a longer one could take hours."""
 LINE = 64
 """Characters of Base64 in a line (RFC 7468)."""
+MIN_LINE = 8
+"""A shorter last line would be found in any text."""
 
 # An autocorrection makes dashes longer and fewer; who copies by hand misses one.
 _DASHES = str.maketrans(dict.fromkeys("‐‑‒–—―−﹘﹣－", "-"))
 _BORDER = re.compile(r"-{2,10}\s{0,3}(BEGIN|END)\s{1,3}([A-Z0-9 ]{1,40}?)\s{0,3}-{2,10}")
 _HEADER = re.compile(r"^[A-Za-z-]+: .*$", re.MULTILINE)
 _BODY = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_RUN = re.compile(r"[A-Za-z0-9+/=]{17,}")
 _SM2_CURVE = bytes.fromhex("06082a811ccf5501822d")
 
 _PRIVATE = ("PRIVATE KEY", "RSA PRIVATE KEY")
@@ -69,7 +72,7 @@ _PUBLIC_KEY = _Wanted(_PUBLIC, "public key", "take the whole pub_key.pem of WeCh
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A PEM block: its label, and its body as it was found."""
+    """A block of a PEM: its label, and its body as it was found."""
 
     label: str
     body: str
@@ -80,7 +83,7 @@ class _Block:
 
     def pem(self) -> bytes:
         """As RFC 7468 wants it."""
-        lines = [f"-----BEGIN {self.label}-----", *in_lines(self.base64), f"-----END {self.label}-----", ""]
+        lines = [f"-----BEGIN {self.label}-----", *_in_lines(self.base64), f"-----END {self.label}-----", ""]
         return "\n".join(lines).encode()
 
 
@@ -133,14 +136,11 @@ def decoded(data: bytes, what: str) -> str:
         return data.decode("latin-1")
 
 
-def in_lines(base64: str) -> list[str]:
-    """Base64 in the lines of a PEM."""
-    return [base64[start : start + LINE] for start in range(0, len(base64), LINE)]
-
-
-def bodies(text: str) -> list[str]:
-    """The bodies of a text's PEM blocks, whatever is in them."""
-    return [block.body for block in _blocks(_repaired(text[:MAX_PEM_CHARACTERS]))]
+def key_lines(text: str) -> set[str]:
+    """Pieces of a text that give a key away wherever they are written: its lines as they are, and as a PEM has them."""
+    text = _repaired(text[:MAX_PEM_CHARACTERS])
+    lines = {line for block in _blocks(text) for line in _in_lines(block.base64) if len(line) >= MIN_LINE}
+    return lines.union(_RUN.findall(text))
 
 
 def _load(text: str, what: str, wanted: _Wanted, load: Callable[[bytes], Key]) -> Key:
@@ -209,6 +209,10 @@ def _told_without_blocks(text: str) -> str:
     if der is None:
         return "holds no PEM"
     return _PKCS12 if _is_pkcs12(der) else "is DER, or Base64 without the lines of dashes"
+
+
+def _in_lines(base64: str) -> list[str]:
+    return [base64[start : start + LINE] for start in range(0, len(base64), LINE)]
 
 
 def _damage(block: _Block, load: Callable[[bytes], object]) -> str:

@@ -38,6 +38,7 @@ FLAT = KEY.strip().replace("\n", " ")
 BODY = "".join(LINES[1:-1])
 RSA_KEY = load_pem_private_key(KEY.encode(), None)
 assert isinstance(RSA_KEY, RSAPrivateKey)
+NUMBERS = RSA_KEY.private_numbers()
 OWN_PUBLIC_KEY = RSA_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 STORE = pkcs12.serialize_key_and_certificates(
     b"Tenpay Certificate",
@@ -71,7 +72,7 @@ def read(text: str = "", **extra: Any) -> Settings:
 
 
 def is_the_key(settings: Settings) -> bool:
-    return settings.merchant.private_key.private_numbers() == RSA_KEY.private_numbers()
+    return settings.merchant.private_key.private_numbers() == NUMBERS
 
 
 def told(secret: str = BODY, **extra: Any) -> str:
