@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 from asgiref.sync import sync_to_async
 
+from airflow_provider_wxbank import xcom  # noqa: F401  # what is returned here may go from task to task
 from airflow_provider_wxbank.agreements.encryption import encrypt
 from airflow_provider_wxbank.connections import aread_connection, read_connection, secrets_of
 from airflow_provider_wxbank.wechatpay import packages
@@ -111,7 +112,10 @@ class WxBankHook(BaseHook):
     def list_tasks(
         self, package_id: str, status: packages.Status | None = None, filename: str | None = None
     ) -> Iterator[UploadTask]:
-        """Every upload task of a package, each once; see :func:`.packages.list_tasks`."""
+        """Every upload task of a package, each once; see :func:`.packages.list_tasks`.
+
+        From a task return ``list(...)`` of it: a list of upload tasks goes to other tasks as an XCom.
+        """
         return packages.list_tasks(self.get_conn(), package_id, status, filename)
 
     def find_task(self, package_id: str, filename: str) -> UploadTask | None:
