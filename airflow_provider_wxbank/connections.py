@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook, mask_secret
 from asgiref.sync import sync_to_async
 
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, WxBankError
@@ -50,6 +50,11 @@ async def aread_connection(conn_id: str, hook: BaseHook) -> tuple[Connection, Ma
     except Exception as failure:
         raise await sync_to_async(_told)(conn_id, failure) from None
     return connection, _checked_extra(conn_id, connection, extra)
+
+
+def mask_secrets(connection: Connection, extra: Mapping[str, Any]) -> None:
+    """Mask what is secret in a connection, in every form that it may be written in."""
+    mask_secret([*secrets_of(connection.password, extra)])
 
 
 def secrets_of(password: object, extra: Mapping[str, Any]) -> list[str]:

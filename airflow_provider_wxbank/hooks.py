@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import BaseHook
 from asgiref.sync import sync_to_async
 
 from airflow_provider_wxbank import xcom  # noqa: F401  # what is returned here may go from task to task
 from airflow_provider_wxbank.agreements.encryption import encrypt
-from airflow_provider_wxbank.connections import aread_connection, read_connection, secrets_of
+from airflow_provider_wxbank.connections import aread_connection, mask_secrets, read_connection
 from airflow_provider_wxbank.wechatpay import packages
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.connection_check import Step, in_one_message, skipped_after, walk
@@ -64,7 +64,7 @@ class WxBankHook(BaseHook):
         return self._client
 
     def _new_client(self, connection: Connection, extra: Mapping[str, Any]) -> Client:
-        mask_secret(secrets_of(connection.password, extra))
+        mask_secrets(connection, extra)
         try:
             return Client(read_settings(connection.login, connection.password, connection.host, extra, connection.port))
         except WxBankError as failure:
@@ -160,7 +160,7 @@ class WxBankHook(BaseHook):
             yield Step.failed("connection", failure)
             yield from skipped_after("connection", package_id)
             return
-        mask_secret(secrets_of(connection.password, extra))
+        mask_secrets(connection, extra)
         yield Step("connection", "ok", f"{self.wxbank_conn_id}: merchant {connection.login or '(empty)'}")
         yield from walk(connection.login, connection.password, connection.host, extra, connection.port, package_id)
 

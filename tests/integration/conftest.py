@@ -27,6 +27,7 @@ def connections_of_airflow() -> Iterator[Any]:
     from airflow.models.connection import Connection
 
     table: Any = Connection.__table__
+    assert settings.engine is not None
     referred = [key.column.table for key in table.foreign_keys]
     Connection.metadata.create_all(settings.engine, tables=[*referred, table])
     yield table

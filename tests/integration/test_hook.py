@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, redact
 from asgiref.sync import async_to_sync
 from cryptography.fernet import Fernet
 
-from airflow_provider_wxbank import hooks
+from airflow_provider_wxbank import connections
 from airflow_provider_wxbank.agreements.encryption import encrypt_lines
 from airflow_provider_wxbank.connections import NoConnection
 from airflow_provider_wxbank.hooks import WxBankHook
@@ -165,6 +165,7 @@ def test_a_connection_of_another_fernet_key_is_told_as_that(
     getattr(crypto.get_fernet, "cache_clear", list)()
     token = Fernet(Fernet.generate_key()).encrypt(b"SECRET").decode()
     row = {"conn_id": "restored", "conn_type": "wxbank", "login": "1900000001", "password": token}
+    assert settings.engine is not None
     with settings.engine.begin() as database:
         database.execute(connections_of_airflow.insert().values(**row, is_encrypted=True, is_extra_encrypted=False))
     with pytest.raises(InvalidCredentials, match="it was encrypted with another fernet_key than Airflow has now"):
@@ -226,7 +227,7 @@ def test_masking_in_a_trigger_can_come_back_to_its_event_loop(
         return asyncio.get_running_loop()
 
     seen = []
-    monkeypatch.setattr(hooks, "mask_secret", lambda _: seen.append(async_to_sync(loop)()))
+    monkeypatch.setattr(connections, "mask_secret", lambda _: seen.append(async_to_sync(loop)()))
 
     async def run() -> asyncio.AbstractEventLoop:
         await hook.aget_conn()
