@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import BaseHook
 from asgiref.sync import sync_to_async
 
+from airflow_provider_wxbank import xcom  # noqa: F401  # what is returned here may go from task to task
 from airflow_provider_wxbank.agreements.encryption import encrypt
+from airflow_provider_wxbank.connections import aread_connection, mask_secrets, read_connection
 from airflow_provider_wxbank.wechatpay import packages
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.connection_check import Step, in_one_message, skipped_after, walk
-from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput, WxBankError
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.packages import MAX_PAGE, TaskPage, UploadTask
 from airflow_provider_wxbank.wechatpay.settings import read_settings
@@ -47,40 +47,29 @@ class WxBankHook(BaseHook):
     def get_conn(self) -> Client:
         """The client; one for the life of the hook.
 
-        :raises InvalidCredentials: the connection lacks an identity or a key.
+        :raises NoConnection: Airflow has no such connection; also an ``AirflowNotFoundException``.
+        :raises InvalidCredentials: the connection cannot be read, or lacks an identity or a key.
         :raises InvalidInput: another field of the connection is wrong.
         """
         if self._client is None:
-            connection = self.get_connection(self.wxbank_conn_id)
-            self._client = self._new_client(connection, connection.extra_dejson)
+            self._client = self._new_client(*read_connection(self.wxbank_conn_id, self))
         return self._client
 
     async def aget_conn(self) -> Client:
         """The client, from a trigger or an async task."""
         if self._client is None:
-            connection = await get_async_connection(self.wxbank_conn_id, hook=self)
-            extra = await get_async_extra_dejson(connection)
+            connection, extra = await aread_connection(self.wxbank_conn_id, self)
             # Masking asks Airflow 3.1's triggerer, which dies of a thread whose event loop is not its own.
             self._client = await sync_to_async(self._new_client)(connection, extra)
         return self._client
 
     def _new_client(self, connection: Connection, extra: Mapping[str, Any]) -> Client:
-        self._mask_secrets(connection, extra)
+        mask_secrets(connection, extra)
         try:
             return Client(read_settings(connection.login, connection.password, connection.host, extra, connection.port))
         except WxBankError as failure:
             failure.add_note(f"Connection: {self.wxbank_conn_id}")
             raise
-
-    @staticmethod
-    def _mask_secrets(connection: Connection, extra: Mapping[str, Any]) -> None:
-        for name in ("merchant_private_key", "wechatpay_public_key"):
-            if isinstance(pem := extra.get(name), str):
-                # Airflow masks a secret as a whole; a key printed in another layout is found line by line.
-                for line in re.findall(r"[A-Za-z0-9+/=]{17,}", pem.replace("\\n", "\n")):
-                    mask_secret(line)
-        if connection.password:
-            mask_secret(connection.password)
 
     def request(self, method: str, path: str, **options: Any) -> Any:
         """A signed and verified call of any APIv3 endpoint; see :meth:`.Client.request`."""
@@ -123,7 +112,10 @@ class WxBankHook(BaseHook):
     def list_tasks(
         self, package_id: str, status: packages.Status | None = None, filename: str | None = None
     ) -> Iterator[UploadTask]:
-        """Every upload task of a package, each once; see :func:`.packages.list_tasks`."""
+        """Every upload task of a package, each once; see :func:`.packages.list_tasks`.
+
+        From a task return ``list(...)`` of it: a list of upload tasks goes to other tasks as an XCom.
+        """
         return packages.list_tasks(self.get_conn(), package_id, status, filename)
 
     def find_task(self, package_id: str, filename: str) -> UploadTask | None:
@@ -163,14 +155,12 @@ class WxBankHook(BaseHook):
         :param package_id: a number package that should be readable.
         """
         try:
-            connection = self.get_connection(self.wxbank_conn_id)
-        except AirflowNotFoundException:
-            failure = InvalidCredentials(f"Airflow has no connection {self.wxbank_conn_id}: add it, of type wxbank")
+            connection, extra = read_connection(self.wxbank_conn_id, self)
+        except WxBankError as failure:
             yield Step.failed("connection", failure)
             yield from skipped_after("connection", package_id)
             return
-        extra = connection.extra_dejson
-        self._mask_secrets(connection, extra)
+        mask_secrets(connection, extra)
         yield Step("connection", "ok", f"{self.wxbank_conn_id}: merchant {connection.login or '(empty)'}")
         yield from walk(connection.login, connection.password, connection.host, extra, connection.port, package_id)
 

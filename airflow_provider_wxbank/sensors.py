@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -61,7 +62,9 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
     :param task_ids: upload tasks of the package (templated).
     :param filenames: files of the package (templated).
     :param max_fail_ratio: fail if more than this share of the numbers did not match, 0 to 1; None accepts any.
-    :param deferrable: wait in the triggerer, where no worker slot is held.
+    :param deferrable: wait in the triggerer, where no worker slot is held. Of the arguments of every sensor
+        ``poke_interval``, ``timeout``, ``exponential_backoff``, ``max_wait`` and ``soft_fail`` mean the same there;
+        ``mode`` means nothing, and ``silent_fail`` and ``never_fail`` are for ``deferrable=False`` only.
     :param wxbank_conn_id: connection of type ``wxbank`` (templated).
     :return: ``{"package_id", "tasks", "success_count", "fail_count", "success_user_count"}``; ``tasks`` is a count.
     """
@@ -119,6 +122,9 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
                 None if target.filenames is None else sorted(target.filenames),
                 self.poke_interval,
                 self.wxbank_conn_id,
+                self.exponential_backoff,
+                None if self.max_wait is None else self.max_wait.total_seconds(),
+                time.time() + self.timeout,
             ),
             method_name=self.execute_complete.__name__,
             timeout=timedelta(seconds=self.timeout),

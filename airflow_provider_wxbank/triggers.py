@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict
+from itertools import count as count_from
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.pauses import backing_off, steady
 from airflow_provider_wxbank.record import HAS_PAGE, finished_rows, is_news, record_from_trigger, waiting
 from airflow_provider_wxbank.retry_policy import is_lasting
 from airflow_provider_wxbank.wechatpay.client import Client
@@ -52,6 +55,10 @@ class TaskFinishedTrigger(BaseTrigger):
     :param poll_interval: seconds between polls; each pause is up to a tenth longer or shorter, to spread many waits.
         Waits of one package in one triggerer share their polls.
     :param wxbank_conn_id: connection of type ``wxbank``.
+    :param exponential_backoff: make each pause about twice as long as the one before, as Airflow's sensors do; a
+        restart of the triggerer begins with short ones again.
+    :param max_wait: seconds of the longest pause while backing off; None for no limit.
+    :param deadline: unix seconds at which the wait is ended from outside; no pause that backs off sleeps past it.
     """
 
     def __init__(
@@ -61,6 +68,9 @@ class TaskFinishedTrigger(BaseTrigger):
         filenames: Sequence[str] | None = None,
         poll_interval: float = 60.0,
         wxbank_conn_id: str = WxBankHook.default_conn_name,
+        exponential_backoff: bool = False,
+        max_wait: float | None = None,
+        deadline: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's own has no types
         self.package_id = package_id
@@ -68,6 +78,9 @@ class TaskFinishedTrigger(BaseTrigger):
         self.filenames = filenames
         self.poll_interval = poll_interval
         self.wxbank_conn_id = wxbank_conn_id
+        self.exponential_backoff = exponential_backoff
+        self.max_wait = max_wait
+        self.deadline = deadline
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments, from which the trigger is made again."""
@@ -79,6 +92,9 @@ class TaskFinishedTrigger(BaseTrigger):
                 "filenames": None if self.filenames is None else list(self.filenames),
                 "poll_interval": self.poll_interval,
                 "wxbank_conn_id": self.wxbank_conn_id,
+                "exponential_backoff": self.exponential_backoff,
+                "max_wait": self.max_wait,
+                "deadline": self.deadline,
             },
         )
 
@@ -98,11 +114,8 @@ class TaskFinishedTrigger(BaseTrigger):
 
     async def _finished_tasks(self, line: _Line, target: Wanted) -> Sequence[UploadTask]:
         watched, recorded = None, None
-        # The sensor has just looked. Waits that begin together are spread over the interval.
-        pause = random.uniform(0.1, 1.0)  # noqa: S311  # no secret
-        while True:
-            await asyncio.sleep(self.poll_interval * pause)
-            pause = random.uniform(0.9, 1.1)  # noqa: S311  # no secret
+        for polls in count_from(1):
+            await asyncio.sleep(self._pause(polls))
             try:
                 seen = await asyncio.to_thread(
                     poll, line.client, target, watched,
@@ -119,6 +132,15 @@ class TaskFinishedTrigger(BaseTrigger):
             if seen.unfinished is not None and is_news(news, recorded):
                 await record_from_trigger(self.task_instance, news)
                 recorded = news
+        raise AssertionError("it polls until it returns")
+
+    def _pause(self, polls: int) -> float:
+        """Seconds to the next poll."""
+        remaining = None if self.deadline is None else self.deadline - time.time()
+        chance = random.random()  # noqa: S311  # no secret
+        if not self.exponential_backoff:
+            return steady(polls, self.poll_interval, chance)
+        return backing_off(polls, self.poll_interval, chance, self.max_wait, remaining)
 
 
 REPORTED = "wxbank_reported"

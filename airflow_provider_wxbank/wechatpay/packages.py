@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from urllib3.fields import RequestField
 from urllib3.filepost import encode_multipart_formdata
@@ -67,10 +67,25 @@ class UploadTask:
     fail_count: int | None = None
     success_user_count: int | None = None
 
+    __version__: ClassVar[int] = 1
+    """Of its form in an XCom, for Airflow's serialization."""
+
     @property
     def is_finished(self) -> bool:
         """Whether WeChat Pay has processed the whole file."""
         return self.status == "FINISHED"
+
+    def serialize(self) -> dict[str, Any]:
+        """Its form in an XCom: times as texts, which keep the offset that WeChat Pay gave."""
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any], version: int) -> UploadTask:
+        """The other way round."""
+        times = {name: data[name] and datetime.fromisoformat(data[name]) for name in ("create_time", "update_time")}
+        return cls(**{**data, **times})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +99,19 @@ class TaskPage:
     total_count: int
     offset: int
     limit: int
+
+    __version__: ClassVar[int] = 1
+
+    def serialize(self) -> dict[str, Any]:
+        """Its form in an XCom; Airflow asks the tasks for theirs."""
+        return {
+            "tasks": list(self.tasks), "total_count": self.total_count, "offset": self.offset, "limit": self.limit,
+        }  # fmt: skip
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any], version: int) -> TaskPage:
+        """The other way round."""
+        return cls(**{**data, "tasks": tuple(data["tasks"])})
 
 
 def create_task(

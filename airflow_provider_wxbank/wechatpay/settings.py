@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
@@ -11,8 +12,9 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput
+from airflow_provider_wxbank.wechatpay.fields import read_number, read_seconds, read_text
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey, is_public_key_id
-from airflow_provider_wxbank.wechatpay.pem import MAX_PEM_CHARACTERS, load_private_key, load_public_key
+from airflow_provider_wxbank.wechatpay.pem import MAX_PEM_BYTES, decoded, load_private_key, load_public_key
 from airflow_provider_wxbank.wechatpay.signing import Merchant
 
 MAIN_HOST = "https://api.mch.weixin.qq.com"
@@ -30,6 +32,11 @@ KeyMode = Literal["certificates", "public key", "both"]
 
 _MCHID = re.compile(r"[0-9]{1,32}")
 _SERIAL = re.compile(r"[0-9A-Fa-f]{1,64}")
+_SERIAL_NAME = re.compile(r"serial(number|no)?[=:]|0x", re.IGNORECASE)
+"""What tools write before a serial; openssl ``serial=``."""
+_SERIAL_DIGITS = 40
+"""Hexadecimal digits of the longest serial that a certificate may have (RFC 5280: 20 octets)."""
+_PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,35 +83,37 @@ class Settings:
 
 
 def read_settings(
-    mchid: str | None,
-    apiv3_key: str | None,
-    host: str | None,
+    mchid: object,
+    apiv3_key: object,
+    host: object,
     extra: Mapping[str, object],
-    port: int | None = None,
+    port: object = None,
 ) -> Settings:
     """Settings from the fields of a connection; every field is checked, key files are read.
 
+    Secret stores and forms give texts for anything: a number may come as text, an object as its JSON, digits as a
+    number. Characters that nobody sees are left out of texts.
+
+    :param mchid: the merchant id.
+    :param apiv3_key: 32 characters; empty in public-key mode.
     :param host: base URL; empty for WeChat Pay's own.
     :param extra: ``merchant_serial_no``, ``merchant_private_key`` or ``merchant_private_key_file``,
         ``wechatpay_public_key`` or ``wechatpay_public_key_file`` with ``wechatpay_public_key_id``, ``backup_host``,
         ``connect_timeout``, ``read_timeout``, ``proxies``, ``daily_file_quota``.
     :param port: of the host, if it does not say so itself; None or 0 for the scheme's own.
-    :raises InvalidCredentials: an identity or a key is missing or wrong.
+    :raises InvalidCredentials: an identity or a key is missing or wrong, or what should be a text is none.
     :raises InvalidInput: another field is wrong.
     """
-    texts = _texts(extra)
     merchant = read_merchant(mchid, extra)
-    public_key = _public_key(texts)
-    secret = (apiv3_key or "").strip() or None
+    public_key = _public_key(extra, merchant)
+    secret = _apiv3_key(apiv3_key)
     if secret is None and public_key is None:
         raise InvalidCredentials(
             "the connection has no platform key: fill in wechatpay_public_key with wechatpay_public_key_id "
             "(public-key mode), or the APIv3 key as password (certificate mode), or both (migration)"
         )
-    if secret is not None and len(secret.encode()) != 32:
-        raise InvalidCredentials(f"the APIv3 key (password) must have 32 characters, not {len(secret)}")
-    base_url = _with_port(base_url_of(host, "host") or MAIN_HOST, port)
-    backup_url = base_url_of(texts.get("backup_host"), "backup_host")
+    base_url = base_url_of(read_text(host, "host"), "host", read_number(port, "port", 0, 0, 65535)) or MAIN_HOST
+    backup_url = base_url_of(read_text(extra.get("backup_host"), "backup_host"), "backup_host")
     if backup_url is None and base_url == MAIN_HOST:
         backup_url = BACKUP_HOST
     return Settings(
@@ -113,27 +122,30 @@ def read_settings(
         public_key,
         base_url,
         backup_url,
-        _seconds(extra.get("connect_timeout"), "connect_timeout", CONNECT_TIMEOUT),
-        _seconds(extra.get("read_timeout"), "read_timeout", READ_TIMEOUT),
+        read_seconds(extra.get("connect_timeout"), "connect_timeout", CONNECT_TIMEOUT),
+        read_seconds(extra.get("read_timeout"), "read_timeout", READ_TIMEOUT),
         _proxies(extra.get("proxies")),
-        _files(extra.get("daily_file_quota")),
+        int(read_number(extra.get("daily_file_quota"), "daily_file_quota", DAILY_FILE_QUOTA, 1, 1_000_000)),
     )
 
 
-def base_url_of(text: str | None, what: str) -> str | None:
-    """A base URL: ``https`` (also when no scheme is given), or ``http`` to loopback; None for an empty text.
+def base_url_of(text: str, what: str, port: float = 0) -> str | None:
+    """A base URL in its one form: lower case, without the scheme's own port; None for an empty text.
 
-    :raises InvalidInput: plain http to another machine, or more than scheme, host and port.
+    It is ``https``, also when no scheme is given, or ``http`` to loopback.
+
+    :param port: one that is told apart from the URL; 0 for none.
+    :raises InvalidInput: plain http to another machine, two ports, or more than scheme, host and port.
     """
-    text = (text or "").strip()
+    text = text or (MAIN_HOST if port else "")
     if not text:
         return None
     try:
         parts = urlsplit(text if "://" in text else f"https://{text}")
-        hostname, port = parts.hostname, parts.port
+        hostname, own_port = (parts.hostname or "").removesuffix("."), parts.port
     except ValueError:
         raise InvalidInput(f"{what} is not a URL") from None
-    if parts.scheme not in ("https", "http") or not hostname:
+    if parts.scheme not in _PORTS or not hostname:
         raise InvalidInput(f"{what} must be a URL like {MAIN_HOST}, not one with scheme {parts.scheme!r}")
     if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
         raise InvalidInput(f"{what} must be scheme, host and port alone, without path, query or user")
@@ -142,19 +154,11 @@ def base_url_of(text: str | None, what: str) -> str | None:
             f"{what} uses plain http to {hostname}: agreement numbers go over https only; plain http is for a "
             "simulator on 127.0.0.1"
         )
+    if port and own_port is not None and own_port != port:
+        raise InvalidInput(f"port is {port:.0f}, but {what} says {own_port}: leave port empty, or make them equal")
+    number = port or own_port
     name = f"[{hostname}]" if ":" in hostname else hostname
-    return f"{parts.scheme}://{name}" + (f":{port}" if port else "")
-
-
-def _with_port(base_url: str, port: int | None) -> str:
-    parts = urlsplit(base_url)
-    if not port or port == (parts.port or {"https": 443, "http": 80}[parts.scheme]):
-        return base_url
-    if parts.port is not None:
-        raise InvalidInput(f"port is {port}, but host says {parts.port}: leave port empty, or make them equal")
-    if not 0 < port < 65536:
-        raise InvalidInput(f"port must be 1 to 65535, not {port}")
-    return f"{base_url}:{port}"
+    return f"{parts.scheme}://{name}" + (f":{number:.0f}" if number and number != _PORTS[parts.scheme] else "")
 
 
 def is_loopback(hostname: str) -> bool:
@@ -167,90 +171,115 @@ def is_loopback(hostname: str) -> bool:
         return False
 
 
-def read_merchant(mchid: str | None, extra: Mapping[str, object]) -> Merchant:
+def read_merchant(mchid: object, extra: Mapping[str, object]) -> Merchant:
     """The merchant of a connection, who signs; see :func:`read_settings`.
 
     :raises InvalidCredentials: its id, serial number or private key is missing or wrong.
     """
-    mchid = (mchid or "").strip()
-    texts = _texts(extra)
+    mchid = read_text(mchid, "the merchant id (login)")
     if not mchid:
         raise InvalidCredentials("the connection has no merchant id: fill in mchid as its login")
     if not _MCHID.fullmatch(mchid):
         raise InvalidCredentials("the merchant id (login) must be digits only")
-    serial_no = texts.get("merchant_serial_no", "").replace(":", "")
-    if not serial_no:
-        raise InvalidCredentials("the connection has no merchant_serial_no: the serial of the API certificate")
-    if not _SERIAL.fullmatch(serial_no):
-        raise InvalidCredentials("merchant_serial_no must be hexadecimal, as the merchant platform shows it")
-    pem = _text_or_file(texts, "merchant_private_key")
-    if pem is None:
+    serial_no = _serial_no(read_text(extra.get("merchant_serial_no"), "merchant_serial_no"))
+    key = _text_or_file(extra, "merchant_private_key")
+    if key is None:
         raise InvalidCredentials(
             "the connection has no private key: fill in merchant_private_key (the text of apiclient_key.pem) "
             "or merchant_private_key_file (its path)"
         )
-    return Merchant(mchid, serial_no.upper(), load_private_key(pem, "merchant_private_key"))
+    return Merchant(mchid, serial_no, load_private_key(*key))
 
 
-def _texts(extra: Mapping[str, object]) -> dict[str, str]:
-    return {name: value.strip() for name, value in extra.items() if isinstance(value, str)}
+def _serial_no(text: str) -> str:
+    """A certificate's serial as WeChat Pay knows it, from what a tool shows of it."""
+    text = "".join(text.split())
+    serial_no = _SERIAL_NAME.sub("", text, count=1) if _SERIAL_NAME.match(text) else text
+    serial_no = serial_no.replace(":", "")
+    if not serial_no:
+        raise InvalidCredentials("the connection has no merchant_serial_no: the serial of the API certificate")
+    if is_public_key_id(serial_no):
+        raise InvalidCredentials(
+            "merchant_serial_no is the id of WeChat Pay's public key: take the serial of apiclient_cert.pem"
+        )
+    if not _SERIAL.fullmatch(serial_no):
+        raise InvalidCredentials("merchant_serial_no must be hexadecimal, as the merchant platform shows it")
+    if len(serial_no) > _SERIAL_DIGITS and serial_no.isdigit():
+        raise InvalidCredentials(
+            f"merchant_serial_no is decimal, as some viewers show it: fill in {int(serial_no):X}, its hexadecimal form"
+        )
+    return serial_no.upper()
 
 
-def _public_key(texts: Mapping[str, str]) -> PlatformKey | None:
-    pem = _text_or_file(texts, "wechatpay_public_key")
-    key_id = texts.get("wechatpay_public_key_id", "")
-    if pem is None and not key_id:
+def _apiv3_key(value: object) -> str | None:
+    """The APIv3 key: ASCII, so that each of its characters is one byte of the AES key."""
+    what = "the APIv3 key (password)"
+    text = read_text(value, what)
+    if not text:
         return None
-    if pem is None or not key_id:
+    if text == "***":
+        raise InvalidCredentials(f"{what} is ***, what Airflow shows in the place of a secret: fill in the key itself")
+    for kind, is_of_kind in (("not ASCII, such as a full-width letter", _is_foreign), ("a blank", str.isspace)):
+        places = [str(place) for place, one in enumerate(text, start=1) if is_of_kind(one)]
+        if places:
+            raise InvalidCredentials(
+                f"{what} has 32 letters and digits, but character {places[0]} of {len(text)} is {kind}"
+            )
+    if len(text) != 32:
+        raise InvalidCredentials(f"{what} must have 32 characters, not {len(text)}")
+    return text
+
+
+def _is_foreign(one: str) -> bool:
+    return not one.isascii() and not one.isspace()
+
+
+def _public_key(extra: Mapping[str, object], merchant: Merchant) -> PlatformKey | None:
+    key = _text_or_file(extra, "wechatpay_public_key")
+    key_id = read_text(extra.get("wechatpay_public_key_id"), "wechatpay_public_key_id")
+    if key is None and not key_id:
+        return None
+    if key is None or not key_id:
         raise InvalidCredentials(
             "wechatpay_public_key (or wechatpay_public_key_file) and wechatpay_public_key_id belong together; "
-            f"{'the key' if pem is None else 'the id'} is missing"
+            f"{'the key' if key is None else 'the id'} is missing"
         )
     if not is_public_key_id(key_id):
         raise InvalidCredentials("wechatpay_public_key_id must be PUB_KEY_ID_ followed by digits")
-    return PlatformKey(key_id, load_public_key(pem, "wechatpay_public_key"))
+    public_key = load_public_key(*key)
+    if public_key.public_numbers() == merchant.private_key.public_key().public_numbers():
+        raise InvalidCredentials(
+            f"{key[1]} is the merchant's own public key, not WeChat Pay's: take pub_key.pem from the merchant platform"
+        )
+    return PlatformKey(key_id, public_key)
 
 
-def _text_or_file(texts: Mapping[str, str], name: str) -> str | None:
-    text, path = texts.get(name), texts.get(f"{name}_file")
+def _text_or_file(extra: Mapping[str, object], name: str) -> tuple[str, str] | None:
+    """A key's text, and how messages name it; None if there is neither it nor its file."""
+    text, path = read_text(extra.get(name), name), read_text(extra.get(f"{name}_file"), f"{name}_file")
     if text and path:
         raise InvalidCredentials(f"fill in {name} or {name}_file, not both")
-    if path:
-        try:
-            with Path(path).open(encoding="ascii") as file:
-                return file.read(MAX_PEM_CHARACTERS + 1)
-        except (OSError, ValueError) as failure:
-            reason = failure.strerror if isinstance(failure, OSError) else "it is not a text file"
-            raise InvalidCredentials(f"{name}_file cannot be read: {path}: {reason}") from None
-    return text or None
-
-
-def _seconds(value: object, what: str, default: float) -> float:
-    if value is None or value == "":
-        return default
+    if not path:
+        return (text, name) if text else None
+    what = f"{name}_file {path}"
     try:
-        seconds = float(value) if isinstance(value, (int, float, str)) else 0.0
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 600:
-        raise InvalidInput(f"{what} must be a number of seconds above 0 and up to 600")
-    return seconds
-
-
-def _files(value: object) -> int:
-    if value is None or value == "":
-        return DAILY_FILE_QUOTA
-    text = str(value)
-    if not (text.isascii() and text.isdigit() and len(text) <= 7 and 0 < int(text) <= 1_000_000):
-        raise InvalidInput("daily_file_quota must be a number of files from 1 to 1000000")
-    return int(text)
+        with Path(path).open("rb") as file:
+            return decoded(file.read(MAX_PEM_BYTES + 1), what), what
+    except (OSError, ValueError) as failure:
+        reason = failure.strerror if isinstance(failure, OSError) else "it is no path"
+        raise InvalidCredentials(f"{name}_file cannot be read: {path}: {reason}") from None
 
 
 def _proxies(value: object) -> Mapping[str, str] | None:
-    if not value:
+    if isinstance(value, str) and value.strip().startswith("{"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            value = False
+    if value is None or value in ("", {}):
         return None
     if isinstance(value, str):
-        value = {"https": value, "http": value}
+        value = {"https": value.strip(), "http": value.strip()}
     if not isinstance(value, dict) or not all(isinstance(one, str) for pair in value.items() for one in pair):
         raise InvalidInput('proxies must be one proxy URL, or an object like {"https": "http://proxy:3128"}')
     for scheme, url in value.items():

@@ -20,6 +20,21 @@ from tools.s3_server import s3_server
 ROWS = 12_000
 
 
+@pytest.fixture
+def connections_of_airflow() -> Iterator[Any]:
+    """Airflow's database with its table of connections, in which there is none before and after."""
+    from airflow import settings
+    from airflow.models.connection import Connection
+
+    table: Any = Connection.__table__
+    assert settings.engine is not None
+    referred = [key.column.table for key in table.foreign_keys]
+    Connection.metadata.create_all(settings.engine, tables=[*referred, table])
+    yield table
+    with settings.engine.begin() as database:
+        database.execute(table.delete())
+
+
 def fill(engine: Engine, rows: int = ROWS) -> None:
     """A bank's users: each has an agreement number, every third is inactive."""
     with engine.begin() as connection:

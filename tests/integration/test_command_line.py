@@ -463,6 +463,7 @@ def test_an_outage_of_the_certificates_says_nothing_of_our_signature(
     assert "Run it again later" in steps["answers"].message
 
 
+@pytest.mark.usefixtures("connections_of_airflow")
 def test_a_missing_connection_is_told(run: Run) -> None:
     code, steps = checked(run, "--wxbank-conn-id", "nobody_made_this")
     assert code == Exit.CREDENTIALS

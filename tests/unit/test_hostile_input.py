@@ -115,6 +115,17 @@ def test_a_key_that_is_too_long_is_not_checked_for_hours() -> None:
     assert time.monotonic() - started < INPUT_SECONDS
 
 
+@pytest.mark.parametrize(
+    "text", ["\\", "-", "-----BEGIN ", "-----BEGIN A-----", "\u200b", "A: ", "-----BEGIN PRIVATE KEY-----\n", "%2D"]
+)
+def test_a_text_of_what_keys_are_looked_for_by_is_read_soon(text: str) -> None:
+    started = time.monotonic()
+    for load in (pem.load_private_key, pem.load_public_key):
+        with pytest.raises(InvalidCredentials):
+            load(text * (pem.MAX_PEM_CHARACTERS // len(text)), "key")
+    assert time.monotonic() - started < INPUT_SECONDS
+
+
 def _integer(value: int) -> bytes:
     content = value.to_bytes(value.bit_length() // 8 + 1, "big")
     return b"\x02" + _length(len(content)) + content

@@ -1,0 +1,143 @@
+"""An Airflow connection is read: found or told why not, and what is secret in it is masked in every form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook, mask_secret
+from asgiref.sync import sync_to_async
+
+from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, WxBankError
+from airflow_provider_wxbank.wechatpay.pem import key_lines
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+_TEXTS = ("login", "password", "host", "schema")
+
+
+class NoConnection(WxBankError, AirflowNotFoundException):
+    """Airflow gives no connection of this id.
+
+    It says the same when its API server could not be asked, so the task keeps its retries.
+    """
+
+
+def read_connection(conn_id: str, hook: BaseHook) -> tuple[Connection, Mapping[str, Any]]:
+    """A connection and its extra.
+
+    :raises NoConnection: there is none of this id.
+    :raises InvalidCredentials: Airflow cannot read it, and what has to be corrected.
+    :raises WxBankError: Airflow could not be asked.
+    """
+    try:
+        connection = hook.get_connection(conn_id)
+        extra = connection.extra_dejson
+    except Exception as failure:
+        raise _told(conn_id, failure) from None
+    return connection, _checked_extra(conn_id, connection, extra)
+
+
+async def aread_connection(conn_id: str, hook: BaseHook) -> tuple[Connection, Mapping[str, Any]]:
+    """:func:`read_connection` for triggers and async tasks."""
+    try:
+        connection = await get_async_connection(conn_id, hook=hook)
+        extra = await get_async_extra_dejson(connection)
+    except Exception as failure:
+        raise await sync_to_async(_told)(conn_id, failure) from None
+    return connection, _checked_extra(conn_id, connection, extra)
+
+
+def mask_secrets(connection: Connection, extra: Mapping[str, Any]) -> None:
+    """Mask what is secret in a connection, in every form that it may be written in."""
+    mask_secret([*secrets_of(connection.password, extra)])
+
+
+def secrets_of(password: object, extra: Mapping[str, Any]) -> list[str]:
+    """What must be masked: the APIv3 key and the lines of keys, as they are and as URIs and JSON have them.
+
+    Airflow masks a field as a whole, so a key that is printed in another layout is found line by line.
+    """
+    secrets = {str(password)} if password else set()
+    for name in ("merchant_private_key", "wechatpay_public_key"):
+        # A public key is no secret, and each text to be masked slows Airflow down; a key in the wrong field is one.
+        if isinstance(text := extra.get(name), str) and (name == "merchant_private_key" or "PRIVATE" in text):
+            secrets |= key_lines(text)
+    return sorted({form for secret in secrets for form in _forms(secret)})
+
+
+def _forms(secret: str) -> Iterator[str]:
+    yield secret
+    yield quote(secret)
+    yield quote(secret, safe="")
+    yield json.dumps(secret)[1:-1]
+
+
+def _checked_extra(conn_id: str, connection: Connection, extra: object) -> Mapping[str, Any]:
+    if not extra:
+        # For what is no JSON at all Airflow gives an empty one.
+        try:
+            extra = json.loads(connection.extra or "{}") or {}
+        except (ValueError, RecursionError):
+            extra = None
+    if not isinstance(extra, Mapping):
+        raise InvalidCredentials(f"the extra of the connection {conn_id} is not a JSON object")
+    return extra
+
+
+def _told(conn_id: str, failure: Exception) -> WxBankError:
+    """Our error for what Airflow raised. Its text is left out: it may quote the whole connection."""
+    if isinstance(failure, AirflowNotFoundException):
+        return _why_not_found(conn_id) or NoConnection(f"Airflow has no connection {conn_id}: add it, of type wxbank")
+    if isinstance(failure, PermissionError):
+        return InvalidCredentials(f"Airflow does not give the connection {conn_id} to this task: allow it")
+    return WxBankError(f"Airflow could not read the connection {conn_id}: {type(failure).__name__}")
+
+
+def _why_not_found(conn_id: str) -> WxBankError | None:
+    """What a secrets backend raises: Airflow passes over it, and says that there is no such connection."""
+    for backend in _secrets_backends():
+        connection = None
+        try:
+            connection = backend.get_connection(conn_id=conn_id)
+            if connection is not None:
+                connection.get_uri()
+        except Exception as failure:
+            place = type(backend).__name__
+            if reason := _what_is_wrong(connection, failure):
+                return InvalidCredentials(
+                    f"Airflow has the connection {conn_id}, but cannot read it: {reason} (in {place})"
+                )
+            return WxBankError(
+                f"Airflow found no connection {conn_id}, and could not ask {place}: {type(failure).__name__}"
+            )
+    return None
+
+
+def _what_is_wrong(connection: Connection | None, failure: Exception) -> str | None:
+    """Why what a backend holds is no connection; None if it is the backend that failed."""
+    if fields := [name for name in _TEXTS if not isinstance(getattr(connection, name, None), str | None)]:
+        return f"{' and '.join(fields)} must be a text, in quotes"
+    name = type(failure).__name__
+    match failure:
+        case json.JSONDecodeError():
+            return f"its JSON breaks off or has a mistake in line {failure.lineno}, column {failure.colno}"
+        case TypeError():
+            return "a field is unknown to Airflow, or is no text in quotes (TypeError)"
+        case ValueError() | AirflowException():
+            return f"it has not the form of a connection, or Airflow has no fernet_key to decrypt it with ({name})"
+    return "it was encrypted with another fernet_key than Airflow has now" if name == "InvalidToken" else None
+
+
+def _secrets_backends() -> list[Any]:
+    try:
+        from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
+    except ImportError:  # Airflow 2
+        from airflow.configuration import ensure_secrets_loaded
+
+        return list(ensure_secrets_loaded())
+    return list(ensure_secrets_backend_loaded())

@@ -1,0 +1,68 @@
+"""What a field of a connection holds, whatever type it came as: forms and secret stores give texts for anything."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput
+
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?")
+
+
+def read_text(value: object, what: str) -> str:
+    """A field that is a text, or digits that came as a number; what nobody sees is left out.
+
+    :param what: how messages name the field.
+    :raises InvalidCredentials: it is of another type, a boolean or a list for example.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise InvalidCredentials(f"{what} must be a text")
+    try:
+        return visible(str(value)).strip()
+    except ValueError:
+        raise InvalidCredentials(f"{what} has too many digits") from None
+
+
+def read_number(value: object, what: str, default: float, lowest: float, highest: float) -> float:
+    """A field that is a whole number, or one as text.
+
+    :raises InvalidInput: it is none, or not from ``lowest`` to ``highest``.
+    """
+    if value is None or value == "":
+        return default
+    number = _number(value)
+    if number is None or not number.is_integer() or not lowest <= number <= highest:
+        raise InvalidInput(f"{what} must be a whole number from {lowest} to {highest}")
+    return number
+
+
+def read_seconds(value: object, what: str, default: float) -> float:
+    """A field that is a number of seconds, or one as text.
+
+    :raises InvalidInput: it is none, or not above 0 and up to 600.
+    """
+    if value is None or value == "":
+        return default
+    seconds = _number(value)
+    if seconds is None or not 0 < seconds <= 600:
+        raise InvalidInput(f"{what} must be a number of seconds above 0 and up to 600")
+    return seconds
+
+
+def visible(text: str) -> str:
+    """A text without what nobody sees: byte order marks, zero-width characters, soft hyphens, NULs."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return "".join(one for one in text if one != "\0" and unicodedata.category(one) != "Cf")
+
+
+def _number(value: object) -> float | None:
+    """A number, also as text; not what Python would take besides, such as ``True``, ``1_0`` or full-width digits."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value) if 0 <= value < 1e9 else None
+    if isinstance(value, str) and _NUMBER.fullmatch(text := visible(value).strip()):
+        return float(text)
+    return None
