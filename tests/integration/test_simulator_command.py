@@ -22,14 +22,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.integration.raw_client import CERTIFICATES, RawClient, Upload
+from tests.integration.raw_client import CERTIFICATES, PATIENCE_SECONDS, RawClient, Upload
 
 pytestmark = pytest.mark.without_airflow
 
 COMMAND = (sys.executable, "-m", "airflow_provider_wxbank.simulator")
 EXPORT = "export AIRFLOW_CONN_WXBANK_DEFAULT="
-START_SECONDS = 20.0
-STOP_SECONDS = 3.0
+START_SECONDS = PATIENCE_SECONDS
+STOP_SECONDS = 60.0
+"""Far less than the hour that a fault hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +146,10 @@ def test_a_connection_file_takes_the_place_of_one_that_others_could_read(tmp_pat
 def under_way(process: Running, method: str, url: str, requests: int = 1) -> Iterator[HTTPConnection]:
     """A request that has arrived and is not answered yet."""
     address = urlsplit(process.connection["host"])
-    connection = HTTPConnection(address.hostname or "", address.port, timeout=10)
+    connection = HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE_SECONDS)
     try:
         connection.request(method, url, headers={"Accept": "*/*"})
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while sum(process.client.report()["requests"].values()) < requests:
             assert time.monotonic() < deadline
         yield connection
