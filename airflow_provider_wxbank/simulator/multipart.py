@@ -14,7 +14,6 @@ MAX_FILE_BYTES = 2_000_000
 MAX_KEPT = MAX_FILE_BYTES + 1
 """Bytes that are kept of a part, or of a body that is not multipart: one more than a file may have."""
 
-MAX_PARTS = 8
 MAX_HEADER = 8192
 
 Flaw = tuple[Text, str]
@@ -25,7 +24,7 @@ Flaw = tuple[Text, str]
 class Part:
     """A part of a multipart body.
 
-    :param content: its first :data:`MAX_KEPT` bytes; nothing of parts that are neither ``meta`` nor ``file``.
+    :param content: its first :data:`MAX_KEPT` bytes.
     """
 
     name: str
@@ -43,7 +42,7 @@ class Body:
     """The body of a request.
 
     :param content: its first :data:`MAX_KEPT` bytes, if it is not multipart.
-    :param parts: those that came whole.
+    :param parts: the first ``meta`` and the first ``file``, if they came whole.
     :param flaw: why it is not one ``meta`` and one ``file``.
     """
 
@@ -52,7 +51,7 @@ class Body:
     flaw: Flaw | None = None
 
     def part(self, name: str) -> Part | None:
-        """The first part of that name."""
+        """The part of that name."""
         return next((part for part in self.parts if part.name == name), None)
 
 
@@ -150,12 +149,15 @@ class _Form:
         self._count += 1
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
-        if self._name in ("meta", "file") and self._count <= MAX_PARTS:
+        if self._is_kept():
             self._content += data[start : min(end, start + MAX_KEPT - len(self._content))]
 
     def _end_part(self) -> None:
-        if self._count <= MAX_PARTS:
+        if self._is_kept():
             self.parts.append(Part(self._name, self._filename or None, bytes(self._content)))
+
+    def _is_kept(self) -> bool:
+        return self._name in ("meta", "file") and all(part.name != self._name for part in self.parts)
 
     def _end(self) -> None:
         self._has_ended = True
