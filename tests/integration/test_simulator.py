@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import logging
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -712,6 +713,18 @@ def test_the_certificates_decrypt_and_are_in_force(bank: Bank) -> None:
     assert datetime.fromisoformat(item["effective_time"]) == certificate.not_valid_before_utc
     assert datetime.fromisoformat(item["expire_time"]) == certificate.not_valid_after_utc
     assert item["serial_no"] == f"{certificate.serial_number:040X}"
+
+
+@pytest.mark.parametrize(("leading_zero", "first"), [(False, "1234567"), (True, "0")])
+def test_serials_begin_with_a_zero_only_if_asked_for(new_bank: NewBank, leading_zero: bool, first: str) -> None:
+    bank = new_bank(leading_zero_serials=leading_zero, key_mode="both")
+    serials = [key.serial_no for key in bank.client.certificates()]
+    serials += [bank.simulator.rotate_certificate() for _ in range(40)]
+    assert all(re.fullmatch("[0-9A-F]{40}", serial_no) for serial_no in serials)
+    assert {serial_no[0] for serial_no in serials} <= set(first)
+    assert bank.client.signer.serial_no[0] in "1234567"
+    # These see that the serial in each certificate is the one beside it.
+    assert [key.serial_no for key in bank.client.certificates()] == serials
 
 
 def test_the_certificates_are_signed_by_one_of_them(bank: Bank) -> None:

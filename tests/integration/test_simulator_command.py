@@ -91,7 +91,7 @@ def simulator() -> Iterator[Running]:
     with running(
         "--keys", "both", "--processing-seconds", "0", "--quota", "1", "--offset-unit", "row",
         "--unmatched-ratio", "1", "--fault", "internal-error:on=find,times=1",
-        "--fault", "forbidden:on=find,times=1",
+        "--fault", "forbidden:on=find,times=1", "--leading-zero-serials", "--refuse-repeated-nonces",
     ) as process:  # fmt: skip
         yield process
 
@@ -119,6 +119,13 @@ def test_options_reach_the_simulator(simulator: Running) -> None:
     assert [client.upload("8473295", upload).status for upload in uploads] == [200, 429]
     (task,) = client.tasks("8473295").value["data"]
     assert (task["status"], task["fail_count"]) == ("FINISHED", 1)
+
+
+def test_what_no_source_says_can_be_asked_for(simulator: Running) -> None:
+    client = simulator.client
+    assert client.certificates()[0].serial_no.startswith("0")
+    headers = client.signed("GET", CERTIFICATES)
+    assert [client.send("GET", CERTIFICATES, headers).status for _ in range(2)] == [200, 401]
 
 
 def test_faults_are_told_one_after_the_other(simulator: Running) -> None:
