@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -94,6 +95,13 @@ class Simulator:
         :raises Ended: the simulator ends meanwhile.
         """
         return self.app.report()
+
+    def answer_at(self, url: str) -> None:
+        """Answer requests to another address, too: that of a relay in front of this simulator.
+
+        :param url: ``http://HOST:PORT``.
+        """
+        self.app.addresses |= {urlsplit(url).netloc.lower()}
 
     def add_fault(self, fault: Fault) -> None:
         """Let a fault happen from now on."""

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from airflow_provider_wxbank.simulator import serve
 from tests.integration.raw_client import CERTIFICATES, PATIENCE_SECONDS
 from tests.integration.simulator_bank import Bank, start
 
@@ -124,9 +125,16 @@ def test_a_stranger_who_sends_much_reads_the_refusal(bank: Bank) -> None:
     assert answer.status == 403
 
 
-def test_a_simulator_at_another_loopback_address_answers_it(bank: Bank) -> None:
-    from airflow_provider_wxbank.simulator import serve
+def test_a_relay_is_answered_once_it_is_named() -> None:
+    with ExitStack() as stack:
+        bank = start(stack)
+        assert not is_answered(bank, REQUESTS[1], "Host: Relay.example:8080")
+        bank.simulator.answer_at("http://relay.example:8080")
+        assert is_answered(bank, REQUESTS[1], "Host: Relay.example:8080")
+        assert is_answered(bank, REQUESTS[1], "Host: 127.0.0.1:{port}")
 
+
+def test_a_simulator_at_another_loopback_address_answers_it() -> None:
     with serve(host="127.0.0.2") as simulator:
         address = urlsplit(simulator.base_url)
         with socket.create_connection((address.hostname, address.port), timeout=PATIENCE_SECONDS) as connection:
