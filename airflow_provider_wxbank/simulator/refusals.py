@@ -61,8 +61,9 @@ def invalid_request(text: Text, field: str, value: object = None, location: str 
 
 def _detail(field: str, value: object, location: str) -> dict[str, object]:
     if isinstance(value, str):
-        value = value[:MAX_SHOWN]
-    elif not isinstance(value, int | float):
+        # JSON can have halves of characters, which nothing can be answered with.
+        value = value[:MAX_SHOWN].encode(errors="replace").decode()
+    elif not isinstance(value, int):
         value = None
     return {"field": field[:MAX_SHOWN], "value": value, "issue": "", "location": location}
 

@@ -277,6 +277,8 @@ def test_memory_is_bounded_whatever_comes(start: bytes, content_type: str) -> No
         ({"bank_type": "icbc"}, "/bank_type", "icbc"),
         ({"bank_type": 1}, "/bank_type", 1),
         ({"bank_type": ["x"]}, "/bank_type", None),
+        ({"bank_type": float("nan")}, "/bank_type", None),
+        ({"filename": "\ud800.csv"}, "/filename", "?.csv"),
         ({"bank_type": "A" * 5000}, "/bank_type", "A" * 128),
         ({"filename": "a b.csv"}, "/filename", "a b.csv"),
         ({"filename": "other.csv"}, "/filename", "file-0001.csv"),
