@@ -39,13 +39,22 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
         {
             "choices": ("all", "sample", "later"),
             "default": "all",
-            "help": "lines decrypted at upload (default all)",
+            "help": "lines decrypted: all (of long files a sample before the answer, and all beside it), a sample of 20"
+            " at upload, or none before the report (default %(default)s)",
         },
     ),
     ("--quota", {"type": int, "default": 6000, "help": "files a day (default %(default)s)"}),
     ("--latency", {"type": float, "default": 0.0, "help": "seconds added to every answer"}),
     ("--offset-unit", {"choices": ("page", "row"), "default": "page", "help": "default %(default)s"}),
     ("--unmatched-ratio", {"type": float, "default": 0.0, "help": "share of numbers without a user, 0 to 1"}),
+    (
+        "--refuse-repeated-nonces",
+        {"action": "store_true", "help": "refuse a nonce that came before, which no source says of WeChat Pay"},
+    ),
+    (
+        "--leading-zero-serials",
+        {"action": "store_true", "help": "serials of platform certificates that begin with a zero"},
+    ),
     ("--connection-file", {"type": Path, "help": "write the Airflow connection to this file, too"}),
     (
         "--fault",

@@ -92,6 +92,8 @@ def new_simulator(
         def start(**options: Any) -> Simulator:
             options.setdefault("merchant_private_key_pem", VECTORS["keys"]["merchant_private_pkcs8"])
             options.setdefault("processing_seconds", 0.0)
+            # Our client signs whatever it sends again anew.
+            options.setdefault("refuse_repeated_nonces", True)
             settings = SimulatorSettings(**options)
             if "clock" in options:
                 return stack.enter_context(serve(settings))

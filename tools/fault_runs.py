@@ -120,7 +120,12 @@ def run(case: Case, parent: str) -> Outcome:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent)))
         clock = Clock()
-        settings: dict[str, Any] = {"processing_seconds": PROCESSING_SECONDS, **case.settings}
+        settings: dict[str, Any] = {
+            "processing_seconds": PROCESSING_SECONDS,
+            # The client signs whatever it sends again anew.
+            "refuse_repeated_nonces": True,
+            **case.settings,
+        }
         simulator = stack.enter_context(
             serve(SimulatorSettings(merchant_private_key_pem=_merchant_key(), clock=clock, **settings))
         )
@@ -155,6 +160,8 @@ class _Run:
         self.task: Task = "export"
         self.lock = threading.Lock()
         self.gates = [] if case.hosts == "one" else [stack.enter_context(gate(simulator.base_url)) for _ in range(2)]
+        for one in self.gates:
+            simulator.answer_at(one.url)
         self.connect()
         client = partial(_client_class(self.before), clock=clock, sleep=clock.sleep)
         stack.enter_context(patch.object(hooks, "Client", client))

@@ -37,6 +37,8 @@ def run(options: argparse.Namespace) -> int:
         latency_seconds=options.latency,
         offset_unit=options.offset_unit,
         unmatched_ratio=options.unmatched_ratio,
+        refuse_repeated_nonces=options.refuse_repeated_nonces,
+        leading_zero_serials=options.leading_zero_serials,
     )
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):

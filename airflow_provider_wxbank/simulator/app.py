@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,21 +12,17 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 
-from airflow_provider_wxbank.simulator.checks import (
-    Authorizations,
-    Refusal,
-    check_file,
-    check_meta,
-    check_query,
-    param_error,
-)
+from airflow_provider_wxbank.simulator.addresses import is_answered
+from airflow_provider_wxbank.simulator.checks import Authorizations, check_file, check_meta, check_query
 from airflow_provider_wxbank.simulator.faults import BEFORE_ANSWER, Fault, FaultPlan, faults_from_json
-from airflow_provider_wxbank.simulator.ledger import Ledger, Task, digests_of
+from airflow_provider_wxbank.simulator.ledger import Ledger
+from airflow_provider_wxbank.simulator.line_checks import Ended, LineChecks, lines_before_answer
+from airflow_provider_wxbank.simulator.lines import digests_of
+from airflow_provider_wxbank.simulator.multipart import Body, Part, read_body
 from airflow_provider_wxbank.simulator.platform import Platform, SigningKey, signed_headers
+from airflow_provider_wxbank.simulator.refusals import Refusal, Text, invalid_request, param_error, prefers_english
 from airflow_provider_wxbank.simulator.settings import SimulatorSettings
 from airflow_provider_wxbank.simulator.spoiling import Reply, Wire, send_spoiled
 
@@ -33,21 +30,24 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-MAX_BODY = 8_000_000
-CHUNK_LINES = 500
-SAMPLE_LINES = 20
+CHUNK_LINES = 250
 
 _TASKS = ["v3", "marketing", "bank", "packages"]
 
 
 @dataclass(slots=True)
 class App:
-    """The ASGI application of one simulator."""
+    """The ASGI application of one simulator.
+
+    :param addresses: the ``host:port`` that it answers at.
+    """
 
     settings: SimulatorSettings
+    addresses: frozenset[str]
     platform: Platform
     ledger: Ledger
     faults: FaultPlan
+    checks: LineChecks
     authorizations: Authorizations
     pool: ThreadPoolExecutor
     wire: Wire = field(default_factory=Wire)
@@ -57,17 +57,24 @@ class App:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
-        if request.url.path.startswith("/simulator/"):
-            await self._serve_side(request, send)
-            return
-        step = _step(request)
-        self.ledger.requests[step] += 1
-        fault = self.faults.next(step)
         try:
-            body = await _read_body(request)
+            if not is_answered(self.addresses, request.headers.getlist("Host"), request.headers.getlist("Origin")):
+                await _refuse_stranger(request, send)
+            elif request.url.path.startswith("/simulator/"):
+                await self._serve_side(request, send)
+            else:
+                await self._serve(request, scope, receive, send)
         except ClientDisconnect:
             # Who sent it is gone, and what came of it is not a request.
             return
+        except Ended:
+            await Reply(503).send(send)
+
+    async def _serve(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        step = _step(request)
+        self.ledger.requests[step] += 1
+        fault = self.faults.next(step)
+        body = await read_body(request.stream(), request.headers.get("Content-Type", ""))
         if self.settings.latency_seconds:
             await asyncio.sleep(self.settings.latency_seconds)
         if fault is None or fault.commit or fault.kind not in BEFORE_ANSWER:
@@ -84,7 +91,7 @@ class App:
                 status, value = 200, await asyncio.get_running_loop().run_in_executor(None, self.report)
             case "POST", "/simulator/faults":
                 try:
-                    faults = faults_from_json(json.loads(await _read_body(request)))
+                    faults = faults_from_json(json.loads((await read_body(request.stream(), "")).content))
                 except (ValueError, RecursionError) as failure:
                     status, value = 400, {"error": str(failure)}
                 else:
@@ -101,10 +108,13 @@ class App:
         await reply.send(send)
 
     def report(self) -> dict[str, Any]:
-        """See :meth:`Ledger.report`."""
-        return self.ledger.report(self.faults.done, _decrypt_rest)
+        """See :meth:`Ledger.report`.
 
-    async def _reply(self, request: Request, step: str, body: bytes, fault: Fault | None) -> Reply:
+        :raises Ended: the simulator ends meanwhile.
+        """
+        return self.ledger.report(self.faults.done, self.checks.finish)
+
+    async def _reply(self, request: Request, step: str, body: Body, fault: Fault | None) -> Reply:
         """The answer of a faultless WeChat Pay, signed; a fault may choose who signs it, and when."""
         kind = fault.kind if fault else ""
         signer = self.platform.answering(request.headers.get("Wechatpay-Serial"))
@@ -114,10 +124,7 @@ class App:
             value, key = await self._handle(request, step, body, kind)
         except Refusal as refusal:
             self.ledger.refused[refusal.code] += 1
-            error: dict[str, Any] = {"code": refusal.code, "message": refusal.message}
-            if refusal.detail is not None:
-                error["detail"] = refusal.detail
-            content = _json(error)
+            content = _json(refusal.body(in_english=prefers_english(request.headers.get("Accept-Language"))))
             if refusal.signed and kind != "unsigned":
                 headers.update(signed_headers(signer, content, timestamp))
             return Reply(refusal.status, content, headers)
@@ -129,33 +136,41 @@ class App:
         return Reply(200, content, headers)
 
     async def _handle(
-        self, request: Request, step: str, body: bytes, kind: str
+        self, request: Request, step: str, body: Body, kind: str
     ) -> tuple[bytes | Mapping[str, Any], SigningKey | None]:
         """The content of the answer, and who signs it if that is not chosen by the request.
 
         :raises Refusal: an error answer.
         """
-        parts = await _parts(request, body) if step == "upload" else []
-        signed_body = next((part.content for part in parts if part.name == "meta"), body)
+        package_id = _package_id(request)
+        is_upload = step == "upload" and package_id is not None
+        signed_body = _signed_body(body, is_upload=is_upload)
         self.authorizations.check(
             request.headers.get("Authorization", ""), request.method, _url_on_the_wire(request), signed_body
         )
+        if is_upload and signed_body is None and body.flaw is not None:
+            raise param_error(*body.flaw, signed=False)
         for name in ("User-Agent", "Accept"):
             if not request.headers.get(name):
-                raise Refusal(400, "INVALID_REQUEST", f"Http头缺少{name}")
-        package_id = _package_id(request)
+                text = Text(f"Http头缺少{name}", f"the request has no header {name}")
+                raise invalid_request(text, name, location="header")
         if step == "certificates" and request.method == "GET":
             return self._certificates(kind)
         if package_id is None and step != "certificates":
-            raise Refusal(404, "RESOURCE_NOT_EXISTS", "接口不存在")
+            raise Refusal(404, "RESOURCE_NOT_EXISTS", Text("接口不存在", "there is no such address"))
         if request.method not in ("GET", "POST") or package_id is None:
-            raise Refusal(405, "METHOD_NOT_ALLOWED", "不支持的请求方法")
+            raise Refusal(405, "METHOD_NOT_ALLOWED", Text("不支持的请求方法", "the method is not supported"))
+        if not 4 <= len(package_id) <= 16:
+            text = Text("package_id错误", "package_id must have 4 to 16 characters")
+            raise param_error(text, "package_id", package_id, "url")
         self.ledger.check_package(package_id)
-        if step == "upload":
+        if is_upload:
             self.ledger.uploads_under_way += 1
             self.ledger.max_concurrent_uploads = max(self.ledger.max_concurrent_uploads, self.ledger.uploads_under_way)
             try:
-                return await self._upload(request, package_id, parts), None
+                if body.flaw is not None:
+                    raise param_error(*body.flaw)
+                return await self._upload(request, package_id, body.parts), None
             finally:
                 self.ledger.uploads_under_way -= 1
         if kind == "changing-page":
@@ -167,39 +182,54 @@ class App:
             raise Refusal(
                 404,
                 "RESOURCE_NOT_EXISTS",
-                "无可用的平台证书，请在商户平台-API安全申请使用微信支付公钥。可查看指引",
+                Text(
+                    "无可用的平台证书，请在商户平台-API安全申请使用微信支付公钥。可查看指引",
+                    "no platform certificate; apply for the WeChat Pay public key in the merchant platform",
+                ),
             )
         return self.platform.certificate_list(
             wrong_apiv3_key=kind == "wrong-apiv3-key", expired_only=kind == "expired-certificate"
         )
 
     async def _upload(self, request: Request, package_id: str, parts: Sequence[Part]) -> Mapping[str, Any]:
-        serial_no = request.headers.get("Wechatpay-Serial")
-        if not serial_no:
-            raise param_error("HTTP header缺少微信支付平台证书序列号(Wechatpay-Serial)", location="header")
-        key = self.platform.declared(serial_no)
-        if key is None:
-            raise param_error("平台证书序列号Wechatpay-Serial错误", location="header")
-        if [part.name for part in parts] != ["file", "meta"]:
-            raise param_error("multipart必须恰好包含meta和file")
-        file, raw_meta = parts
-        meta = check_meta(raw_meta.content)
-        content = file.content
+        key = self._declared_key(request.headers.get("Wechatpay-Serial"))
+        file, raw_meta = sorted(parts, key=lambda part: part.name)
+        meta = check_meta(raw_meta.content, file.filename)
         self.ledger.whole_bodies[meta.filename] += 1
         self.ledger.check_new(package_id, meta.filename)
-        lines = check_file(meta, file.filename, content)
-        chosen = _chosen(lines, self.settings.check)
-        digests = await self._digests(key, chosen)
+        lines = check_file(meta, file.filename, file.content)
+        at_once = lines_before_answer(lines, self.settings.check)
+        digests = await self._digests(key, at_once)
         if None in digests:
-            raise param_error("平台私钥解密失败", "/file")
+            raise param_error(
+                Text("平台私钥解密失败", "a line does not decrypt with the key that is declared"), "/file"
+            )
         # Another upload of this name may have come in while the lines were decrypted.
         self.ledger.check_new(package_id, meta.filename)
-        task = self.ledger.add(package_id, meta, len(lines), len(content), serial_no)
-        if len(chosen) == len(lines):
+        rest = None if len(at_once) == len(lines) else self.checks.keep(key.private_key, lines)
+        task = self.ledger.add(package_id, meta, len(lines), len(file.content), key.serial_no)
+        if rest is None:
             task.digests = [one for one in digests if one is not None]
         else:
-            task.undecrypted = key.private_key, lines
+            task.undecrypted = rest
+            if self.settings.check == "all":
+                task.checked = math.inf
+                self.checks.begin(task)
         return self.ledger.as_json(task, "seconds")
+
+    def _declared_key(self, serial_no: str | None) -> SigningKey:
+        field = "Wechatpay-Serial"
+        if not serial_no:
+            text = Text(
+                f"HTTP header缺少微信支付平台证书序列号({field})",
+                f"the request has no header {field}, the serial of the key that encrypted the lines",
+            )
+            raise param_error(text, field, location="header")
+        key = self.platform.declared(serial_no)
+        if key is None:
+            text = Text(f"平台证书序列号{field}错误", f"{field} is not the serial of a key of WeChat Pay in force")
+            raise param_error(text, field, serial_no, "header")
+        return key
 
     async def _digests(self, key: SigningKey, lines: Sequence[bytes]) -> list[bytes | None]:
         loop = asyncio.get_running_loop()
@@ -240,43 +270,19 @@ def _step(request: Request) -> str:
     return "find" if "filename" in request.query_params else "list"
 
 
-async def _read_body(request: Request) -> bytes:
-    """The whole body, so that a fault never hides behind an upload that is still on its way."""
-    body = bytearray()
-    async for piece in request.stream():
-        if len(body) <= MAX_BODY:
-            body += piece
-    return bytes(body)
+def _signed_body(body: Body, *, is_upload: bool) -> bytes | None:
+    """What is signed of a body: ``meta``, whatever else is wrong, or all of it; None if that cannot be told."""
+    meta = body.part("meta")
+    if meta is not None and not meta.is_cut:
+        return meta.content
+    return None if is_upload else body.content
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of a multipart body."""
-
-    name: str
-    filename: str | None
-    content: bytes = field(repr=False)
-
-
-async def _parts(request: Request, body: bytes) -> list[Part]:
-    """The parts of a multipart body, by name; none if it is not one."""
-    if len(body) > MAX_BODY or not request.headers.get("Content-Type", "").startswith("multipart/form-data"):
-        return []
-
-    async def again() -> MutableMapping[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    try:
-        async with Request(request.scope, again).form(max_files=2, max_fields=2) as form:
-            parts = [
-                Part(name, None, value.encode())
-                if isinstance(value, str)
-                else Part(name, value.filename, await value.read())
-                for name, value in form.multi_items()
-            ]
-    except (HTTPException, MultiPartException, KeyError, ValueError):
-        return []
-    return sorted(parts, key=lambda part: part.name)
+async def _refuse_stranger(request: Request, send: Send) -> None:
+    # To its end, so that who still sends it reads the answer.
+    await read_body(request.stream(), "")
+    error = "this simulator answers its own address only, as Host and, if there is one, as Origin"
+    await Reply(403, _json({"error": error}), {"Content-Type": "application/json"}).send(send)
 
 
 def _url_on_the_wire(request: Request) -> str:
@@ -286,28 +292,9 @@ def _url_on_the_wire(request: Request) -> str:
 
 
 def _package_id(request: Request) -> str | None:
+    """The package in the address of its tasks; None if it is another address."""
     root, *parts = request.url.path.split("/")
-    if root or len(parts) != 6 or parts[:4] != _TASKS or parts[5] != "tasks":
-        return None
-    if not 4 <= len(parts[4]) <= 16:
-        raise param_error("package_id错误", "package_id", "url")
-    return parts[4]
-
-
-def _chosen(lines: Sequence[bytes], check: str) -> Sequence[bytes]:
-    """The lines to decrypt at once."""
-    if check == "all":
-        return lines
-    return lines[:: max(len(lines) // SAMPLE_LINES, 1)][:SAMPLE_LINES] if check == "sample" else ()
-
-
-def _decrypt_rest(task: Task) -> None:
-    undecrypted = task.undecrypted
-    if undecrypted is not None:
-        digests = digests_of(*undecrypted)
-        task.digests = [one for one in digests if one is not None]
-        task.undecryptable = digests.count(None)
-        task.undecrypted = None
+    return parts[4] if not root and len(parts) == 6 and parts[:4] == _TASKS and parts[5] == "tasks" else None
 
 
 def _json(value: object) -> bytes:

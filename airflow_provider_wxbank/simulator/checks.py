@@ -1,4 +1,4 @@
-"""What WeChat Pay refuses: every check of a request, and the refusal that it answers.
+"""What WeChat Pay refuses: the checks of a request, and the refusals that they end in.
 
 Written from the protocol alone and without the client's code, so that a mistake there is not made here, too.
 """
@@ -14,39 +14,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP, PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from airflow_provider_wxbank.simulator.multipart import MAX_FILE_BYTES
+from airflow_provider_wxbank.simulator.refusals import Refusal, Text, param_error
 
 NONCE_SECONDS = 600.0
 CLOCK_SECONDS = 300.0
-MAX_FILE_BYTES = 2_000_000
 MAX_FILE_ROWS = 5500
-MAX_NUMBER_BYTES = 214
 
 _ITEM = re.compile(r'(\w+)="([^"]*)"')
-
-
-class Refusal(Exception):
-    """An error answer.
-
-    :param signed: WeChat Pay signs errors, too, but not those to a request whose signature is wrong (P/4013053420).
-    """
-
-    def __init__(
-        self, status: int, code: str, message: str, detail: Mapping[str, object] | None = None, *, signed: bool = True
-    ) -> None:
-        super().__init__(code)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.detail = detail
-        self.signed = signed
-
-
-def param_error(message: str, field: str = "", location: str = "body") -> Refusal:
-    """400 PARAM_ERROR, the nearest documented relative of what these endpoints answer (P/4012557248)."""
-    return Refusal(400, "PARAM_ERROR", message, {"field": field, "issue": message, "location": location})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,49 +38,93 @@ class Authorized:
 
 
 class Authorizations:
-    """Checks signatures, the clock and that no nonce comes twice.
+    """Checks signatures and the clock.
 
     :param clock: unix seconds.
+    :param refuse_repeated_nonces: whether no nonce may come twice.
     """
 
-    def __init__(self, merchant: Authorized, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, merchant: Authorized, clock: Callable[[], float], *, refuse_repeated_nonces: bool = False
+    ) -> None:
         self._merchant = merchant
         self._clock = clock
+        self._refuse_repeated_nonces = refuse_repeated_nonces
         self._nonces: dict[str, float] = {}
 
-    def check(self, header: str, method: str, url: str, signed_body: bytes) -> None:
-        """:raises Refusal: 401 SIGN_ERROR."""
+    def check(self, header: str, method: str, url: str, signed_body: bytes | None) -> None:
+        """Check an Authorization.
+
+        :param signed_body: what is signed of the body; None if that cannot be told, so that no signature can be wrong.
+        :raises Refusal: 401 SIGN_ERROR.
+        """
         scheme, _, rest = header.partition(" ")
         if scheme != "WECHATPAY2-SHA256-RSA2048":
-            raise _sign_error("Http头Authorization认证类型不正确")
+            raise _sign_error(
+                Text(
+                    "Http头Authorization认证类型不正确",
+                    "the Authorization has another scheme than WECHATPAY2-SHA256-RSA2048",
+                )
+            )
         found = _ITEM.findall(rest)
         items = dict(found)
         expected = {"mchid", "nonce_str", "signature", "timestamp", "serial_no"}
         if ",".join(f'{name}="{value}"' for name, value in found) != rest or len(found) != 5 or set(items) != expected:
-            raise _sign_error("Http头Authorization值格式错误，请参考《微信支付商户REST API签名规则》")
+            raise _sign_error(
+                Text(
+                    "Http头Authorization值格式错误，请参考《微信支付商户REST API签名规则》",
+                    "the Authorization is written wrongly, see the signing rules of WeChat Pay's REST API",
+                )
+            )
         if items["mchid"] != self._merchant.mchid:
-            raise _sign_error("商户号mchid不存在")
+            raise _sign_error(Text("商户号mchid不存在", "there is no such mchid"))
         if items["serial_no"] != self._merchant.serial_no:
-            raise _sign_error("商户证书序列号有误。请使用签名私钥匹配的证书序列号")
+            raise _sign_error(
+                Text(
+                    "商户证书序列号有误。请使用签名私钥匹配的证书序列号",
+                    "wrong serial_no of the merchant certificate: it must be that of the key that signs",
+                )
+            )
         now = self._clock()
         if not re.fullmatch(r"[0-9]{1,12}", items["timestamp"]) or abs(int(items["timestamp"]) - now) > CLOCK_SECONDS:
-            raise _sign_error("Http头Authorization中的timestamp与发起请求的时间不得超过5分钟")
+            raise _sign_error(
+                Text(
+                    "Http头Authorization中的timestamp与发起请求的时间不得超过5分钟",
+                    "the timestamp of the Authorization must be within 5 minutes of the time of the request",
+                )
+            )
         if not 1 <= len(items["nonce_str"]) <= 128:
-            raise _sign_error("Http头Authorization中的nonce_str长度错误")
+            raise _sign_error(
+                Text(
+                    "Http头Authorization中的nonce_str长度错误",
+                    "the nonce_str of the Authorization is too short or too long",
+                )
+            )
+        if signed_body is not None:
+            self._check_signature(items, method, url, signed_body)
+        if self._refuse_repeated_nonces:
+            self._check_nonce(items["nonce_str"], now)
+
+    def _check_signature(self, items: Mapping[str, str], method: str, url: str, signed_body: bytes) -> None:
         message = f"{method}\n{url}\n{items['timestamp']}\n{items['nonce_str']}\n".encode() + signed_body + b"\n"
         try:
             self._merchant.public_key.verify(
                 b64decode(items["signature"], validate=True), message, PKCS1v15(), SHA256()
             )
         except (InvalidSignature, binascii.Error, ValueError):
-            raise _sign_error("错误的签名，导致验签失败", message, method, url) from None
+            text = Text("错误的签名，导致验签失败", "the signature is wrong")
+            raise _sign_error(text, message, method, url) from None
+
+    def _check_nonce(self, nonce_str: str, now: float) -> None:
         self._nonces = {nonce: seen for nonce, seen in self._nonces.items() if now - seen < NONCE_SECONDS}
-        if items["nonce_str"] in self._nonces:
-            raise _sign_error("Http头Authorization中的nonce_str重复")
-        self._nonces[items["nonce_str"]] = now
+        if nonce_str in self._nonces:
+            raise _sign_error(
+                Text("Http头Authorization中的nonce_str重复", "the nonce_str of the Authorization came before")
+            )
+        self._nonces[nonce_str] = now
 
 
-def _sign_error(message: str, signed: bytes = b"", method: str = "", url: str = "") -> Refusal:
+def _sign_error(text: Text, signed: bytes = b"", method: str = "", url: str = "") -> Refusal:
     detail: dict[str, object] = {
         "detail": {"issue": "sign not match"},
         "field": "signature",
@@ -114,7 +137,7 @@ def _sign_error(message: str, signed: bytes = b"", method: str = "", url: str = 
             "sign_message_length": len(signed),
             "truncated_sign_message": signed[:200].decode("utf-8", "replace"),
         }
-    return Refusal(401, "SIGN_ERROR", message, detail, signed=False)
+    return Refusal(401, "SIGN_ERROR", text, detail, signed=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,21 +149,40 @@ class Meta:
     bank_type: str
 
 
-def check_meta(raw: bytes) -> Meta:
-    """:raises Refusal: not a JSON object with exactly filename, sha256 and bank_type, each of its shape."""
+_SHAPES = {
+    "filename": r"[A-Za-z0-9_.-]{4,128}",
+    "sha256": r"[0-9a-fA-F]{64}",
+    "bank_type": r"(?=.{1,32}$)[A-Z0-9]+(_[A-Z]+)?",
+}
+
+
+def check_meta(raw: bytes, part_filename: str | None = None) -> Meta:
+    """What an upload says of its file; members that are not known are left alone.
+
+    :param part_filename: the name that the file itself came with; it counts where ``meta`` has none.
+    :raises Refusal: not a JSON object with sha256, bank_type and perhaps filename, each of its shape.
+    """
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError):
         value = None
-    if not isinstance(value, dict) or set(value) != {"filename", "sha256", "bank_type"}:
-        raise param_error("meta格式错误", "/meta")
-    for name, shape in (
-        ("filename", r"[A-Za-z0-9_.-]{4,128}"),
-        ("sha256", r"[0-9a-fA-F]{64}"),
-        ("bank_type", r"(?=.{1,32}$)[A-Z0-9]+(_[A-Z]+)?"),
-    ):
+    if not isinstance(value, dict):
+        raise param_error(Text("meta格式错误", "meta is not a JSON object"), "/meta")
+    if part_filename is not None:
+        value.setdefault("filename", part_filename)
+    for name, shape in _SHAPES.items():
+        if name not in value:
+            text = Text(
+                f"输入源“/body/{name}”映射到字段“{name}”必填性规则校验失败，此字段为必填项",
+                f"meta has no {name}, which is required",
+            )
+            raise param_error(text, f"/{name}")
         if not isinstance(value[name], str) or not re.fullmatch(shape, value[name]):
-            raise param_error(f"输入源“/body/{name}”映射到值字段“{name}”字符串规则校验失败", f"/{name}")
+            text = Text(
+                f"输入源“/body/{name}”映射到值字段“{name}”字符串规则校验失败",
+                f"{name} of meta does not have its shape: {shape}",
+            )
+            raise param_error(text, f"/{name}", value[name])
     return Meta(value["filename"], value["sha256"].lower(), value["bank_type"])
 
 
@@ -150,32 +192,33 @@ def check_file(meta: Meta, part_name: str | None, content: bytes) -> Sequence[by
     :raises Refusal: sha256, size, rows or text are not as documented (chapter9_8_1).
     """
     if part_name is not None and part_name != meta.filename:
-        raise param_error("file的filename与meta不一致", "/file")
+        text = Text("file的filename与meta不一致", "the filename of the file is not that of meta")
+        raise param_error(text, "/filename", part_name)
     if not content:
-        raise param_error("文件为空", "/file")
+        raise param_error(Text("文件为空", "the file is empty"), "/file")
     if len(content) > MAX_FILE_BYTES:
-        raise param_error("文件大小不能超过2MB", "/file")
+        raise param_error(Text("文件大小不能超过2MB", "the file is larger than 2 MB"), "/file")
     if hashlib.sha256(content).hexdigest() != meta.sha256:
-        raise param_error("文件sha256校验失败", "/sha256")
+        raise param_error(Text("文件sha256校验失败", "sha256 is not that of the file"), "/sha256", meta.sha256)
     if content.startswith(b"\xef\xbb\xbf") or b"\r" in content or not content.isascii():
-        raise param_error("文件格式错误", "/file")
+        raise param_error(
+            Text("文件格式错误", "the file is not text with one encrypted number a line and a line feed after each"),
+            "/file",
+        )
     lines = content.removesuffix(b"\n").split(b"\n")
     if len(lines) > MAX_FILE_ROWS:
-        raise param_error("单个文件最多支持上传5500条", "/file")
+        raise param_error(Text("单个文件最多支持上传5500条", "the file has more than 5,500 lines"), "/file", len(lines))
     if not all(lines):
-        raise param_error("文件中有空行", "/file")
+        raise param_error(Text("文件中有空行", "the file has a blank line"), "/file")
     return lines
 
 
-def decrypt(key: RSAPrivateKey, line: bytes) -> bytes | None:
-    """The number in a line, or None if the line does not decrypt to one."""
-    try:
-        block = b64decode(line, validate=True)
-        number = key.decrypt(block, OAEP(MGF1(SHA1()), SHA1(), None))  # noqa: S303  # the protocol's
-        number.decode()
-    except ValueError:
-        return None
-    return number if 0 < len(number) <= MAX_NUMBER_BYTES else None
+_QUERY_SHAPES = {
+    "filename": _SHAPES["filename"],
+    "status": "PROCESSING|FINISHED",
+    "offset": "[0-9]{1,9}",
+    "limit": "[0-9]{1,9}",
+}
 
 
 def check_query(pairs: Sequence[tuple[str, str]]) -> tuple[str | None, str | None, int, int]:
@@ -183,20 +226,19 @@ def check_query(pairs: Sequence[tuple[str, str]]) -> tuple[str | None, str | Non
 
     :raises Refusal: an unknown or repeated name, or a value out of bounds.
     """
-    query = dict(pairs)
-    if len(query) != len(pairs) or not set(query) <= {"filename", "status", "offset", "limit"}:
-        raise param_error("请求参数错误", location="query")
-    filename, status = query.get("filename"), query.get("status")
-    if filename is not None and not re.fullmatch(r"[A-Za-z0-9_.-]{4,128}", filename):
-        raise param_error("filename错误", "filename", "query")
-    if status not in (None, "PROCESSING", "FINISHED"):
-        raise param_error("status错误", "status", "query")
-    numbers = {}
-    for name, default in (("offset", "0"), ("limit", "20")):
-        text = query.get(name, default)
-        if not re.fullmatch(r"[0-9]{1,9}", text):
-            raise param_error(f"{name}错误", name, "query")
-        numbers[name] = int(text)
-    if not 1 <= numbers["limit"] <= 20:
-        raise param_error("单次最多查询20条记录", "limit", "query")
-    return filename, status, numbers["offset"], numbers["limit"]
+    query: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in ("filename", "status", "offset", "limit"):
+            raise param_error(Text("请求参数错误", "there is no such parameter"), name, location="query")
+        if name in query:
+            raise param_error(Text("请求参数重复", "the parameter is there twice"), name, value, "query")
+        query[name] = value
+    for name, shape in _QUERY_SHAPES.items():
+        if name in query and not re.fullmatch(shape, query[name]):
+            text = Text(f"{name}错误", f"{name} does not have its shape: {shape}")
+            raise param_error(text, name, query[name], "query")
+    limit = int(query.get("limit", 20))
+    if not 1 <= limit <= 20:
+        text = Text("单次最多查询20条记录", "limit must be from 1 to 20")
+        raise param_error(text, "limit", limit, "query")
+    return query.get("filename"), query.get("status"), int(query.get("offset", 0)), limit

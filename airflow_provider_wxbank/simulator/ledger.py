@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from airflow_provider_wxbank.simulator.checks import Meta, Refusal, decrypt
+from airflow_provider_wxbank.simulator.checks import Meta
 from airflow_provider_wxbank.simulator.platform import BEIJING, beijing
+from airflow_provider_wxbank.simulator.refusals import Refusal, Text, invalid_request
 from airflow_provider_wxbank.simulator.settings import SimulatorSettings
 
 COUNTS = ("success_count", "fail_count", "success_user_count")
@@ -31,11 +33,27 @@ def _set_digest(digests: Iterable[bytes]) -> str:
 
 
 @dataclass(slots=True)
+class Undecrypted:
+    """A file whose lines are still to be decrypted.
+
+    :param start: where it is among the files that are kept for that.
+    :param size: its bytes.
+    :param check: the check under way, once it has been asked for.
+    """
+
+    key: RSAPrivateKey
+    start: int
+    size: int
+    check: Future[None] | None = None
+
+
+@dataclass(slots=True)
 class Task:
     """An upload task.
 
     :param digests: SHA-256 of each number decrypted so far.
-    :param undecrypted: lines that are still to be decrypted, with the key to do so.
+    :param undecrypted: what is left to be decrypted.
+    :param checked: unix seconds since when all lines are decrypted; infinite while somebody is at it.
     """
 
     task_id: str
@@ -47,7 +65,8 @@ class Task:
     created: float
     digests: list[bytes] = field(default_factory=list, repr=False)
     undecryptable: int = 0
-    undecrypted: tuple[RSAPrivateKey, Sequence[bytes]] | None = field(default=None, repr=False)
+    undecrypted: Undecrypted | None = field(default=None, repr=False)
+    checked: float = 0.0
 
 
 @dataclass(slots=True)
@@ -70,15 +89,26 @@ class Ledger:
     def check_package(self, package_id: str) -> None:
         """:raises Refusal: there is no such package."""
         if self.settings.packages is not None and package_id not in self.settings.packages:
-            raise Refusal(404, "RESOURCE_NOT_EXISTS", "号码包不存在")
+            raise Refusal(404, "RESOURCE_NOT_EXISTS", Text("号码包不存在", "there is no such package"))
 
     def check_new(self, package_id: str, filename: str) -> None:
         """:raises Refusal: the filename exists in the package, or the day's files are used up."""
         if filename in self.packages.get(package_id, {}):
             # Inferred: the code for a duplicate filename is documented nowhere.
-            raise Refusal(400, "INVALID_REQUEST", "文件名已存在，同一个号码包的多个上传任务的文件名不可重复")
+            raise invalid_request(
+                Text(
+                    "文件名已存在，同一个号码包的多个上传任务的文件名不可重复",
+                    "the filename exists: the upload tasks of a package have different ones",
+                ),
+                "/filename",
+                filename,
+            )
         if self._by_day[self._today()] >= self.settings.daily_file_quota:
-            raise Refusal(429, "FREQUENCY_LIMIT_EXCEED", "当天上传文件数已达上限，请明天再试")
+            raise Refusal(
+                429,
+                "FREQUENCY_LIMIT_EXCEED",
+                Text("当天上传文件数已达上限，请明天再试", "the day's number of files is used up; try again tomorrow"),
+            )
 
     def add(self, package_id: str, meta: Meta, rows: int, size: int, serial_no: str) -> Task:
         """Commit an upload."""
@@ -106,8 +136,11 @@ class Ledger:
         return tasks[start : start + limit]
 
     def is_finished(self, task: Task) -> bool:
-        """Whether the task's time is over."""
-        return self.settings.clock() >= task.created + self.settings.processing_seconds
+        """Whether the task's time is over, and its counts are known if all lines are checked."""
+        return self.settings.clock() >= self._finished(task)
+
+    def _finished(self, task: Task) -> float:
+        return max(task.created + self.settings.processing_seconds, task.checked)
 
     def counts(self, task: Task) -> tuple[int, int, int]:
         """Success, fail and user counts; of lines not decrypted yet it is assumed that they would."""
@@ -121,7 +154,7 @@ class Ledger:
     def as_json(self, task: Task, timespec: str) -> dict[str, Any]:
         """A task as WeChat Pay answers it; counts are there when it is finished."""
         finished = self.is_finished(task)
-        updated = task.created + (self.settings.processing_seconds if finished else 0)
+        updated = self._finished(task) if finished else task.created
         value: dict[str, Any] = {
             "task_id": task.task_id,
             "package_id": task.package_id,
@@ -135,15 +168,13 @@ class Ledger:
             value.update(zip(COUNTS, self.counts(task), strict=True))
         return value
 
-    def report(self, faults: Counter[str], decrypt_all: Callable[[Task], None]) -> dict[str, Any]:
+    def report(self, faults: Counter[str], finish: Callable[[Iterable[Task]], None]) -> dict[str, Any]:
         """Everything that a test wants to prove.
 
-        :param decrypt_all: decrypts what was left for later.
+        :param finish: decrypts what is left of some tasks.
         """
         # Copies, since uploads come in meanwhile.
-        for tasks in list(self.packages.values()):
-            for task in list(tasks.values()):
-                decrypt_all(task)
+        finish([task for tasks in list(self.packages.values()) for task in list(tasks.values())])
         return {
             "requests": {step: self.requests[step] for step in ("upload", "find", "list", "certificates")},
             "accepted_uploads": sum(map(len, list(self.packages.values()))),
@@ -180,9 +211,3 @@ class Ledger:
 
     def _today(self) -> str:
         return datetime.fromtimestamp(self.settings.clock(), BEIJING).date().isoformat()
-
-
-def digests_of(key: RSAPrivateKey, lines: Sequence[bytes]) -> list[bytes | None]:
-    """The digest of the number in each line; None where a line does not decrypt."""
-    numbers = (decrypt(key, line) for line in lines)
-    return [None if number is None else hashlib.sha256(number).digest() for number in numbers]

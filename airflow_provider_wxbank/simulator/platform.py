@@ -44,10 +44,19 @@ def new_rsa_key() -> RSAPrivateKey:
     return generate_private_key(public_exponent=65537, key_size=2048)
 
 
-def new_certificate(effective: float, expires: float) -> SigningKey:
-    """A platform certificate that looks like WeChat Pay's; its serial is 20 bytes, written as 40 digits."""
+def new_serial_no(*, leading_zero: bool = False) -> str:
+    """The serial of a certificate: 20 bytes, written as 40 digits, of which the first is a zero only if asked for.
+
+    A zero in front is right, but there are SDKs that drop it. A first byte above 7F would make the number negative.
+    """
+    first = 0x0A if leading_zero else 0x10 + secrets.randbelow(0x70)
+    return f"{first:02X}{secrets.token_hex(19).upper()}"
+
+
+def new_certificate(effective: float, expires: float, *, leading_zero: bool = False) -> SigningKey:
+    """A platform certificate that looks like WeChat Pay's."""
     key = new_rsa_key()
-    serial = int.from_bytes(b"\x0a" + secrets.token_bytes(19), "big")
+    serial_no = new_serial_no(leading_zero=leading_zero)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Tenpay.com sign (simulator)")])
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Tenpay.com Root CA (simulator)")])
     certificate = (
@@ -55,26 +64,30 @@ def new_certificate(effective: float, expires: float) -> SigningKey:
         .subject_name(name)
         .issuer_name(issuer)
         .public_key(key.public_key())
-        .serial_number(serial)
+        .serial_number(int(serial_no, 16))
         .not_valid_before(datetime.fromtimestamp(effective, UTC))
         .not_valid_after(datetime.fromtimestamp(expires, UTC))
         .sign(key, SHA256())
     )
-    return SigningKey(f"{serial:040X}", key, certificate.public_bytes(Encoding.PEM), effective, expires)
+    return SigningKey(serial_no, key, certificate.public_bytes(Encoding.PEM), effective, expires)
 
 
 class Platform:
     """The keys of WeChat Pay towards one merchant.
 
     :param clock: unix seconds.
+    :param leading_zero: whether the serials of certificates begin with a zero.
     """
 
-    def __init__(self, mode: KeyMode, apiv3_key: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, mode: KeyMode, apiv3_key: str, clock: Callable[[], float], *, leading_zero: bool = False
+    ) -> None:
         self.mode = mode
         self._apiv3_key = apiv3_key
         self.clock = clock
+        self._leading_zero = leading_zero
         now = clock()
-        self.certificates = [new_certificate(now - 30 * 86400, now + 1800 * 86400)]
+        self.certificates = [self._new_certificate(now - 30 * 86400, now + 1800 * 86400)]
         self._public_key: SigningKey | None = None
         self._stranger: SigningKey | None = None
 
@@ -94,7 +107,7 @@ class Platform:
         """A key that is in no list."""
         if self._stranger is None:
             now = self.clock()
-            self._stranger = new_certificate(now - 86400, now + 86400)
+            self._stranger = self._new_certificate(now - 86400, now + 86400)
         return self._stranger
 
     def rotate(self, *, overlap: bool = True) -> str:
@@ -104,7 +117,7 @@ class Platform:
         """
         now = self.clock()
         latest = max(key.effective for key in self.certificates)
-        new = new_certificate(max(now - 60, latest + 1), now + 1800 * 86400)
+        new = self._new_certificate(max(now - 60, latest + 1), now + 1800 * 86400)
         self.certificates = [*(self.certificates if overlap else ()), new]
         return new.serial_no
 
@@ -129,10 +142,13 @@ class Platform:
     ) -> tuple[bytes, SigningKey]:
         """The body of ``GET /v3/certificates``, and the key that signs it."""
         now = self.clock()
-        listed = [new_certificate(now - 86400, now - 60)] if expired_only else self.certificates
+        listed = [self._new_certificate(now - 86400, now - 60)] if expired_only else self.certificates
         key = secrets.token_hex(16) if wrong_apiv3_key else self._apiv3_key
         body = json.dumps({"data": [_listed(one, key) for one in listed]}, separators=(",", ":")).encode()
         return body, listed[-1]
+
+    def _new_certificate(self, effective: float, expires: float) -> SigningKey:
+        return new_certificate(effective, expires, leading_zero=self._leading_zero)
 
 
 def _listed(key: SigningKey, apiv3_key: str) -> dict[str, object]:

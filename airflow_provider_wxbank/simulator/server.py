@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -24,15 +25,17 @@ from cryptography.hazmat.primitives.serialization import (
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from airflow_provider_wxbank.simulator.addresses import own_addresses
 from airflow_provider_wxbank.simulator.app import App
 from airflow_provider_wxbank.simulator.checks import Authorizations, Authorized
 from airflow_provider_wxbank.simulator.faults import Fault, FaultPlan
 from airflow_provider_wxbank.simulator.ledger import Ledger
-from airflow_provider_wxbank.simulator.platform import PUBLIC_KEY_ID, Platform, new_rsa_key
+from airflow_provider_wxbank.simulator.line_checks import LineChecks
+from airflow_provider_wxbank.simulator.platform import PUBLIC_KEY_ID, Platform, new_rsa_key, new_serial_no
 from airflow_provider_wxbank.simulator.settings import KeyMode, SimulatorSettings
 from airflow_provider_wxbank.simulator.spoiling import Wire
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 
 class Simulator:
@@ -46,10 +49,12 @@ class Simulator:
         self.base_url = base_url
         self._apiv3_key = settings.apiv3_key or secrets.token_hex(16)
         self._merchant_key = _merchant_key(settings.merchant_private_key_pem)
-        self._merchant_serial_no = secrets.token_hex(20).upper()
+        self._merchant_serial_no = new_serial_no()
         merchant = Authorized(settings.mchid, self._merchant_serial_no, self._merchant_key.public_key())
-        self._authorizations = Authorizations(merchant, settings.clock)
-        self.app = App(settings, *self._fresh(), self._authorizations, pool)
+        authorizations = Authorizations(
+            merchant, settings.clock, refuse_repeated_nonces=settings.refuse_repeated_nonces
+        )
+        self.app = App(settings, own_addresses(base_url), *self._fresh(), authorizations, pool)
 
     @property
     def platform(self) -> Platform:
@@ -58,11 +63,16 @@ class Simulator:
 
     def reset(self) -> None:
         """Forget what has arrived and the faults, and begin with new keys of WeChat Pay; the merchant stays."""
-        self.app.platform, self.app.ledger, self.app.faults = self._fresh()
+        checks = self.app.checks
+        self.app.platform, self.app.ledger, self.app.faults, self.app.checks = self._fresh()
+        checks.end()
 
-    def _fresh(self) -> tuple[Platform, Ledger, FaultPlan]:
+    def _fresh(self) -> tuple[Platform, Ledger, FaultPlan, LineChecks]:
         settings = self.settings
-        return Platform(settings.key_mode, self._apiv3_key, settings.clock), Ledger(settings), FaultPlan()
+        platform = Platform(
+            settings.key_mode, self._apiv3_key, settings.clock, leading_zero=settings.leading_zero_serials
+        )
+        return platform, Ledger(settings), FaultPlan(), LineChecks(settings.clock)
 
     def airflow_connection(self) -> dict[str, Any]:
         """The Airflow connection to this simulator, as its JSON form takes it; the key in it is a throwaway."""
@@ -80,8 +90,18 @@ class Simulator:
         }
 
     def report(self) -> dict[str, Any]:
-        """What has arrived, as ``GET /simulator/report`` answers it."""
+        """What has arrived, as ``GET /simulator/report`` answers it, once all its lines are decrypted.
+
+        :raises Ended: the simulator ends meanwhile.
+        """
         return self.app.report()
+
+    def answer_at(self, url: str) -> None:
+        """Answer requests to another address, too: that of a relay in front of this simulator.
+
+        :param url: ``http://HOST:PORT``.
+        """
+        self.app.addresses |= {urlsplit(url).netloc.lower()}
 
     def add_fault(self, fault: Fault) -> None:
         """Let a fault happen from now on."""
@@ -148,6 +168,8 @@ def serve(settings: SimulatorSettings | None = None, *, host: str = "127.0.0.1",
             yield simulator
         finally:
             server.should_exit = True
+            # Before the server ends, which waits for reports, which wait for these.
+            simulator.app.checks.end()
             thread.join(START_SECONDS)
 
 

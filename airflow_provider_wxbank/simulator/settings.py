@@ -20,8 +20,10 @@ class SimulatorSettings:
     :param merchant_private_key_pem: None for a throwaway key.
     :param key_mode: what WeChat Pay has given this merchant; ``both`` is a migration under way.
     :param processing_seconds: from upload to FINISHED.
-    :param check: which lines are decrypted at the upload: ``all``, a ``sample`` of 20, or none before the report is
-        asked for (``later``); a line costs a quarter of a millisecond.
+    :param check: which lines are decrypted: ``all``, a ``sample`` of 20 at the upload and the rest when the report is
+        asked for, or none before that (``later``). Of more than 500 lines ``all`` decrypts a sample before the answer
+        and all beside it, in processes, since a line costs a quarter of a millisecond or more; the task is PROCESSING
+        until then.
     :param daily_file_quota: files a day, Asia/Shanghai (FAQ 4015182386: 6,000).
     :param latency_seconds: added to every answer.
     :param offset_unit: what ``offset`` counts in lists.
@@ -29,6 +31,9 @@ class SimulatorSettings:
     :param unmatched_ratio: share of the numbers that do not match, chosen by their digests.
     :param listing_delay_seconds: a task is listed only so long after its upload.
     :param packages: the packages that exist; None for any.
+    :param refuse_repeated_nonces: whether a nonce is refused that came within ten minutes; no source says that WeChat
+        Pay does, and SDKs send a request again as it was.
+    :param leading_zero_serials: whether the serials of platform certificates begin with a zero, which some SDKs drop.
     :param clock: unix seconds.
     """
 
@@ -45,4 +50,6 @@ class SimulatorSettings:
     unmatched_ratio: float = 0.0
     listing_delay_seconds: float = 0.0
     packages: frozenset[str] | None = None
+    refuse_repeated_nonces: bool = False
+    leading_zero_serials: bool = False
     clock: Callable[[], float] = field(default=time.time, repr=False)

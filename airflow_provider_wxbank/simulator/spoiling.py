@@ -17,6 +17,7 @@ from starlette.datastructures import Headers
 
 from airflow_provider_wxbank.simulator.faults import Fault
 from airflow_provider_wxbank.simulator.platform import Platform, signed_headers
+from airflow_provider_wxbank.simulator.refusals import prefers_english
 
 ENDLESS_BYTES = 200_000_000
 TRICKLE_SECONDS = 0.1
@@ -136,10 +137,10 @@ async def send_spoiled(
         case "endless":
             await _send_endless(reply, send)
         case _:
-            await _spoiled(reply, kind, platform, Headers(scope=scope).get("Wechatpay-Serial")).send(send)
+            await _spoiled(reply, kind, platform, Headers(scope=scope)).send(send)
 
 
-def _spoiled(reply: Reply, kind: str, platform: Platform, requested: str | None) -> Reply:
+def _spoiled(reply: Reply, kind: str, platform: Platform, requested: Headers) -> Reply:
     match kind:
         case "bad-gateway":
             return Reply(502, b"<html><body>502 Bad Gateway</body></html>", {"Content-Type": "text/html"})
@@ -159,9 +160,12 @@ def _spoiled(reply: Reply, kind: str, platform: Platform, requested: str | None)
     if kind not in _ERRORS:
         return reply
     status, code, message = _ERRORS[kind]
+    if prefers_english(requested.get("Accept-Language")):
+        message = _ENGLISH.get(code, message)
+    signer = platform.answering(requested.get("Wechatpay-Serial"))
     body = json.dumps({"code": code, "message": message}, ensure_ascii=False).encode()
     headers = {"Content-Type": "application/json; charset=utf-8"}
-    return Reply(status, body, {**headers, **signed_headers(platform.answering(requested), body, platform.clock())})
+    return Reply(status, body, {**headers, **signed_headers(signer, body, platform.clock())})
 
 
 _ERRORS = {
@@ -171,6 +175,15 @@ _ERRORS = {
     "unavailable": (503, "SERVICE_UNAVAILABLE", "服务不可用，过载保护"),
     "forbidden": (403, "NO_AUTH", "商户号无权限使用该接口"),
     "accepted": (202, "ACCEPTED", "请求已接受，但尚未处理"),
+}
+
+_ENGLISH = {
+    "FREQUENCY_LIMITED": "too many requests; try again later",
+    "FREQUENCY_LIMIT_EXCEED": "the day's number of files is used up; try again tomorrow",
+    "SYSTEM_ERROR": "internal error; try again later",
+    "SERVICE_UNAVAILABLE": "overloaded; try again later",
+    "NO_AUTH": "the merchant has no permission for this interface",
+    "ACCEPTED": "accepted, but not processed yet",
 }
 
 

@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 SCHEME = "WECHATPAY2-SHA256-RSA2048"
 BOUNDARY = "boundary-of-the-raw-client"
 CERTIFICATES = "/v3/certificates"
+PATIENCE_SECONDS = 300.0
+"""Only a failure waits so long."""
 
 
 def tasks_path(package_id: str) -> str:
@@ -154,7 +156,7 @@ class RawClient:
     ) -> Iterator[HTTPResponse]:
         """An answer of which only the head was read; headers that are None are not sent."""
         address = urlsplit(self.base_url)
-        connection = HTTPConnection(address.hostname or "", address.port, timeout=10)
+        connection = HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE_SECONDS)
         sent = {"User-Agent": "raw-client", "Accept": "application/json"} | dict(headers or {})
         try:
             connection.request(method, url, body or None, {k: v for k, v in sent.items() if v is not None})

@@ -22,14 +22,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.integration.raw_client import CERTIFICATES, RawClient, Upload
+from tests.integration.raw_client import CERTIFICATES, PATIENCE_SECONDS, RawClient, Upload
 
 pytestmark = pytest.mark.without_airflow
 
 COMMAND = (sys.executable, "-m", "airflow_provider_wxbank.simulator")
 EXPORT = "export AIRFLOW_CONN_WXBANK_DEFAULT="
-START_SECONDS = 20.0
-STOP_SECONDS = 3.0
+START_SECONDS = PATIENCE_SECONDS
+STOP_SECONDS = 60.0
+"""Far less than the hour that a fault hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def simulator() -> Iterator[Running]:
     with running(
         "--keys", "both", "--processing-seconds", "0", "--quota", "1", "--offset-unit", "row",
         "--unmatched-ratio", "1", "--fault", "internal-error:on=find,times=1",
-        "--fault", "forbidden:on=find,times=1",
+        "--fault", "forbidden:on=find,times=1", "--leading-zero-serials", "--refuse-repeated-nonces",
     ) as process:  # fmt: skip
         yield process
 
@@ -120,6 +121,13 @@ def test_options_reach_the_simulator(simulator: Running) -> None:
     assert (task["status"], task["fail_count"]) == ("FINISHED", 1)
 
 
+def test_what_no_source_says_can_be_asked_for(simulator: Running) -> None:
+    client = simulator.client
+    assert client.certificates()[0].serial_no.startswith("0")
+    headers = client.signed("GET", CERTIFICATES)
+    assert [client.send("GET", CERTIFICATES, headers).status for _ in range(2)] == [200, 401]
+
+
 def test_faults_are_told_one_after_the_other(simulator: Running) -> None:
     statuses = [simulator.client.tasks("8473296", "filename=file-0001.csv").status for _ in range(3)]
     assert statuses == [500, 403, 200]
@@ -145,10 +153,10 @@ def test_a_connection_file_takes_the_place_of_one_that_others_could_read(tmp_pat
 def under_way(process: Running, method: str, url: str, requests: int = 1) -> Iterator[HTTPConnection]:
     """A request that has arrived and is not answered yet."""
     address = urlsplit(process.connection["host"])
-    connection = HTTPConnection(address.hostname or "", address.port, timeout=10)
+    connection = HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE_SECONDS)
     try:
         connection.request(method, url, headers={"Accept": "*/*"})
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while sum(process.client.report()["requests"].values()) < requests:
             assert time.monotonic() < deadline
         yield connection

@@ -1,0 +1,27 @@
+"""Whom the simulator answers: what knows its address.
+
+It takes commands without a password, so a page in a browser must not reach it: not by asking another site (``Origin``),
+and not by a name of its own that leads here (``Host``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+
+def own_addresses(base_url: str) -> frozenset[str]:
+    """The ``host:port`` under which a simulator can be asked."""
+    address = urlsplit(base_url)
+    hosts = {"127.0.0.1", "localhost", "[::1]", address.netloc.rpartition(":")[0]}
+    ports = {f":{address.port}"} | ({""} if address.port == 80 else set())
+    return frozenset(host.lower() + port for host in hosts for port in ports)
+
+
+def is_answered(addresses: frozenset[str], hosts: Sequence[str], origins: Sequence[str]) -> bool:
+    """Whether a request with these headers ``Host`` and ``Origin`` is for a simulator and from nobody else's page."""
+    return (
+        len(hosts) == 1
+        and hosts[0].lower() in addresses
+        and all(origin.lower() in {f"http://{address}" for address in addresses} for origin in origins)
+    )

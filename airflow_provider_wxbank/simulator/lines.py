@@ -1,0 +1,79 @@
+"""The lines of agreement files: decrypting them, here or in a child process.
+
+A child runs this file alone, since the whole package takes several times as long to import: it imports nothing of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import sys
+from base64 import b64decode
+from collections.abc import Sequence
+from struct import Struct
+from typing import IO
+
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.serialization import load_der_private_key
+
+MAX_NUMBER_BYTES = 214
+LENGTHS = Struct(">II")
+"""What comes before a job: the bytes of its key and of its file."""
+
+_NO_NUMBER = bytes(hashlib.sha256().digest_size)
+
+
+def decrypt(key: RSAPrivateKey, line: bytes) -> bytes | None:
+    """The number in a line, or None if the line does not decrypt to one."""
+    try:
+        block = b64decode(line, validate=True)
+        number = key.decrypt(block, OAEP(MGF1(SHA1()), SHA1(), None))  # noqa: S303  # the protocol's
+        number.decode()
+    except ValueError:
+        return None
+    return number if 0 < len(number) <= MAX_NUMBER_BYTES else None
+
+
+def digests_of(key: RSAPrivateKey, lines: Sequence[bytes]) -> list[bytes | None]:
+    """The SHA-256 digest of the number in each line; None where a line does not decrypt."""
+    numbers = (decrypt(key, line) for line in lines)
+    return [None if number is None else hashlib.sha256(number).digest() for number in numbers]
+
+
+def packed(digests: Sequence[bytes | None]) -> bytes:
+    """Digests as a child answers them, one after the other."""
+    return b"".join(_NO_NUMBER if one is None else one for one in digests)
+
+
+def unpacked(content: bytes) -> list[bytes | None]:
+    """Digests as a child answered them."""
+    size = len(_NO_NUMBER)
+    pieces = (content[start : start + size] for start in range(0, len(content), size))
+    return [None if piece == _NO_NUMBER else piece for piece in pieces]
+
+
+def serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
+    """What a child does: answer the digests of file after file, until no more come."""
+    while len(head := jobs.read(LENGTHS.size)) == LENGTHS.size:
+        key_size, size = LENGTHS.unpack(head)
+        der, content = jobs.read(key_size), jobs.read(size)
+        if len(content) < size:
+            return
+        # It comes from the simulator itself, and checking it would take longer than a hundred lines.
+        key = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
+        assert isinstance(key, RSAPrivateKey)
+        answers.write(packed(digests_of(key, content.split(b"\n"))))
+        answers.flush()
+
+
+if __name__ == "__main__":
+    # Ctrl-C reaches every process of a terminal; the parent ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(BrokenPipeError):
+        serve(sys.stdin.buffer, sys.stdout.buffer)
+    # Python would flush once more what nobody takes.
+    os._exit(0)
