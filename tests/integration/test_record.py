@@ -86,7 +86,8 @@ def test_a_deferred_wait_records_what_its_trigger_sees(
 ) -> None:
     from airflow.sdk.execution_time import task_runner
 
-    connect(new_simulator(processing_seconds=1.0))
+    simulator = new_simulator(processing_seconds=3600.0)
+    connect(simulator)
     source = tmp_path / "users.txt"
     source.write_text("\n".join(numbers(3)))
     uploaded = UploadTaskOperator(
@@ -96,6 +97,14 @@ def test_a_deferred_wait_records_what_its_trigger_sees(
 
     async def asend(message: Any) -> None:
         sent.append(message)
+        polled = simulator.report()["requests"]["list"]
+        asyncio.get_running_loop().create_task(finish_after(polled + 2))
+
+    async def finish_after(polls: int) -> None:
+        while simulator.report()["requests"]["list"] < polls:
+            await asyncio.sleep(0.01)
+        for task in simulator.app.ledger.packages[PACKAGE].values():
+            task.created -= 3600.0
 
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(asend=asend), raising=False)
     ids = [one["task_id"] for one in uploaded["tasks"]]
