@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tools.airflow_home import running
 from tools.terminal import end_with
@@ -93,7 +94,7 @@ def run_all(jobs: Sequence[Job], at_once: int, folder: Path) -> None:
     started = told = time.monotonic()
     waiting = list(enumerate(jobs))
     with ExitStack() as stack:
-        active = []
+        active: list[tuple[Job, IO[str], subprocess.Popen[str]]] = []
         while waiting or active:
             while waiting and len(active) < at_once:
                 index, job = waiting.pop(0)

@@ -16,6 +16,7 @@ from airflow_provider_wxbank.sensors import TaskFinishedSensor
 from airflow_provider_wxbank.triggers import TaskFinishedTrigger
 from airflow_provider_wxbank.ui.imports import Run, Step, Task, file_rows, imports
 from tests.conftest import PACKAGE, NewSimulator, numbers
+from tools.waiting import until
 
 pytestmark = pytest.mark.skipif(not HAS_PAGE, reason="without the page nothing is recorded")
 
@@ -94,15 +95,15 @@ def test_a_deferred_wait_records_what_its_trigger_sees(
         task_id="upload", package_id=PACKAGE, file=str(source), bank_type="ICBC_DEBIT"
     ).execute(Kept().context)
     sent: list[Any] = []
+    finishing: list[asyncio.Future[None]] = []
 
     async def asend(message: Any) -> None:
         sent.append(message)
         polled = simulator.report()["requests"]["list"]
-        asyncio.get_running_loop().create_task(finish_after(polled + 2))
+        finishing.append(asyncio.ensure_future(asyncio.to_thread(finish_after, polled + 2)))
 
-    async def finish_after(polls: int) -> None:
-        while simulator.report()["requests"]["list"] < polls:
-            await asyncio.sleep(0.01)
+    def finish_after(polls: int) -> None:
+        until(lambda: simulator.report()["requests"]["list"] >= polls)
         for task in simulator.app.ledger.packages[PACKAGE].values():
             task.created -= 3600.0
 
