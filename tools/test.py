@@ -104,9 +104,9 @@ def run_all(jobs: Sequence[Job], at_once: int, folder: Path) -> None:
             time.sleep(POLL_SECONDS)
             for one in [one for one in active if one[2].poll() is not None]:
                 active.remove(one)
-                job, output, process = one
-                output.seek(0)
-                job.code, job.output = process.returncode, output.read()
+                job, printed, process = one
+                printed.seek(0)
+                job.code, job.output = process.returncode, printed.read()
                 print(f"\n== {job.name}\n{_SKIPPED.sub('', job.output)}", flush=True)
             if time.monotonic() - told > TELL_SECONDS:
                 told = time.monotonic()
