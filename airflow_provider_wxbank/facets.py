@@ -24,8 +24,12 @@ from airflow_provider_wxbank.assets import OPENLINEAGE_NAMESPACE
 from airflow_provider_wxbank.wechatpay.uploads import Progress
 from airflow_provider_wxbank.wechatpay.waiting import Counts
 
-REPOSITORY = "airflow-provider-wxbank/airflow-provider-wxbank"
 COUNTS = "wxbank_counts"
+
+# Names, not addresses: what OpenLineage's readers look up must not be where anybody else can put a file.
+PRODUCER = f"urn:airflow-provider-wxbank:{__version__}"
+COUNTS_SCHEMA = "urn:airflow-provider-wxbank:WxBankCountsRunFacet:1-0-0"
+"""The ``$id`` of docs/WxBankCountsRunFacet.json, with the version of that schema."""
 
 _SCHEMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 
@@ -53,7 +57,7 @@ class WxBankCountsRunFacet(RunFacet):
 
     @staticmethod
     def _get_schema() -> str:
-        return f"https://raw.githubusercontent.com/{REPOSITORY}/v{__version__}/docs/WxBankCountsRunFacet.json"
+        return COUNTS_SCHEMA
 
 
 def export_lineage(
@@ -157,5 +161,4 @@ def statistics(rows: int, files: int, size: int | None = None) -> dict[str, Any]
 
 def counts_facet(numbers: int, files: int, **counts: int) -> WxBankCountsRunFacet:
     """The counts of a run, with this package as their producer."""
-    producer = f"https://github.com/{REPOSITORY}/tree/v{__version__}"
-    return WxBankCountsRunFacet(numbers, files, **counts, producer=producer)
+    return WxBankCountsRunFacet(numbers, files, **counts, producer=PRODUCER)

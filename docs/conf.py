@@ -55,9 +55,6 @@ html_theme_options = {
         "font-stack": "-apple-system, BlinkMacSystemFont, Segoe UI, Helvetica, Arial, PingFang SC, Microsoft YaHei, "
         "Noto Sans CJK SC, sans-serif, Apple Color Emoji, Segoe UI Emoji",
     },
-    "source_repository": "https://github.com/airflow-provider-wxbank/airflow-provider-wxbank",
-    "source_branch": "main",
-    "source_directory": "docs/",
 }
 
 # The button copies commands without their prompt and without their output.

@@ -39,6 +39,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, platform, serve
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.settings import read_settings
+from tests.agreed_skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401  # hooks of pytest
 from tests.vectors import VECTORS
 
 PACKAGE = "8473295"

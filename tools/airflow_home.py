@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-STOP_SECONDS = 10.0
+STOP_SECONDS = 60.0
 
 
 def environment(home: Path, dags: Path, connections: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

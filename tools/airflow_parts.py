@@ -13,8 +13,7 @@ import secrets
 import signal
 import sqlite3
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -23,8 +22,9 @@ import requests
 
 from tools.airflow_home import airflow, environment, run, running
 from tools.ports import free_ports
+from tools.waiting import PATIENCE, until
 
-READY_SECONDS = 120.0
+READY_SECONDS = PATIENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,24 +128,24 @@ class Airflow:
         :param sign_in: user name and password; None if everybody is an admin.
         """
         if sign_in is None:
-            answer = self._session.get(f"{self.url}/auth/token", timeout=30)
+            answer = self._session.get(f"{self.url}/auth/token", timeout=PATIENCE)
         else:
             credentials = dict(zip(("username", "password"), sign_in, strict=True))
-            answer = self._session.post(f"{self.url}/auth/token", json=credentials, timeout=30)
+            answer = self._session.post(f"{self.url}/auth/token", json=credentials, timeout=PATIENCE)
         answer.raise_for_status()
         token: str = answer.json()["access_token"]
         return token
 
     def _is_ready(self) -> bool:
         try:
-            health = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=10).json()
+            health = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=60).json()
         except (requests.RequestException, ValueError):
             return False
         parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
         return all(health[part]["status"] == "healthy" for part in parts)
 
     def _knows(self, dag_id: str) -> bool:
-        return self._session.get(f"{self.url}/api/v2/dags/{dag_id}", timeout=30).ok
+        return self._session.get(f"{self.url}/api/v2/dags/{dag_id}", timeout=PATIENCE).ok
 
     def start_part(self, name: str, *command: str) -> int:
         """Start a part, which leads a session; its pid.
@@ -189,7 +189,7 @@ class Airflow:
 
         :param path: below ``/api/v2/``.
         """
-        answer = self._session.post(f"{self.url}/api/v2/{path}", json=value, timeout=60)
+        answer = self._session.post(f"{self.url}/api/v2/{path}", json=value, timeout=PATIENCE)
         answer.raise_for_status()
         return answer.json()
 
@@ -198,7 +198,7 @@ class Airflow:
 
         :param path: below ``/api/v2/``.
         """
-        answer = self._session.get(f"{self.url}/api/v2/{path}", params=params, timeout=60)
+        answer = self._session.get(f"{self.url}/api/v2/{path}", params=params, timeout=PATIENCE)
         answer.raise_for_status()
         return answer.json()
 
@@ -217,34 +217,20 @@ class Airflow:
 
     def _select(self, query: str, *values: object) -> list[Any]:
         uri = f"file:{self._folder}/home/airflow.db?mode=ro"
-        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=30)) as database:
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE)) as database:
             return database.execute(query, values).fetchall()
-
-
-def until(is_so_far: Callable[[], bool], seconds: float, otherwise: str) -> None:
-    """Wait.
-
-    :raises TimeoutError: the time is over.
-    """
-    deadline = time.monotonic() + seconds
-    while not is_so_far():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{otherwise} after {seconds:g} s")
-        time.sleep(0.05)
 
 
 def end_session(leader: int) -> None:
     """End every process of a session with SIGKILL, whatever its process group is."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        shown = subprocess.run(
-            ["ps", "-eo", "pid=,sess=,stat="], capture_output=True, text=True, check=True, timeout=30
-        ).stdout
+
+    def is_gone() -> bool:
+        shown = subprocess.run(["ps", "-eo", "pid=,sess=,stat="], capture_output=True, text=True, check=True).stdout
         members = [line.split() for line in shown.splitlines()]
         alive = [int(pid) for pid, session, stat in members if session == str(leader) and not stat.startswith("Z")]
-        if not alive:
-            return
         for pid in alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
+        return not alive
+
+    until(is_gone, PATIENCE, f"session {leader} is not gone")

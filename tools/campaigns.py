@@ -19,8 +19,9 @@ from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, serv
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.packages import create_task
 from airflow_provider_wxbank.wechatpay.settings import read_settings
-from tools.airflow_parts import Airflow, until
+from tools.airflow_parts import Airflow
 from tools.terminal import end_with, say
+from tools.waiting import until
 
 DAGS = Path(__file__).resolve().parent.parent / "dags"
 IMPORT, CAMPAIGN = "wxbank_export_and_import", "wxbank_campaign_on_import"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_wxbank.simulator import SimulatorSettings, serve
-from tools.airflow_parts import Airflow, until
+from tools.airflow_parts import Airflow
 from tools.crash_checks import (
     Row,
     check_killed_export,
@@ -26,6 +26,7 @@ from tools.crash_checks import (
 )
 from tools.crash_runs import Bank, Runs, connections, upload
 from tools.crash_watch import Moment, Watch, export_moment, upload_moment, watched
+from tools.waiting import PATIENCE, until
 
 SMALL = (600, 10)
 """Rows of what is uploaded, and of its files."""
@@ -47,8 +48,8 @@ MIN_KILLS = 4
 SENSORS = 50
 SENSOR_PACKAGE = "50000000"
 
-PHASE_SECONDS = 480.0
-RESTART_SECONDS = 120.0
+PHASE_SECONDS = 1200.0
+RESTART_SECONDS = PATIENCE
 
 DAGS = """
 from datetime import UTC, datetime, timedelta

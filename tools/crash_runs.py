@@ -22,13 +22,14 @@ from typing import Any, Protocol
 
 from airflow_provider_wxbank.agreements import manifest as manifests
 from airflow_provider_wxbank.simulator import Simulator
+from tools.waiting import PATIENCE
 
 BANK_TYPE = "ICBC_DEBIT"
 DAG_ID = "crash"
 WORKERS = 4
 """Uploads at a time."""
 
-TRY_SECONDS = 120.0
+TRY_SECONDS = PATIENCE
 """Seconds after which a run counts as hung."""
 
 PRELOADED = [

@@ -23,7 +23,7 @@ from tools.crash_runs import WORKERS
 STEP = 16
 """A killed upload gets at most so many requests further than the files that it finds."""
 
-GRACE_SECONDS = 1.0
+GRACE_SECONDS = 5.0
 """A request of a process that was killed may be read so long after its end."""
 
 

@@ -34,6 +34,7 @@ from airflow_provider_wxbank.wechatpay.keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.transport import Answer, Call
 from airflow_provider_wxbank.wechatpay.uploads import Uploads
 from tools.fault_cases import PERMANENT, ROWS, Case, Event, Task
+from tools.waiting import until
 
 PACKAGE = "8473295"
 PLAIN = "622588013700"
@@ -214,9 +215,7 @@ class _Run:
 
     def clear_later(self) -> None:
         """What goes wrong is over so long after it was first met."""
-        deadline = time.monotonic() + 30
-        while self.case.faults and not self.simulator.app.faults.done.total() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: not self.case.faults or self.simulator.app.faults.done.total() > 0)
         self.clock.sleep(self.case.seconds)
         self.clear()
 

@@ -28,11 +28,11 @@ from typing import Any
 from tools.airflow_home import environment
 from tools.fault_cases import Case, matrix
 from tools.fault_runs import Outcome, serve_runs
+from tools.waiting import PATIENCE
 
-DEADLINE = 180.0
+DEADLINE = PATIENCE
 """Seconds after which a run counts as hung."""
 
-START_SECONDS = 120.0
 TELL_SECONDS = 20.0
 
 PRELOADED = ["tools.fault_runs", "airflow_provider_wxbank.operators", "airflow_provider_wxbank.sensors"]
@@ -137,7 +137,7 @@ class Worker:
             process, pipe = self._running
             with contextlib.suppress(OSError):
                 pipe.send(None)
-            process.join(10)
+            process.join(60)
             process.kill()
             process.join()
             pipe.close()
@@ -148,7 +148,7 @@ class Worker:
         process = _FORK.Process(target=serve_runs, args=(theirs, self._folder), daemon=True)
         process.start()
         theirs.close()
-        _received(pipe, START_SECONDS)
+        _received(pipe, PATIENCE)
         return process, pipe
 
 

@@ -6,14 +6,13 @@ import contextlib
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tools.waiting import PATIENCE, until
+
 VARIABLE = "MARIADBD"
 """Names the server's program, if it is not on the path."""
-
-START_SECONDS = 60.0
 
 
 def mariadbd() -> Path | None:
@@ -41,11 +40,9 @@ def mariadb_server(program: Path, folder: Path) -> Iterator[Path]:
     with log.open("w") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while not socket.exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"MariaDB has not started:\n{log.read_text()[-2000:]}")
-            time.sleep(0.05)
+        until(lambda: socket.exists() or process.poll() is not None, PATIENCE, "MariaDB has not started")
+        if not socket.exists():
+            raise RuntimeError(f"MariaDB has not started:\n{log.read_text()[-2000:]}")
         yield socket
     finally:
         process.kill()

@@ -44,6 +44,16 @@ SUFFIXES = {
     ".py", ".typed", ".txt", ".md", ".toml", ".svg", ".png", ".html", ".css", ".js", ".json", ".woff2", "",
 }  # fmt: skip
 
+OWNERS = {b"apache", b"wechatpay-apiv3"}
+"""Who may be named in an address of a code host: those that exist. This project has no home yet."""
+
+# Where anybody may register a name that nobody has: owners of repositories, subdomains for pages, packages of an index.
+_ADDRESS = re.compile(
+    rb"\b(?:github\.com|githubusercontent\.com|gitlab\.com|gitee\.com|bitbucket\.org|codeberg\.org)[/:]([\w.-]+)"
+    rb"|\b([\w-]+)\.(?:github\.io|gitlab\.io|gitee\.io|readthedocs\.io|readthedocs\.org|pages\.dev)\b"
+    rb"|\bpypi\.org/(?:project|p)/([\w.-]+)",
+    re.IGNORECASE,
+)
 _FORBIDDEN_PART = re.compile(
     r"tests?|tools|constraints|__pycache__|_build|dist|\.(?!gitignore$).*|.*\.(pyc|pem|key|env)"
 )
@@ -183,6 +193,14 @@ def check_files(files: Mapping[str, bytes]) -> Iterator[str]:
             yield f"{name} is of a kind that nobody expects"
         yield from (f"{name} has {what}" for what, pattern in _SECRETS.items() if pattern.search(data))
         yield from (f"{name} has a path of this machine" for one in private if one in data)
+        yield from (f"{name} has {address}, which anybody could register" for address in homeless(data))
+
+
+def homeless(data: bytes) -> Iterator[str]:
+    """The addresses in a text whose owner is not known to exist."""
+    for found in _ADDRESS.finditer(data):
+        if next(filter(None, found.groups())).lower() not in OWNERS:
+            yield found[0].decode("ascii", "replace")
 
 
 def check_metadata(metadata: email.message.Message, version: str) -> Iterator[str]:
@@ -197,8 +215,8 @@ def check_metadata(metadata: email.message.Message, version: str) -> Iterator[st
     for name, value in expected.items():
         if metadata[name] != value:
             yield f"{name} is {metadata[name]}, not {value}"
-    urls = {str(value).partition(",")[0] for value in metadata.get_all("Project-URL", [])}
-    yield from (f"no {name} in [project.urls]" for name in ("Documentation", "Source", "Changelog") if name not in urls)
+    for one in (*metadata.get_all("Project-URL", []), *metadata.get_all("Home-page", [])):
+        yield f"{one} is no home: this project has none yet"
     classifiers = metadata.get_all("Classifier", [])
     for one in ("Framework :: Apache Airflow :: Provider", "Development Status :: 5 - Production/Stable"):
         if one not in classifiers:

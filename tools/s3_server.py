@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tools.ports import free_ports
+from tools.waiting import PATIENCE
 
 BUCKET = "bank"
-START_SECONDS = 60.0
 
 _SERVERS = ("master", "volume", "filer", "s3")
 
@@ -53,7 +53,7 @@ def s3_server(folder: Path) -> Iterator[dict[str, Any]]:
         finally:
             # What it holds is thrown away, so it need not take its time.
             process.kill()
-            process.wait(30)
+            process.wait()
 
 
 def _make_bucket(connection: dict[str, Any], process: subprocess.Popen[bytes], log: Path) -> None:
@@ -64,9 +64,9 @@ def _make_bucket(connection: dict[str, Any], process: subprocess.Popen[bytes], l
     client = boto3.client(
         "s3", **connection["extra"], aws_access_key_id=connection["login"],
         aws_secret_access_key=connection["password"],
-        config=Config(retries={"max_attempts": 1}, connect_timeout=2, read_timeout=5),
+        config=Config(retries={"max_attempts": 1}, connect_timeout=10, read_timeout=60),
     )  # fmt: skip
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             client.create_bucket(Bucket=BUCKET)

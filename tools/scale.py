@@ -28,10 +28,11 @@ from urllib.parse import parse_qs, urlsplit
 import sqlalchemy
 
 from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, numbers_digest, serve
-from tools.airflow_parts import Airflow, end_session, until
+from tools.airflow_parts import Airflow, end_session
 from tools.ports import free_ports
 from tools.s3_server import BUCKET, s3_server
 from tools.terminal import end_with
+from tools.waiting import until
 
 DAG_ID = "wxbank_import_large"
 PACKAGE = "8473295"

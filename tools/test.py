@@ -1,7 +1,8 @@
-"""Run the tests in several environments at once, show what each printed, and the coverage of all of them together.
+"""Run the tests in several environments, show what each part printed, what was skipped, and the coverage of all.
 
-Each runs in two parts, since the tests of a whole Airflow wait much of their time. Tests of what imports nothing of
-Airflow (marked ``without_airflow``) are run in the last environment only.
+Parts run beside one another, but no more of them than there are cores: a machine that does more at once than it can
+tests its own patience. Tests of what imports nothing of Airflow (marked ``without_airflow``) are run in the last
+environment only.
 
 Usage: python -m tools.test PYTHON [PYTHON ...]; set PYTEST to pass arguments to pytest.
 """
@@ -9,61 +10,120 @@ Usage: python -m tools.test PYTHON [PYTHON ...]; set PYTEST to pass arguments to
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tools.airflow_home import running
 from tools.terminal import end_with
 
-PYTEST = ("-m", "pytest", "-q", "--cov", "--cov-report=")
+PYTEST = ("-m", "pytest", "-q", "--no-fold-skipped", "--cov", "--cov-report=")
 OTHERS = ("-m", "not without_airflow")
 """What the environments but the last run."""
 
-PARTS = {"tests of a whole Airflow": ("tests/system",), "other tests": ("tests/unit", "tests/integration")}
-"""What is run by a process of its own."""
+APART = ("tests/system/test_dags.py", "tests/system/test_docs.py")
+PARTS = (
+    ("tests/integration",),
+    ("tests/system", *(f"--ignore={path}" for path in APART)),
+    *((path,) for path in APART),
+    ("tests/unit",),
+)
+"""What is run by a process of its own, what takes longest first."""
 
 COVERAGE = 95
 POLL_SECONDS = 0.5
 TELL_SECONDS = 60.0
+
+_SKIPPED = re.compile(r"^SKIPPED (\S+?)(?:\[.*?\])? - (?:Skipped: )?(.*)\n", re.MULTILINE)
+_SUMMARY = re.compile(r"^(?:=+ )?((?:\d+ \w+(?:, )?)+ in [\d.]+s.*?)(?: =+)?$", re.MULTILINE)
+
+
+@dataclass(slots=True)
+class Job:
+    """A part of the tests in an environment, and what became of it."""
+
+    name: str
+    command: Sequence[str]
+    code: int = 1
+    output: str = ""
+
+    @property
+    def summary(self) -> str:
+        """Its last line, with its name."""
+        found = _SUMMARY.findall(self.output)
+        return f"{self.name}: {found[-1] if found else f'ended with {self.code} and no summary'}"
 
 
 def main(pythons: list[str]) -> int:
     """Exit code: 0 if all is green and the coverage is high enough."""
     arguments = shlex.split(os.environ.get("PYTEST", ""))
     versions = [airflow_version(python) for python in pythons]
-    started = told = time.monotonic()
-    print(f"== Testing on Airflow {' and '.join(versions)}, at once", flush=True)
     jobs = [
-        (f"Airflow {version}, {part}", [python, *PYTEST, *([] if python == pythons[-1] else OTHERS), *PARTS[part]])
+        Job(
+            f"Airflow {version}, {part[0]}",
+            [python, *PYTEST, *([] if python == pythons[-1] else OTHERS), *part, *arguments],
+        )
         for part in PARTS
         for python, version in zip(pythons, versions, strict=True)
     ]
+    cores = len(os.sched_getaffinity(0))
+    print(f"== Testing on Airflow {' and '.join(versions)}, {min(cores, len(jobs))} parts at a time", flush=True)
+    with tempfile.TemporaryDirectory(prefix="wxbank-coverage-") as folder:
+        run_all(jobs, cores, Path(folder))
+        code = int(any(job.code for job in jobs)) or coverage(pythons[0], folder)
+    for line, count in Counter(line for job in jobs for line in skipped(job)).items():
+        print(f"   skipped {line}" + (f" ({count} times)" if count > 1 else ""))
+    print("\n".join(f"== {job.summary}" for job in jobs))
+    return code
+
+
+def run_all(jobs: Sequence[Job], at_once: int, folder: Path) -> None:
+    """Run every job, some at a time, and print what each printed when it ends.
+
+    :param folder: for the files of the coverage.
+    """
+    started = told = time.monotonic()
+    waiting = list(enumerate(jobs))
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxbank-coverage-")))
-        outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in jobs]
-        environments = [{**os.environ, "COVERAGE_FILE": str(folder / f".coverage.{part}")} for part in range(len(jobs))]
-        processes = [
-            stack.enter_context(running([*command, *arguments], environment, output))
-            for (_, command), environment, output in zip(jobs, environments, outputs, strict=True)
-        ]
-        while any(process.poll() is None for process in processes):
+        active: list[tuple[Job, IO[str], subprocess.Popen[str]]] = []
+        while waiting or active:
+            while waiting and len(active) < at_once:
+                index, job = waiting.pop(0)
+                output = stack.enter_context(tempfile.TemporaryFile("w+"))
+                environment = {**os.environ, "COVERAGE_FILE": str(folder / f".coverage.{index}")}
+                active.append((job, output, stack.enter_context(running(job.command, environment, output))))
             time.sleep(POLL_SECONDS)
+            for one in [one for one in active if one[2].poll() is not None]:
+                active.remove(one)
+                job, printed, process = one
+                printed.seek(0)
+                job.code, job.output = process.returncode, printed.read()
+                print(f"\n== {job.name}\n{_SKIPPED.sub('', job.output)}", flush=True)
             if time.monotonic() - told > TELL_SECONDS:
                 told = time.monotonic()
                 print(f"   still running after {told - started:.0f} s", flush=True)
-        for (name, _), output in zip(jobs, outputs, strict=True):
-            output.seek(0)
-            print(f"\n== {name}\n{output.read()}", flush=True)
-        if any(process.returncode for process in processes):
-            return 1
-        coverage = [pythons[0], "-m", "coverage"]
-        subprocess.run([*coverage, "combine", "-q", str(folder)], check=True)
-    return subprocess.run([*coverage, "report", f"--fail-under={COVERAGE}"], check=False).returncode
+
+
+def coverage(python: str, folder: str) -> int:
+    """Print the coverage of all jobs; 0 if it is high enough."""
+    command = [python, "-m", "coverage"]
+    subprocess.run([*command, "combine", "-q", folder], check=True)
+    return subprocess.run([*command, "report", f"--fail-under={COVERAGE}"], check=False).returncode
+
+
+def skipped(job: Job) -> list[str]:
+    """The tests that a job skipped, each with the version of Airflow and the reason."""
+    version = job.name.partition(",")[0]
+    return [f"on {version}: {test}: {reason}" for test, reason in _SKIPPED.findall(job.output)]
 
 
 def airflow_version(python: str) -> str:

@@ -73,7 +73,7 @@ def running_ui(folder: Path, port: int | None = None) -> Iterator[Ui]:
 
 
 def main() -> int:
-    """Exit code: 0 after Ctrl-C, 1 if it is running already. What failed leaves its logs in the folder."""
+    """Exit code: 0 after Ctrl-C, 1 if it is running already or failed, which leaves its logs in the folder."""
     HOME.mkdir(mode=0o700, exist_ok=True)
     lock = os.open(HOME, os.O_RDONLY)
     try:
@@ -89,6 +89,9 @@ def main() -> int:
     except KeyboardInterrupt:
         shutil.rmtree(HOME)
         say("Stopped; nothing keeps running")
+    except (OSError, RuntimeError) as failure:  # what Airflow, its API or a wait ends with
+        print(f"{str(failure).partition(chr(10))[0]}; the logs are in {HOME}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -97,9 +100,9 @@ def show(folder: Path) -> None:
 
     :raises KeyboardInterrupt: it came.
     """
-    say("Starting Airflow and the simulator, half a minute")
+    say("Starting Airflow and the simulator, half a minute or a few")
     with running_ui(folder, PORT if is_free(PORT) else None) as ui:
-        say("Running imports, a minute; the page can be opened meanwhile")
+        say("Running imports, a minute or a few; the page can be opened meanwhile")
         print_how_to_sign_in(ui)
         ui.imports.run_all()
         say("There are imports that are finished, being processed, being uploaded, and failed half-way")

@@ -19,7 +19,8 @@ import requests
 from airflow_provider_wxbank.get_provider_info import FIELDS
 from airflow_provider_wxbank.simulator import Fault, Simulator, SimulatorSettings
 from airflow_provider_wxbank.simulator.ledger import Task
-from tools.airflow_parts import Airflow, until
+from tools.airflow_parts import Airflow
+from tools.waiting import PATIENCE, until
 
 SAMPLES = Path(__file__).resolve().parent.parent / "dags"
 SAMPLE = "wxbank_export_and_import"
@@ -44,7 +45,6 @@ FAILED_FILES, UPLOADED_FILES = 12, 7
 SETTINGS = SimulatorSettings(processing_seconds=PROCESSING_SECONDS, check="later", unmatched_ratio=0.013)
 
 USERS = PROCESSING_FILES * 5_500
-RUN_SECONDS = 180.0
 DAY = 86_400.0
 
 NIGHTLY_REPORT = '''"""A DAG of somebody else."""
@@ -160,7 +160,7 @@ class Imports:
                     raise
             return bool(started)
 
-        until(has_started, RUN_SECONDS, f"{dag_id} cannot be started")
+        until(has_started, PATIENCE, f"{dag_id} cannot be started")
         return started[0]
 
     def wait(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
@@ -176,7 +176,7 @@ class Imports:
                 raise RuntimeError(f"{task_id} of {dag_id}, {run_id}, is {now}, not {state}")
             return now == state
 
-        until(is_there, RUN_SECONDS, f"{task_id} of {dag_id} is not {state}")
+        until(is_there, PATIENCE, f"{task_id} of {dag_id} is not {state}")
 
     def tasks(self, package_id: str) -> list[Task]:
         """The upload tasks that a package has, as they can be changed."""

@@ -21,7 +21,7 @@ SWITCHES = (
     "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
     "disable-component-update", "disable-sync",
 )  # fmt: skip
-WAIT_MILLISECONDS = 20_000
+WAIT_MILLISECONDS = 300_000
 
 OpenPage = Callable[..., Page]
 TakePicture = Callable[..., None]

@@ -23,6 +23,7 @@ from tests.vectors import VECTORS
 from tools.airflow_home import airflow
 from tools.ports import free_ports
 from tools.ui import Ui
+from tools.waiting import PATIENCE
 
 OTHER_KEY = VECTORS["keys"]["platform_1_private"]
 OTHER_PUBLIC_KEY = VECTORS["keys"]["wechatpay_public_key"]
@@ -36,10 +37,10 @@ class Api:
     headers: dict[str, str]
 
     def post(self, path: str, value: Any) -> requests.Response:
-        return requests.post(f"{self.url}/api/v2/{path}", json=value, headers=self.headers, timeout=60)
+        return requests.post(f"{self.url}/api/v2/{path}", json=value, headers=self.headers, timeout=PATIENCE)
 
     def delete(self, path: str) -> None:
-        requests.delete(f"{self.url}/api/v2/{path}", headers=self.headers, timeout=60)
+        requests.delete(f"{self.url}/api/v2/{path}", headers=self.headers, timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def migrating() -> Iterator[Simulator]:
 def stored(ui: Ui, conn_id: str) -> dict[str, Any]:
     """A connection as Airflow's database has it."""
     command = airflow("connections", "get", conn_id, "-o", "json")
-    shown = subprocess.run(command, env=ui.airflow.env, capture_output=True, text=True, check=True, timeout=120)
+    shown = subprocess.run(command, env=ui.airflow.env, capture_output=True, text=True, check=True, timeout=PATIENCE)
     [connection] = json.loads(shown.stdout[shown.stdout.index("[{") :])
     return dict(connection)
 
@@ -210,7 +211,7 @@ def test_a_worker_can_test_it_too(api: Api, migrating: Simulator) -> None:
     answer = api.post("connections/enqueue-test", body)
     assert answer.status_code == 202, answer.text
     headers = {**api.headers, "Airflow-Connection-Test-Token": answer.json()["token"]}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
         seen = requests.get(f"{api.url}/api/v2/connections/enqueue-test", headers=headers, timeout=30).json()
         if seen["state"] not in ("pending", "queued", "running"):

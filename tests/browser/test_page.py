@@ -28,7 +28,7 @@ from tools.ui_imports import (
 
 PAGE = "/wxbank/"
 IN_AIRFLOW = "/plugin/wxbank"
-REFRESH_MILLISECONDS = 40_000
+REFRESH_MILLISECONDS = 300_000
 
 LANGUAGES = {"en-US": "WeChat Pay packages", "zh-CN": "微信支付号码包"}
 

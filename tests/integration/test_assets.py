@@ -33,6 +33,7 @@ from airflow_provider_wxbank.wechatpay.waiting import poll_new
 from tests.conftest import PACKAGE, NewClient, NewSimulator
 from tests.integration.conftest import context
 from tests.integration.files import agreement_file
+from tools.waiting import PATIENCE
 
 if HAS_WATCHERS:
     from airflow.sdk.execution_time.context import OutletEventAccessors
@@ -175,7 +176,7 @@ async def first_payload(trigger: Any) -> Any:
 
 
 async def payload(stream: AsyncIterator[Any]) -> Any:
-    return (await asyncio.wait_for(anext(stream), 30)).payload
+    return (await asyncio.wait_for(anext(stream), PATIENCE)).payload
 
 
 async def polls(simulator: Simulator, stream: AsyncIterator[Any], count: int = 5) -> None:

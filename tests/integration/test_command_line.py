@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 from threading import enumerate as enumerate_threads
 from typing import Any, get_args
 
@@ -33,6 +33,7 @@ from tests.conftest import PACKAGE, NewClient, NewSimulator, numbers
 from tests.integration.conftest import ROWS
 from tests.integration.test_client import raw_server
 from tests.vectors import VECTORS
+from tools.waiting import until
 
 Run = Callable[..., tuple[int, str, str]]
 Connect = Callable[..., None]
@@ -143,9 +144,7 @@ def test_ctrl_c_ends_an_upload_in_order_and_the_next_one_goes_on(
         "--max-rows-per-file", "1")  # fmt: skip
 
     def press_ctrl_c() -> None:
-        deadline = time.monotonic() + 20
-        while not posts(simulator) and time.monotonic() < deadline:
-            Event().wait(0.01)
+        until(lambda: posts(simulator) > 0)
         os.kill(os.getpid(), signal.SIGINT)
 
     finger = Thread(target=press_ctrl_c)

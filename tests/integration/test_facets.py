@@ -20,6 +20,7 @@ from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, Refused
 from tests.conftest import PACKAGE, numbers
 from tests.integration.conftest import context
+from tools.waiting import PATIENCE
 
 Connect = Callable[..., None]
 
@@ -153,6 +154,8 @@ print(TaskFinishedSensor(task_id="finished", upload=upload).execute(context)["su
 
 def test_nothing_of_openlineage_is_needed(tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", WITHOUT_OPENLINEAGE, users(tmp_path, 3), str(tmp_path / "out"), PACKAGE]
-    ran = subprocess.run(arguments, env=os.environ.copy(), capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(
+        arguments, env=os.environ.copy(), capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert ran.stdout.splitlines()[-1] == "3"

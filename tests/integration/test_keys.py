@@ -19,6 +19,7 @@ from airflow_provider_wxbank.wechatpay.keys import DOWNLOAD_PAUSE, REFRESH_AFTER
 from airflow_provider_wxbank.wechatpay.packages import create_task, find_task, list_tasks_page
 from tests.conftest import PACKAGE, NewClient, NewSimulator
 from tests.integration.files import agreement_file
+from tools.waiting import until
 
 pytestmark = pytest.mark.without_airflow
 
@@ -81,15 +82,14 @@ def test_many_threads_download_once(certified: Simulator, client: Client) -> Non
 def test_a_slow_refresh_holds_nobody_up(certified: Simulator, client: Client, clock: Clock) -> None:
     """While one thread downloads, the others go on with the list at hand."""
     serial = client.encryption_key().serial_no
-    certified.add_fault(Fault("hang", on="certificates", times=1, seconds=2.0))
+    certified.add_fault(Fault("hang", on="certificates", times=1, seconds=5.0))
     clock.now += REFRESH_AFTER + 1
     refreshing = threading.Thread(target=client.encryption_key)
     refreshing.start()
-    while downloads(certified) < 2:
-        pass
+    until(lambda: downloads(certified) == 2)
     assert client.encryption_key().serial_no == serial
     assert refreshing.is_alive()
-    refreshing.join(30)
+    refreshing.join()
 
 
 def test_after_a_rotation_the_newest_certificate_encrypts_and_the_old_declaration_still_counts(

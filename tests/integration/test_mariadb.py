@@ -18,8 +18,8 @@ from airflow_provider_wxbank.agreements.sources import CHUNK_ROWS, read_sql
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 from tests.conftest import numbers
 from tests.integration.conftest import ROWS, fill
-from tools.airflow_parts import until
 from tools.mariadb_server import VARIABLE, mariadb_server, mariadbd
+from tools.waiting import PATIENCE, until
 
 pytestmark = [
     pytest.mark.skipif(
@@ -78,7 +78,7 @@ def test_a_result_is_read_in_parts_and_left_when_no_more_is_wanted(engine: Engin
     with closing(read_sql(engine, f"SELECT a.agreement_no {ENDLESS}", None, None)) as values:
         assert len(next(values).values) == CHUNK_ROWS
         assert is_read(engine)
-    until(lambda: not is_read(engine), 20, "the server goes on")
+    until(lambda: not is_read(engine), PATIENCE, "the server goes on")
 
 
 def test_a_wrong_row_is_told_at_once(engine: Engine) -> None:
@@ -87,7 +87,7 @@ def test_a_wrong_row_is_told_at_once(engine: Engine) -> None:
         pytest.raises(InvalidInput, match="row 1 is NULL"),
     ):
         list(checked_numbers(values, "fail", Skipped()))
-    until(lambda: not is_read(engine), 20, "the server goes on")
+    until(lambda: not is_read(engine), PATIENCE, "the server goes on")
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,20 @@ def test_a_wrong_row_is_told_at_once(engine: Engine) -> None:
         ("CAST(18446744073709551615 AS UNSIGNED)", 18446744073709551615),
         ("CAST('202400000000000001' AS DECIMAL(30))", 202400000000000001),
         ("_utf8mb4'AGR-1' COLLATE utf8mb4_bin", "AGR-1"),
-        ("CAST('2024' AS BINARY)", "is a bytes, not a text or a whole number; cast it in the query"),
-        ("'2024  '", "has a blank in it; trim it in the query"),
-        ("CAST(202400000000000001 AS DOUBLE)", "is a float, not a text or a whole number; cast it in the query"),
     ],
 )
-def test_a_value_is_a_number_or_is_told(engine: Engine, value: str, expected: object) -> None:
+def test_a_whole_number_and_a_text_are_read_as_they_are(engine: Engine, value: str, expected: object) -> None:
+    assert read(engine, f"SELECT {value}") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("CAST('2024' AS BINARY)", "is a bytes, not a text or a whole number"),
+        ("'2024  '", "has a blank in it"),
+        ("CAST(202400000000000001 AS DOUBLE)", "is a float, not a text or a whole number"),
+    ],
+)
+def test_a_value_that_is_no_number_is_told(engine: Engine, value: str, message: str) -> None:
     [found] = read(engine, f"SELECT {value}")
-    assert expected in (found, problem(found))
+    assert message in str(problem(found))

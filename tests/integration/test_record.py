@@ -17,6 +17,7 @@ from airflow_provider_wxbank.triggers import TaskFinishedTrigger
 from airflow_provider_wxbank.ui.files import file_rows
 from airflow_provider_wxbank.ui.imports import Run, Task, imports
 from tests.conftest import PACKAGE, NewSimulator, numbers
+from tools.waiting import until
 
 pytestmark = pytest.mark.skipif(not HAS_PAGE, reason="without the page nothing is recorded")
 
@@ -90,16 +91,25 @@ def test_a_deferred_wait_records_what_its_trigger_sees(
 ) -> None:
     from airflow.sdk.execution_time import task_runner
 
-    connect(new_simulator(processing_seconds=1.0))
+    simulator = new_simulator(processing_seconds=3600.0)
+    connect(simulator)
     source = tmp_path / "users.txt"
     source.write_text("\n".join(numbers(3)))
     uploaded = UploadTaskOperator(
         task_id="upload", package_id=PACKAGE, file=str(source), bank_type="ICBC_DEBIT"
     ).execute(Kept().context)
     sent: list[Any] = []
+    finishing: list[asyncio.Future[None]] = []
 
     async def asend(message: Any) -> None:
         sent.append(message)
+        polled = simulator.report()["requests"]["list"]
+        finishing.append(asyncio.ensure_future(asyncio.to_thread(finish_after, polled + 2)))
+
+    def finish_after(polls: int) -> None:
+        until(lambda: simulator.report()["requests"]["list"] >= polls)
+        for task in simulator.app.ledger.packages[PACKAGE].values():
+            task.created -= 3600.0
 
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(asend=asend), raising=False)
     ids = [one["task_id"] for one in uploaded["tasks"]]

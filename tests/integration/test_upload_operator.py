@@ -29,6 +29,7 @@ from airflow_provider_wxbank.wechatpay.uploads import OutgoingFile, Progress, Up
 from tests.conftest import PACKAGE, NewClient, NewSimulator, numbers
 from tests.integration.conftest import context
 from tests.integration.files import agreement_file
+from tools.waiting import PATIENCE
 
 Connect = Callable[..., None]
 
@@ -320,7 +321,7 @@ def test_an_upload_goes_on_without_the_state_of_the_task(
 
 
 def sensor(**options: Any) -> TaskFinishedSensor:
-    return TaskFinishedSensor(task_id="finished", **{"poke_interval": 0.05, "timeout": 30, **options})
+    return TaskFinishedSensor(task_id="finished", **{"poke_interval": 0.05, "timeout": PATIENCE, **options})
 
 
 def expected(rows: int, tasks: int) -> dict[str, Any]:
@@ -425,7 +426,7 @@ def run_trigger(trigger: TaskFinishedTrigger) -> dict[str, Any]:
     async def first() -> dict[str, Any]:
         stream = trigger.run()
         try:
-            event = await asyncio.wait_for(anext(stream), 30)
+            event = await asyncio.wait_for(anext(stream), PATIENCE)
         finally:
             await stream.aclose()  # type: ignore[attr-defined]
         payload: dict[str, Any] = event.payload
@@ -434,14 +435,18 @@ def run_trigger(trigger: TaskFinishedTrigger) -> dict[str, Any]:
     return asyncio.run(first())
 
 
-def test_deferring_waits_in_the_triggerer(slow: Simulator, tmp_path: Path) -> None:
+def test_deferring_waits_in_the_triggerer(new_simulator: NewSimulator, connect: Connect, tmp_path: Path) -> None:
+    simulator = new_simulator(processing_seconds=3600.0)
+    connect(simulator)
     result = upload(manifest=exported(tmp_path), bank_type=None)
     waiting = sensor(upload=result, deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
         waiting.execute(context())
-    assert deferred.value.timeout == timedelta(seconds=30)
+    assert deferred.value.timeout == timedelta(seconds=PATIENCE)
     path, options = deferred.value.trigger.serialize()
     assert path == "airflow_provider_wxbank.triggers.TaskFinishedTrigger"
+    for task in simulator.app.ledger.packages[PACKAGE].values():
+        task.created -= 3600.0
     # The triggerer makes the trigger anew, as after a restart.
     event = run_trigger(TaskFinishedTrigger(**options))
     assert matches(getattr(sensor(upload=result), deferred.value.method_name)(context(), event), 20, 4)
@@ -478,7 +483,7 @@ def test_waits_of_a_package_share_their_polls(new_simulator: NewSimulator, conne
 
     async def wait_for_all() -> list[Any]:
         streams = [TaskFinishedTrigger(PACKAGE, poll_interval=0.1).run() for _ in range(20)]
-        events = await asyncio.wait_for(asyncio.gather(*(anext(stream) for stream in streams)), 30)
+        events = await asyncio.wait_for(asyncio.gather(*(anext(stream) for stream in streams)), PATIENCE)
         for stream in streams:
             await stream.aclose()  # type: ignore[attr-defined]
         return [event.payload for event in events]

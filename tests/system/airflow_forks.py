@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -24,9 +23,9 @@ from packaging.version import Version
 from sqlalchemy.orm import configure_mappers
 
 from tools.airflow_home import running
+from tools.waiting import until
 
 SERVER = (sys.executable, "-m", "tests.system.airflow_forks")
-START_SECONDS = 120.0
 
 HAS_PROVIDER_COMMANDS = Version(version("apache-airflow")) >= Version("3.2")
 """Without, ``python -m airflow_provider_wxbank`` takes the place of ``airflow wxbank``, as its page says."""
@@ -62,11 +61,8 @@ def serving(folder: Path, env: Mapping[str, str]) -> Iterator[None]:
     command.write_text(CLIENT.format(python=sys.executable, address=str(address)))
     command.chmod(0o700)
     with log.open("w") as output, running([*SERVER, str(address)], env, output) as process:
-        deadline = time.monotonic() + START_SECONDS
-        while not address.exists():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
+        until(lambda: address.exists() or process.poll() is not None)
+        assert address.exists(), log.read_text()
         yield
 
 

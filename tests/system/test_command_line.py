@@ -25,12 +25,12 @@ from airflow_provider_wxbank.simulator import Simulator
 from tests.conftest import PACKAGE, NewClient, NewSimulator
 from tests.integration.files import outgoing_file
 from tools.airflow_home import airflow
+from tools.waiting import PATIENCE
 
 NewAirflow = Callable[..., Any]
 
 MODULE = [sys.executable, "-m", "airflow_provider_wxbank"]
 HAS_PROVIDER_COMMANDS = tuple(map(int, metadata.version("apache-airflow").split(".")[:2])) >= (3, 2)
-WAIT_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_connection_in_the_database_of_airflow_is_used_and_stdout_is_the_resul
     command = airflow("wxbank") if HAS_PROVIDER_COMMANDS else MODULE
     ended = subprocess.run(
         [*command, "tasks", PACKAGE, "--wxbank-conn-id", "wxbank_stored", "--output", "json", "--verbose"],
-        env=made.env, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS,
+        env=made.env, capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert [task["filename"] for task in json.loads(ended.stdout)] == ["file_00000.csv", "file_00001.csv"]
@@ -98,7 +98,7 @@ def on_terminal(command: list[str], env: dict[str, str]) -> Iterator[tuple[subpr
 
 def read_until(terminal: int, text: str | None) -> str:
     """What comes on a terminal until a text comes, or until its end; without colours."""
-    seen, deadline = b"", time.monotonic() + WAIT_SECONDS
+    seen, deadline = b"", time.monotonic() + PATIENCE
     while text is None or text not in _plain(seen):
         assert select.select([terminal], [], [], deadline - time.monotonic())[0], _plain(seen)
         try:
@@ -124,5 +124,5 @@ def test_waiting_shows_a_bar_on_a_terminal_and_ends_quietly_on_ctrl_c(
         assert f"Package {PACKAGE}" in shown
         os.write(terminal, b"\x03")
         rest = read_until(terminal, None)
-        assert process.wait(WAIT_SECONDS) == 130
+        assert process.wait(PATIENCE) == 130
     assert not re.search("traceback|error|interrupt", shown + rest, re.IGNORECASE)

@@ -38,6 +38,7 @@ from tests.system.airflow_forks import HAS_PROVIDER_COMMANDS
 from tests.system.conftest import copy_home
 from tests.vectors import VECTORS
 from tools.airflow_home import environment, running
+from tools.waiting import PATIENCE
 
 NOT_RUN = {
     r"make\b": "makes environments from a package index, or runs these tests; that the target exists is tested",
@@ -51,7 +52,6 @@ NOT_RUN = {
 
 SERVER = re.compile(r"(wxbank-simulator|airflow wxbank simulate)\b(?!.*--help)")
 CONNECTS = "export AIRFLOW_CONN_WXBANK_DEFAULT="
-SECONDS = 60.0
 BIN = Path(sys.executable).parent
 
 BLOCKS = [block for page in PAGES if page not in CHINESE.values() for block in blocks(page)]
@@ -127,7 +127,7 @@ class PageRun:
     def _shell(self, command: str) -> str:
         after = 'code=$?; env -0 > "$STATE/env"; exit $code'
         with running(
-            ["timeout", str(SECONDS), "bash", "-c", f"trap '{after}' EXIT\ncd \"$GO\"\n{command}"],
+            ["timeout", str(PATIENCE), "bash", "-c", f"trap '{after}' EXIT\ncd \"$GO\"\n{command}"],
             {**self._env, "STATE": str(self._state), "GO": self._env["PWD"]},
         ) as process:
             assert process.stdout is not None
@@ -148,7 +148,7 @@ class PageRun:
             )
         )
         assert process.stdout is not None
-        said, deadline = "", time.monotonic() + SECONDS
+        said, deadline = "", time.monotonic() + PATIENCE
         while CONNECTS not in said or not said.endswith("\n"):
             readable, _, _ = select.select([process.stdout], [], [], deadline - time.monotonic())
             piece = os.read(process.stdout.fileno(), 65536).decode() if readable else ""

@@ -12,7 +12,6 @@ import shutil
 import sqlite3
 import stat
 import sys
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -31,6 +30,7 @@ from tests.vectors import VECTORS
 from tools.airflow_home import airflow as command
 from tools.airflow_home import run, running
 from tools.ports import free_ports
+from tools.waiting import PATIENCE, until
 
 NewAirflow = Callable[..., Any]
 
@@ -44,7 +44,6 @@ NUMBER = re.compile(rb"2024\d{14}")
 LAYOUT = re.compile(rb"\\+[nr]|\s")
 AIRFLOWS_OWN = re.compile(r".*Sending request.*MaskSecret\(.*")
 """What Airflow 3's stand-in for a supervisor, in ``dags test`` only, prints when it is asked to mask a secret."""
-RUN_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -200,7 +199,8 @@ def test_runs_under_a_scheduler_leave_no_number_and_no_key(
                 "dags", "trigger", "wxbank_export_and_import", "--run-id", f"run_{number}", "--conf", json.dumps(params)
             )
             assert code == 0, printed
-        until(lambda: states(database) == {"run_0": "success", "run_1": "failed"}, lambda: str(states(database)))
+        until(lambda: not {None, "queued", "running"} & set(states(database).values()))
+        assert states(database) == {"run_0": "success", "run_1": "failed"}
     assert simulator.report()["packages"][PACKAGE]["numbers_digest"] == numbers_digest(active(ROWS))
     logs = [path for path in (airflow.home / "logs").rglob("attempt=*") if path.is_file()]
     assert len(logs) >= 5
@@ -247,15 +247,8 @@ def scheduler_environment() -> dict[str, str]:
 
 def states(database: Path) -> dict[str, str]:
     """The state of every DAG run."""
-    with closing(sqlite3.connect(database, timeout=30)) as connection:
+    with closing(sqlite3.connect(database, timeout=PATIENCE)) as connection:
         return dict(connection.execute("SELECT run_id, state FROM dag_run"))
-
-
-def until(done: Callable[[], bool], told: Callable[[], str]) -> None:
-    deadline = time.monotonic() + RUN_SECONDS
-    while not done():
-        assert time.monotonic() < deadline, told()
-        time.sleep(0.5)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -57,6 +56,7 @@ from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey
 from tests.conftest import numbers
+from tools.waiting import until
 
 pytestmark = pytest.mark.without_airflow
 
@@ -494,10 +494,8 @@ def test_an_export_whose_encrypting_process_is_killed_fails_and_leaves_nothing(t
         for part in range(100):
             yield Values("row", range(len(rows)), [f"{row}{part}" for row in rows])
             if part == 4:
-                deadline = time.monotonic() + 30
-                while not (started := children()) and time.monotonic() < deadline:
-                    pass
-                for child in started:
+                until(lambda: bool(children()))
+                for child in children():
                     os.kill(child, signal.SIGKILL)
 
     with pytest.raises(TryLater, match="was killed"):

@@ -45,7 +45,8 @@ pytestmark = pytest.mark.without_airflow
 
 KEYS = VECTORS["keys"]
 CRASHES = Path(__file__).with_name("crashes")
-INPUT_SECONDS = 10.0
+INPUT_SECONDS = 60.0
+"""Of this process alone, however busy the machine is: a defect takes minutes, or never ends."""
 
 
 def in_file(path: Path, content: bytes, name: str = "users.csv") -> Location:
@@ -68,9 +69,9 @@ def test_the_fuzzers_first_inputs_are_harmless(name: str) -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("name", "path"), list(saved_inputs(CRASHES)), ids=lambda value: getattr(value, "name", None))
 def test_an_input_that_was_a_defect_is_none_any_more(name: str, path: Path) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     TARGETS[name].run(path.read_bytes())
-    assert time.monotonic() - started < INPUT_SECONDS
+    assert time.process_time() - started < INPUT_SECONDS
 
 
 # Keys
@@ -109,10 +110,10 @@ def test_a_key_that_is_too_long_is_not_checked_for_hours() -> None:
     secret = pow(exponent, -1, (p - 1) * (q - 1))
     values = (0, p * q, exponent, secret, p, q, secret % (p - 1), secret % (q - 1), pow(q, -1, p))
     body = encodebytes(_sequence(b"".join(map(_integer, values)))).decode()
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(InvalidCredentials, match="longer than an RSA key of 8192 bits"):
         pem.load_private_key(f"-----BEGIN RSA PRIVATE KEY-----\n{body}-----END RSA PRIVATE KEY-----\n", "key")
-    assert time.monotonic() - started < INPUT_SECONDS
+    assert time.process_time() - started < INPUT_SECONDS
 
 
 @pytest.mark.parametrize(
