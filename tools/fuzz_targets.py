@@ -46,9 +46,10 @@ from airflow_provider_wxbank.wechatpay.errors import (
 from airflow_provider_wxbank.wechatpay.keys import find_key, read_certificates, verified_certificates
 from airflow_provider_wxbank.wechatpay.packages import create_task, find_task, list_tasks, parse_time
 from airflow_provider_wxbank.wechatpay.settings import is_loopback, read_settings
-from airflow_provider_wxbank.wechatpay.transport import Answer, Call, NoAnswer
+from airflow_provider_wxbank.wechatpay.transport import Answer, Call
 from airflow_provider_wxbank.wechatpay.verification import verify
 from airflow_provider_wxbank.wechatpay.waiting import poll, wanted
+from airflow_provider_wxbank.wechatpay.wire import NoAnswer
 from tests.vectors import VECTORS
 
 KEYS = VECTORS["keys"]
