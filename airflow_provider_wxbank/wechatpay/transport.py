@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from platform import python_version
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests import PreparedRequest
-from requests.adapters import HTTPAdapter
-from requests.certs import where
+from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPHeaderDict, Timeout
@@ -186,16 +186,19 @@ class Transport:
         """
         request = PreparedRequest()
         request.url = base_url
-        certificates = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or where()
+        certificates = (
+            os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
+        )
         proxies = proxies_for(base_url, self._settings.proxies)
         try:
-            pool = HTTPAdapter().get_connection_with_tls_context(request, certificates, proxies)
+            pool: Any = HTTPAdapter().get_connection_with_tls_context(request, certificates, proxies)
         except Exception:
             # Its own text may quote a proxy with its password.
             raise NotSent(
                 "the host, or a proxy of the connection or of the environment, is not a URL that can be used; for a "
                 "socks proxy, install PySocks"
             ) from None
+        assert isinstance(pool, HTTPConnectionPool)
         pool.ConnectionCls = bounded(type(pool).ConnectionCls, self._settings.read_timeout)
         return pool
 

@@ -94,7 +94,7 @@ class _BoundedConnection(HTTPConnection):
             # It is checked before anything of it is sent. The text would quote headers.
             raise NotSent("its method, or one of its headers, has a character that HTTP cannot carry") from None
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: Any) -> None:
         """Send in pieces: a socket's timeout is for all that it is given at once."""
         view = memoryview(data)
         try:
