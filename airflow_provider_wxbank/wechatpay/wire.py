@@ -88,15 +88,19 @@ class _BoundedConnection(HTTPConnection):
             self.connect()
         # urllib3 leaves the timeout for connecting on the socket until the whole request is sent.
         self.timeout = self.read_timeout
+        self._has_sent = False
         try:
             super().request(*args, **options)
-        except ValueError:
-            # It is checked before anything of it is sent. The text would quote headers.
-            raise NotSent("its method, or one of its headers, has a character that HTTP cannot carry") from None
+        except Exception as failure:
+            if self._has_sent:
+                raise
+            # Its own text would quote headers.
+            raise NotSent(f"HTTP cannot carry its method or one of its headers ({type(failure).__name__})") from None
 
     def send(self, data: Any) -> None:
         """Send in pieces: a socket's timeout is for all that it is given at once."""
         view = memoryview(data)
+        self._has_sent = True
         try:
             for start in range(0, len(view), PIECE_BYTES):
                 super().send(view[start : start + PIECE_BYTES])
