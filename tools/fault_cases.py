@@ -9,7 +9,7 @@ from typing import Any, Literal
 from airflow_provider_wxbank.simulator.faults import BEFORE_ANSWER, KINDS, Fault
 
 Task = Literal["export", "upload", "wait"]
-Hosts = Literal["one", "main closed", "main silent", "both closed", "both silent", "main slow", "main stops"]
+Hosts = Literal["one", "main closed", "main silent", "both closed", "both silent", "both slow", "main stops"]
 Repair = Literal["", "export again", "today's connection", "next day", "an hour later"]
 
 FILES = 12
@@ -226,10 +226,10 @@ def _hosts() -> Iterator[Case]:
 
 def _lines() -> Iterator[Case]:
     """Files of a megabyte, which take longer than a timeout on a line that is slow, and never arrive on one that stops
-    after 64 kB of each connection; the backup host's line is neither."""
+    after 64 kB of each connection; the line to the backup host does not stop."""
     later = {"check": "later"}
     for workers in (1, 2):
-        yield Case("slow line", "upload", f"{workers} workers", hosts="main slow", files=2, rows=LONG_ROWS,
+        yield Case("slow line", "upload", f"{workers} workers", hosts="both slow", files=2, rows=LONG_ROWS,
                    settings=later, workers=workers)  # fmt: skip
         yield Case("line that stops", "upload", f"{workers} workers", hosts="main stops", files=2, rows=LONG_ROWS,
                    settings=later, workers=workers)  # fmt: skip
