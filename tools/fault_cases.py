@@ -9,14 +9,17 @@ from typing import Any, Literal
 from airflow_provider_wxbank.simulator.faults import BEFORE_ANSWER, KINDS, Fault
 
 Task = Literal["export", "upload", "wait"]
-Hosts = Literal["one", "main closed", "main silent", "both closed", "both silent"]
+Hosts = Literal["one", "main closed", "main silent", "both closed", "both silent", "both slow", "main stops"]
 Repair = Literal["", "export again", "today's connection", "next day", "an hour later"]
 
 FILES = 12
 ROWS = 3
 """Numbers in a file."""
 
-PERMANENT = frozenset({"forbidden", "redirect", "wrong-apiv3-key"})
+LONG_ROWS = 3000
+"""Numbers in a file of a megabyte."""
+
+PERMANENT = frozenset({"forbidden", "wrong-apiv3-key"})
 """Kinds that no retry mends: they must end a task at once, and not as something to try later."""
 
 OF_CERTIFICATES = frozenset({"expired-certificate", "lying-certificates", "wrong-apiv3-key"})
@@ -54,6 +57,7 @@ class Case:
     :param seconds: of the client's clock, after which they are over by themselves; 0 for never.
     :param hosts: which hosts the connection names, and what becomes of them from ``during`` on.
     :param settings: of the simulator.
+    :param rows: numbers in a file.
     :param permanent: whether the failure may be one that a retry does not mend.
     :param repair: what is done before the failed task is run again, besides ending the faults.
     :param twice: files that may be sent twice in full, because nobody can know better.
@@ -69,6 +73,7 @@ class Case:
     hosts: Hosts = "one"
     settings: Mapping[str, Any] = field(default_factory=dict)
     files: int = FILES
+    rows: int = ROWS
     workers: int = 4
     permanent: bool = False
     repair: Repair = ""
@@ -86,6 +91,7 @@ def matrix() -> list[Case]:
         *_rotations(),
         *_migrations(),
         *_hosts(),
+        *_lines(),
         *_lists(),
     ]
 
@@ -216,6 +222,17 @@ def _hosts() -> Iterator[Case]:
             for seconds in (0.0, 2.0):
                 variant = f"{task}, {f'{seconds:g} s' if seconds else 'until the retry'}"
                 yield Case(f"{hosts} for a while", "any", variant, during=task, hosts=hosts, seconds=seconds)
+
+
+def _lines() -> Iterator[Case]:
+    """Files of a megabyte, which take longer than a timeout on a line that is slow, and never arrive on one that stops
+    after 64 kB of each connection; the line to the backup host does not stop."""
+    later = {"check": "later"}
+    for workers in (1, 2):
+        yield Case("slow line", "upload", f"{workers} workers", hosts="both slow", files=2, rows=LONG_ROWS,
+                   settings=later, workers=workers)  # fmt: skip
+        yield Case("line that stops", "upload", f"{workers} workers", hosts="main stops", files=2, rows=LONG_ROWS,
+                   settings=later, workers=workers)  # fmt: skip
 
 
 def _lists() -> Iterator[Case]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import socket
 import sys
@@ -33,7 +34,7 @@ from airflow_provider_wxbank.wechatpay.errors import TryLater, UnverifiedAnswer,
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.transport import Answer, Call
 from airflow_provider_wxbank.wechatpay.uploads import Uploads
-from tools.fault_cases import PERMANENT, ROWS, Case, Event, Task
+from tools.fault_cases import PERMANENT, Case, Event, Task
 from tools.waiting import until
 
 PACKAGE = "8473295"
@@ -150,7 +151,7 @@ class _Run:
         self.simulator = simulator
         self.clock = clock
         self.folder = folder
-        self.numbers = [f"{PLAIN}{index:06d}" for index in range(case.files * ROWS)]
+        self.numbers = [f"{PLAIN}{index:06d}" for index in range(case.files * case.rows)]
         (folder / "users.csv").write_text("".join(f"{number}\n" for number in self.numbers))
         self.context: Any = {"ti": SimpleNamespace(dag_id="import_users", run_id="manual__1"), "run_id": "manual__1"}
         self.results: dict[Task, Any] = {}
@@ -206,9 +207,14 @@ class _Run:
         if task == self.case.during:
             for fault in self.case.faults:
                 self.simulator.add_fault(fault)
-            down = 2 if self.case.hosts.startswith("both") else 1
-            for one in self.gates[:down]:
-                one.close(silent=self.case.hosts.endswith("silent"))
+            for one in self.gates[: 2 if self.case.hosts.startswith("both") else 1]:
+                match self.case.hosts.split()[1]:
+                    case "slow":
+                        one.line = Line(pause=0.025)
+                    case "stops":
+                        one.line = Line(stops_after=65_536)
+                    case how:
+                        one.close(silent=how == "silent")
             if self.case.seconds:
                 threading.Thread(target=self.clear_later, daemon=True).start()
         self.happen(task, 0)
@@ -223,6 +229,7 @@ class _Run:
         """Nothing goes wrong any more."""
         self.simulator.clear_faults()
         for one in self.gates:
+            one.line = Line()
             one.open()
 
     def repair(self, task: Task) -> None:
@@ -251,7 +258,7 @@ class _Run:
                     source=str(self.folder / "users.csv"),
                     output_path=str(self.folder / "export"),
                     bank_type="ICBC_DEBIT",
-                    max_rows_per_file=ROWS,
+                    max_rows_per_file=self.case.rows,
                 ).execute(self.context)
             case "upload":
                 return UploadTaskOperator(
@@ -366,8 +373,23 @@ def _client_class(before: Callable[[Task], None]) -> type[Client]:
     return TellingClient
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a connection carries towards the simulator.
+
+    :param pause: seconds after each 16 kB.
+    :param stops_after: bytes after which it carries nothing more.
+    """
+
+    pause: float = 0.0
+    stops_after: float = math.inf
+
+
 class Gate:
-    """A port in front of the simulator that can be closed: connections are refused, or taken and never answered."""
+    """A port in front of the simulator that can be closed: connections are refused, or taken and never answered.
+
+    :ivar line: how connections are that are made from now on.
+    """
 
     def __init__(self, target: str) -> None:
         host, _, port = target.removeprefix("http://").partition(":")
@@ -376,6 +398,7 @@ class Gate:
         self._address: tuple[str, int] = self._listener.getsockname()
         self._connections: list[socket.socket] = []
         self._is_open = False
+        self.line = Line()
         self.url = f"http://{host}:{self._address[1]}"
         self.open()
 
@@ -409,6 +432,8 @@ class Gate:
     def _bound(port: int) -> socket.socket:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # What is not carried yet must show to who sends it.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
         listener.bind(("127.0.0.1", port))
         return listener
 
@@ -418,14 +443,20 @@ class Gate:
                 near, _ = listener.accept()
                 far = socket.create_connection(self._target)
                 self._connections += [near, far]
-                for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=_pump, args=(one, other), daemon=True).start()
+                for one, other, line in ((near, far, self.line), (far, near, Line())):
+                    threading.Thread(target=_pump, args=(one, other, line), daemon=True).start()
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def _pump(source: socket.socket, target: socket.socket, line: Line) -> None:
+    carried = 0
     with suppress(OSError):
-        while piece := source.recv(65536):
+        while carried < line.stops_after and (piece := source.recv(16_384)):
             target.sendall(piece)
+            carried += len(piece)
+            time.sleep(line.pause)
+        if carried >= line.stops_after:
+            # It stays open, and nobody reads what comes.
+            return
     for one in (source, target):
         with suppress(OSError):
             one.shutdown(socket.SHUT_RDWR)

@@ -23,7 +23,9 @@ CRASHES = Path(__file__).resolve().parent.parent / "tests" / "unit" / "crashes"
 INPUT_SECONDS = 10
 MEMORY_MB = 2048
 IN_THIS_PROCESS = "--in-this-process"
-INSTRUMENTED = ["airflow_provider_wxbank", "csv", "email", "urllib.parse", "ipaddress", "requests.models"]
+INSTRUMENTED = [
+    "airflow_provider_wxbank", "csv", "email", "http.client", "urllib.parse", "ipaddress", "requests.models", "urllib3",
+]  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:

@@ -8,13 +8,16 @@ given to the targets again by ``tests/unit/test_hostile_input.py``.
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import socket
 import tempfile
+import threading
 from base64 import b64decode, b64encode, encodebytes
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -47,9 +50,10 @@ from airflow_provider_wxbank.wechatpay.errors import (
 from airflow_provider_wxbank.wechatpay.keys import find_key, read_certificates, verified_certificates
 from airflow_provider_wxbank.wechatpay.packages import create_task, find_task, list_tasks, parse_time
 from airflow_provider_wxbank.wechatpay.settings import is_loopback, read_settings
-from airflow_provider_wxbank.wechatpay.transport import Answer, Call, NoAnswer
+from airflow_provider_wxbank.wechatpay.transport import Answer, Call
 from airflow_provider_wxbank.wechatpay.verification import verify
 from airflow_provider_wxbank.wechatpay.waiting import poll, wanted
+from airflow_provider_wxbank.wechatpay.wire import NoAnswer
 from tests.vectors import VECTORS
 
 KEYS = VECTORS["keys"]
@@ -239,6 +243,83 @@ def _list_answer() -> bytes:
     headers = "".join(f"{name}: {value}\n" for name, value in response["headers"].items()).encode()
     page = b"200\n" + headers + b"\n" + b64decode(response["body_base64"])
     return b"find\n200\nWechatpay-Serial: 5157F09E\nWechatpay-Timestamp: 1\n\n{}\n====\n" + page
+
+
+# What comes over a socket
+
+
+class _RawServer:
+    """Answers each request, on a connection of its own, with the same bytes."""
+
+    def __init__(self) -> None:
+        self.answer = b""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, name="raw-server", daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            connection, _ = self._listener.accept()
+            with connection, suppress(OSError):
+                connection.settimeout(5)
+                request = b""
+                while b"\r\n\r\n" not in request and (piece := connection.recv(65536)):
+                    request += piece
+                connection.sendall(self.answer)
+
+
+@cache
+def _raw_server() -> _RawServer:
+    return _RawServer()
+
+
+@cache
+def _raw_client() -> Client:
+    settings = replace(_settings(), base_url=_raw_server().url, connect_timeout=5.0, read_timeout=5.0)
+    return Client(settings, clock=lambda: NOW, sleep=lambda _: None, random=lambda: 0.5)
+
+
+def fuzz_transport(data: bytes) -> None:
+    """What a server writes after a request, whatever it is: status line, headers and body included."""
+    server, client = _raw_server(), _raw_client()
+    server.answer = data
+    with suppress(NoAnswer):
+        answer = client._transport.exchange(server.url, Call("GET", "/v3/x"))
+        assert 200 <= answer.status < 300 or 400 <= answer.status < 600
+        assert len(answer.body) <= len(data), "something was unpacked"
+    try:
+        client.request("POST", "/v3/x")
+    except WxBankError as failure:
+        shown(failure)
+    else:
+        assert b"wechatpay-signature" in data.lower(), "an answer was believed that nobody signed"
+
+
+def transport_seeds() -> list[bytes]:
+    """Answers as servers write them, right and wrong; redirects among them."""
+    body = VECTORS["responses"][0]["body"].encode()
+    headers = "".join(f"{name}: {value}\r\n" for name, value in signed_headers(body).items()).encode()
+    packed = gzip.compress(bytes(1_000_000))
+    ok, chunked = b"HTTP/1.1 200 OK\r\n", b"Transfer-Encoding: chunked\r\n\r\n"
+    return [
+        ok + headers + b"Content-Length: %d\r\n\r\n" % len(body) + body,
+        ok + headers + chunked + b"%x\r\n" % len(body) + body + b"\r\n0\r\nX-Trailer: x\r\n\r\n",
+        ok + headers * 2 + b"\r\n" + body,
+        ok + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed,
+        b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Encoding: gzip\r\n\r\n" + packed,
+        b"HTTP/1.1 307 Moved\r\nLocation: http://[\r\nContent-Length: 9\r\n\r\n<html>",
+        b"HTTP/1.1 301 Moved\r\nLocation: /\xff\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n" + ok + b"\r\n",
+        b"HTTP/1.1 500 Oops\r\nSet-Cookie: a=b; Max-Age=x; expires=Mon, 23 Nov 2026 12:00:00 GMT\r\n\r\n{}",
+        ok + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        ok + b"Content-Length: -2\r\nContent-Encoding: Identity\r\n\r\n{}" + ok + b"\r\n{}",
+        ok + chunked + b"-2\r\n{}\r\nzz\r\n",
+        ok + b"no header\r\n folded\r\n: none\r\n\r\n{}",
+        b"HTTP/1.0 204 None\r\nRetry-After: 1\r\nConnection: keep-alive\r\n\r\n",
+        b"HTTP/1.1 429 Slow\r\nRetry-After: \xff\r\nContent-Length: 2,2\r\n\r\n{}",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"",
+    ]
 
 
 # Signatures
@@ -644,6 +725,14 @@ _ANSWER_WORDS = (
     "Wechatpay-Timestamp:", "Wechatpay-Nonce:", "Wechatpay-Serial:", "Wechatpay-Signature:",
     "Wechatpay-Signature-Type:", "Request-ID:", "Date:",
 )  # fmt: skip
+_TRANSPORT_WORDS = (
+    "HTTP/1.1 ", "HTTP/1.0 ", "100", "103", "200", "302", "304", "307", "429", "500", "\\x0d\\x0a",
+    "\\x0d\\x0a\\x0d\\x0a",
+    "Location: ", "http://[", "Content-Length: ", "Transfer-Encoding: chunked", "Content-Encoding: gzip", "identity",
+    "Connection: keep-alive", "Connection: close", "Set-Cookie: ", "Retry-After: ", "Upgrade: ", "Keep-Alive: ",
+    "Proxy-Connection: ", "Wechatpay-Timestamp: ", "Wechatpay-Nonce: ", "Date: ", "\\xff", "\\x00", "0", "-1",
+    "ffffffff",
+)  # fmt: skip
 _CERTIFICATE_WORDS = (
     '"data"', '"serial_no"', '"effective_time"', '"expire_time"', '"encrypt_certificate"', '"algorithm"',
     '"AEAD_AES_256_GCM"', '"nonce"', '"associated_data"', '"ciphertext"', "0001-01-01T00:00:00", "9999-12-31T23:59:59",
@@ -668,6 +757,7 @@ _SETTINGS_WORDS = (
 
 TARGETS = {
     "client": Target(fuzz_client, client_seeds, _ANSWER_WORDS, 8_000),
+    "transport": Target(fuzz_transport, transport_seeds, _TRANSPORT_WORDS),
     "verification": Target(fuzz_verification, verification_seeds, _ANSWER_WORDS),
     "certificates": Target(fuzz_certificates, certificate_seeds, _CERTIFICATE_WORDS),
     "sealed-certificates": Target(fuzz_sealed_certificates, sealed_seeds, _CERTIFICATE_WORDS),

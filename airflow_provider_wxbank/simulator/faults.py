@@ -16,6 +16,8 @@ KINDS = {
     "forbidden": "403 NO_AUTH",
     "accepted": "202: accepted, not processed",
     "redirect": "302 to another host",
+    "redirect-nowhere": "307 to an address that is none, with an HTML body",
+    "redirect-bomb": "302 with a body of 1 MB that unpacks to 1 GB",
     "reset": "the connection is reset without an answer",
     "drop": "the connection is closed without an answer",
     "hang": "no answer for some seconds, then the connection is closed",

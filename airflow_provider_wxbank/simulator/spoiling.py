@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import secrets
 import socket
@@ -146,6 +147,11 @@ def _spoiled(reply: Reply, kind: str, platform: Platform, requested: Headers) ->
             return Reply(502, b"<html><body>502 Bad Gateway</body></html>", {"Content-Type": "text/html"})
         case "redirect":
             return Reply(302, b"", {"Location": "http://127.0.0.1:1/"})
+        case "redirect-nowhere":
+            return Reply(307, b"<html><body>307</body></html>", {"Content-Type": "text/html", "Location": "http://["})
+        case "redirect-bomb":
+            # A million zeros a thousand times: what is packed in parts is unpacked as one.
+            return Reply(302, gzip.compress(bytes(1_000_000)) * 1_000, {"Content-Encoding": "gzip", "Location": "/"})
         case "huge-header":
             return Reply(reply.status, reply.body, {**reply.headers, "X-Padding": "x" * 1_000_000})
         case "tampered":

@@ -28,8 +28,9 @@ from airflow_provider_wxbank.wechatpay.keys import PlatformKey, PlatformKeys, ve
 from airflow_provider_wxbank.wechatpay.refusals import explained_401, read_refusal
 from airflow_provider_wxbank.wechatpay.retries import MAX_LIMITED_ATTEMPTS, Trouble, next_attempt
 from airflow_provider_wxbank.wechatpay.settings import Settings
-from airflow_provider_wxbank.wechatpay.transport import Answer, Call, NoAnswer, NotSent, Transport
+from airflow_provider_wxbank.wechatpay.transport import Answer, Call, Transport
 from airflow_provider_wxbank.wechatpay.verification import verify
+from airflow_provider_wxbank.wechatpay.wire import NoAnswer, NotSent
 
 BACKUP_SECONDS = 60.0
 """Seconds for which the other host is asked first once a host did not answer in time."""
@@ -207,6 +208,8 @@ class Client:
 
     def _unverified(self, call: Call, answer: Answer, check: Callable[[Answer], None]) -> UnverifiedAnswer | None:
         """Why an answer is not to be believed, or None if it is verified."""
+        if answer.unverifiable:
+            return UnverifiedAnswer(answer.unverifiable)
         try:
             if 200 <= answer.status < 300:
                 check(answer)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import time
 from base64 import b64encode
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from requests import PreparedRequest
-from requests.auth import AuthBase
 
 SCHEME = "WECHATPAY2-SHA256-RSA2048"
 
@@ -53,33 +49,3 @@ def authorization(merchant: Merchant, message: bytes, timestamp: int, nonce: str
 def random_nonce() -> str:
     """32 upper-case hexadecimal characters from 16 random bytes (P/4012365334)."""
     return secrets.token_hex(16).upper()
-
-
-class WeChatPayAuth(AuthBase):
-    """Signs a request just before it leaves, over the URL as it goes over the wire.
-
-    One object serves one attempt: a retry is signed anew, with its own time and nonce.
-
-    :param signed_body: what is signed as the body; see :func:`string_to_sign`.
-    :param clock: unix seconds.
-    :ivar message: the string that was signed, for error messages; empty before the call.
-    """
-
-    def __init__(
-        self,
-        merchant: Merchant,
-        signed_body: bytes,
-        clock: Callable[[], float] = time.time,
-        nonce: Callable[[], str] = random_nonce,
-    ) -> None:
-        self._merchant = merchant
-        self._signed_body = signed_body
-        self._clock = clock
-        self._nonce = nonce
-        self.message = b""
-
-    def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        timestamp, nonce = int(self._clock()), self._nonce()
-        self.message = string_to_sign(request.method or "", request.path_url, timestamp, nonce, self._signed_body)
-        request.headers["Authorization"] = authorization(self._merchant, self.message, timestamp, nonce)
-        return request

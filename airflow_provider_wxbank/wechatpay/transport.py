@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from functools import cache
-from http.client import HTTPResponse
-from io import BufferedReader, RawIOBase
 from platform import python_version
-from socket import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
-from requests import Session
-from requests.adapters import HTTPAdapter
+from requests import PreparedRequest
+from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError, ReadTimeoutError
+from requests.utils import get_environ_proxies
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPHeaderDict, Timeout
+from urllib3.exceptions import ReadTimeoutError
+from urllib3.util import parse_url
 
 from airflow_provider_wxbank import __version__
-from airflow_provider_wxbank.wechatpay.settings import Settings
-from airflow_provider_wxbank.wechatpay.signing import WeChatPayAuth
+from airflow_provider_wxbank.wechatpay.settings import Settings, is_loopback
+from airflow_provider_wxbank.wechatpay.signing import authorization, random_nonce, string_to_sign
+from airflow_provider_wxbank.wechatpay.wire import NoAnswer, NotSent, bounded, broken_exchange
 
 MAX_IDLE = 7.0
 """Seconds after which an idle connection is not used again; WeChat Pay closes it after 8 (Keep-Alive: timeout=8)."""
-
-MAX_ANSWER_BYTES = 4_000_000
-"""A page of 20 tasks has about 10 kB, a certificate list about 10 kB."""
-
-MAX_ANSWER_TIMEOUTS = 4
-"""An answer as a whole, headers included, may take this many read timeouts."""
 
 USER_AGENT = f"airflow-provider-wxbank/{__version__} Python/{python_version()} requests/{requests.__version__}"
 
@@ -64,12 +60,14 @@ class Answer:
     """An answer as received; nothing in it is to be believed before it is verified.
 
     :param signed_message: the string that the request was signed over, for error messages.
+    :param unverifiable: why its signature says nothing, whatever it is; empty if it may be checked.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     signed_message: bytes = field(default=b"", repr=False)
+    unverifiable: str = ""
 
     @property
     def request_id(self) -> str:
@@ -87,218 +85,185 @@ class Answer:
             return None
 
 
-class NotSent(Exception):
-    """The connection was not made, so the request was not taken."""
-
-
-class NoAnswer(Exception):
-    """The request left, and no whole answer came back.
-
-    :ivar timed_out: whether time ran out, rather than the connection breaking.
-    """
-
-    def __init__(self, message: str, *, timed_out: bool = False) -> None:
-        super().__init__(message)
-        self.timed_out = timed_out
-
-
 class Transport:
-    """Sends calls over connections that are re-used while fresh; safe to use from many threads."""
+    """Sends calls over connections that are re-used while fresh; safe to use from many threads.
+
+    Of requests only the choice of proxy and CA file is used. Its sessions follow or read redirects and keep cookies.
+    """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
         self._clock = clock
-        # In the order of their last use.
-        self._idle: deque[tuple[Session, float]] = deque()
+        # By host, in the order of their last use. A pool is one connection here.
+        self._idle: defaultdict[str, deque[tuple[HTTPConnectionPool, float]]] = defaultdict(deque)
 
     def exchange(self, base_url: str, call: Call) -> Answer:
         """Sign and send a call once.
 
         :raises NotSent: no connection.
-        :raises NoAnswer: no whole answer.
+        :raises NoAnswer: no whole answer, or a redirect, of which nothing more than its status is read.
         """
-        auth = WeChatPayAuth(self._settings.merchant, call.signed_body, self._clock)
-        try:
-            with self._session() as session:
-                return self._exchange(session, base_url, call, auth)
-        except requests.exceptions.ConnectTimeout:
-            raise NotSent(f"no connection within {self._settings.connect_timeout:g} s") from None
-        except requests.exceptions.SSLError as failure:
-            raise NotSent(f"the TLS connection was refused: {_reason(failure)}") from None
-        except requests.exceptions.ProxyError as failure:
-            raise NotSent(f"the proxy did not connect: {_reason(failure)}") from None
-        except (requests.exceptions.ReadTimeout, ReadTimeoutError):
-            raise NoAnswer(f"no answer within {self._settings.read_timeout:g} s", timed_out=True) from None
-        except requests.exceptions.ConnectionError as failure:
-            if isinstance(_cause(failure), NewConnectionError):
-                raise NotSent(f"no connection: {_reason(failure)}") from None
-            raise NoAnswer(f"the connection broke: {_reason(failure)}") from None
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationValueError):
-            # Its own text may quote a proxy with its password.
-            raise NotSent(
-                "the host, or a proxy of the connection or of the environment, is not a URL that can be used; for a "
-                "socks proxy, install PySocks"
-            ) from None
-        except (requests.exceptions.RequestException, HTTPError, OSError) as failure:
-            raise NoAnswer(f"the answer could not be read: {_reason(failure)}") from None
+        # As urllib3 will write it.
+        target = parse_url(call.target).request_uri
+        timestamp, nonce = int(self._clock()), random_nonce()
+        message = string_to_sign(call.method, target, timestamp, nonce, call.signed_body)
+        headers = _headers(call, authorization(self._settings.merchant, message, timestamp, nonce))
+        with self._connection(base_url) as connection:
+            try:
+                with self._response(connection, call, target, headers) as response:
+                    body = _read(response)
+            except (NotSent, NoAnswer):
+                raise
+            except ReadTimeoutError:
+                raise NoAnswer(
+                    f"no answer within {self._settings.read_timeout:g} s (read_timeout of the connection)",
+                    timed_out=True,
+                ) from None
+            except Exception as failure:
+                raise broken_exchange(failure) from None
+        received = CaseInsensitiveDict(response.headers)
+        return Answer(response.status, received, body, message, _why_unverifiable(response.headers))
 
     def close(self) -> None:
         """Close the idle connections."""
-        while self._idle:
-            self._idle.pop()[0].close()
+        for idle in list(self._idle.values()):
+            while idle:
+                idle.pop()[0].close()
 
-    def _exchange(self, session: Session, base_url: str, call: Call, auth: WeChatPayAuth) -> Answer:
-        headers = {"Content-Type": call.content_type, "Wechatpay-Serial": call.serial_no}
-        settings = self._settings
-        with session.request(
+    def _response(
+        self, connection: HTTPConnectionPool, call: Call, target: str, headers: Mapping[str, str]
+    ) -> BaseHTTPResponse:
+        """An answer whose head was read."""
+        return connection.urlopen(
             call.method,
-            base_url + call.target,
-            data=call.body,
+            target,
+            body=call.body,
             headers=headers,
-            auth=auth,
-            timeout=(settings.connect_timeout, settings.read_timeout),
-            allow_redirects=False,
-            stream=True,
-        ) as response:
-            body = _read(response)
-            return Answer(response.status_code, CaseInsensitiveDict(response.headers), body, auth.message)
+            timeout=Timeout(connect=self._settings.connect_timeout, read=self._settings.read_timeout),
+            retries=False,
+            redirect=False,
+            preload_content=False,
+            decode_content=False,
+        )
 
     @contextmanager
-    def _session(self) -> Iterator[Session]:
-        session = self._idle_session() or self._new_session()
+    def _connection(self, base_url: str) -> Iterator[HTTPConnectionPool]:
+        """A connection to a host; kept for the next call unless something fails."""
+        connection = self._idle_connection(base_url) or self._new_connection(base_url)
         try:
-            yield session
+            yield connection
         except BaseException:
-            session.close()
+            connection.close()
             raise
-        self._idle.append((session, time.monotonic()))
+        self._idle[base_url].append((connection, time.monotonic()))
         self._close_stale()
 
-    def _idle_session(self) -> Session | None:
-        """The connection that was used last, if it is fresh."""
+    def _idle_connection(self, base_url: str) -> HTTPConnectionPool | None:
+        """The one to this host that was used last, if it is fresh."""
         self._close_stale()
         try:
-            return self._idle.pop()[0]
+            return self._idle[base_url].pop()[0]
         except IndexError:
             return None
 
     def _close_stale(self) -> None:
         """Close those that are too old, so that a long wait keeps no more of them than it uses."""
-        while True:
-            try:
-                session, used_at = self._idle.popleft()
-            except IndexError:
-                return
-            if time.monotonic() - used_at < MAX_IDLE:
-                self._idle.appendleft((session, used_at))
-                return
-            session.close()
+        for idle in list(self._idle.values()):
+            while True:
+                try:
+                    connection, used_at = idle.popleft()
+                except IndexError:
+                    break
+                if time.monotonic() - used_at < MAX_IDLE:
+                    idle.appendleft((connection, used_at))
+                    break
+                connection.close()
 
-    def _new_session(self) -> Session:
-        session = Session()
-        for scheme in ("https://", "http://"):
-            session.mount(scheme, _Adapter())
-        session.headers.clear()
-        session.headers.update(
-            {
-                "User-Agent": USER_AGENT,
-                "Accept": "application/json",
-                # WeChat Pay's own texts, as its documentation and support use them.
-                "Accept-Language": "zh-CN",
-                # A signature covers the body's raw bytes; nothing may be unpacked on the way.
-                "Accept-Encoding": "identity",
-            }
+    def _new_connection(self, base_url: str) -> HTTPConnectionPool:
+        """A connection that is made when it is first used.
+
+        :raises NotSent: there is no way to this host.
+        """
+        request = PreparedRequest()
+        request.url = base_url
+        certificates = (
+            os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
         )
-        if self._settings.proxies is not None:
-            session.proxies.update(self._settings.proxies)
-        if self._settings.base_url.startswith("http://"):
-            # Plain http is loopback only; an environment's proxy must not carry it elsewhere.
-            session.trust_env = False
-        return session
-
-
-class _Adapter(HTTPAdapter):
-    """Reads every answer, a proxy's too, through :class:`_TimedResponse`."""
-
-    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
-        pool: Any = super().get_connection_with_tls_context(*args, **options)
-        pool.ConnectionCls = _timed(type(pool).ConnectionCls)
+        proxies = proxies_for(base_url, self._settings.proxies)
+        try:
+            pool: Any = HTTPAdapter().get_connection_with_tls_context(request, certificates, proxies)
+        except Exception:
+            # Its own text may quote a proxy with its password.
+            raise NotSent(
+                "the host, or a proxy of the connection or of the environment, is not a URL that can be used; for a "
+                "socks proxy, install PySocks"
+            ) from None
+        assert isinstance(pool, HTTPConnectionPool)
+        pool.ConnectionCls = bounded(type(pool).ConnectionCls, self._settings.read_timeout)
         return pool
 
 
-@cache
-def _timed(connection: type[Any]) -> type[Any]:
-    """A kind of connection, with its answers bounded in time."""
-    return type(f"Timed{connection.__name__}", (connection,), {"response_class": _TimedResponse})
+def proxies_for(base_url: str, own: Mapping[str, str] | None) -> dict[str, str]:
+    """The proxies for a host, by scheme. This machine is asked directly, and so is whatever is asked by plain http.
+
+    :param own: the connection's; None for the environment's.
+    """
+    parts = urlsplit(base_url)
+    if parts.scheme == "http" or is_loopback(parts.hostname or ""):
+        return {}
+    return get_environ_proxies(base_url) if own is None else dict(own)
 
 
-class _TimedResponse(HTTPResponse):
-    """An answer that ends, even if its status line, headers or body come a byte at a time."""
-
-    def __init__(self, sock: socket, *args: Any, **options: Any) -> None:
-        super().__init__(sock, *args, **options)
-        self.fp = BufferedReader(_TimedReader(self.fp.detach(), sock))
-
-
-class _TimedReader(RawIOBase):
-    """Reads from a socket until some of its timeouts have passed in all; each reading is bounded by one of them."""
-
-    def __init__(self, raw: RawIOBase, connection: socket) -> None:
-        self._raw = raw
-        self._connection = connection
-        self._timeout = connection.gettimeout()
-        self._started_at = time.monotonic()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        if self._timeout is not None:
-            left = MAX_ANSWER_TIMEOUTS * self._timeout - (time.monotonic() - self._started_at)
-            if left < self._timeout:
-                return self._read_last(buffer, left)
-        return self._raw.readinto(buffer)
-
-    def _read_last(self, buffer: Any, seconds: float) -> int | None:
-        try:
-            if seconds > 0:
-                self._connection.settimeout(seconds)
-                return self._raw.readinto(buffer)
-        except TimeoutError:
-            pass
-        raise NoAnswer("the answer came too slowly", timed_out=True)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+def _headers(call: Call, signed: str) -> dict[str, str]:
+    headers = {
+        "User-Agent": USER_AGENT,
+        "Accept": "application/json",
+        # WeChat Pay's own texts, as its documentation and support use them.
+        "Accept-Language": "zh-CN",
+        # A signature covers the body's raw bytes; nothing may be packed on the way.
+        "Accept-Encoding": "identity",
+        "Authorization": signed,
+    }
+    if call.content_type is not None:
+        headers["Content-Type"] = call.content_type
+    if call.serial_no is not None:
+        headers["Wechatpay-Serial"] = call.serial_no
+    return headers
 
 
-def _read(response: requests.Response) -> bytes:
-    """The raw body, bounded in size; in time it is by how it is read."""
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise NoAnswer("the answer is compressed, although that was not asked for")
+def _read(response: BaseHTTPResponse) -> bytes:
+    """The raw body, never unpacked; how it is read bounds it in size and time.
+
+    :raises NoAnswer: it is a redirect, or no last answer.
+    """
+    if 300 <= response.status < 400:
+        raise NoAnswer(
+            f"it was answered with a redirect ({response.status}), which is not followed; a proxy or gateway may have "
+            "answered: check the host, and what lies before it"
+        )
+    if not 200 <= response.status < 600:
+        raise NoAnswer(f"what was answered is no answer: status {response.status}")
     body = bytearray()
-    while True:
-        piece = response.raw.read1(65536, decode_content=False)
-        if not piece:
-            break
+    while piece := response.read1(65536, decode_content=False):
         body += piece
-        if len(body) > MAX_ANSWER_BYTES:
-            raise NoAnswer(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
-    length = response.headers.get("Content-Length", "")
-    if length.isdigit() and int(length) != len(body):
-        raise NoAnswer("the answer is incomplete")
     return bytes(body)
 
 
-def _cause(failure: BaseException) -> object:
-    inner = failure.args[0] if failure.args else None
-    return getattr(inner, "reason", inner)
-
-
-def _reason(failure: BaseException) -> str:
-    """The kind of a failure and its system's text, without addresses of objects."""
-    cause = _cause(failure)
-    found = cause if isinstance(cause, BaseException) else failure
-    text = str(found).rpartition(">: ")[2] or str(found)
-    return f"{type(found).__name__}: {text[:200]}"
+def _why_unverifiable(headers: HTTPHeaderDict) -> str:
+    doubled = sorted(
+        name.title()
+        for name in {name.lower() for name in headers}
+        if name.startswith("wechatpay-") and len(headers.getlist(name)) > 1
+    )
+    if doubled:
+        return (
+            f"the answer has {', '.join(doubled)[:200]} more than once, so its signature says nothing; a proxy or "
+            "gateway may have added headers"
+        )
+    encodings = {item.strip().lower() for item in headers.get("Content-Encoding", "").split(",")}
+    if encodings - {"", "identity"}:
+        return (
+            "the answer is compressed, although that was not asked for, so its signature cannot be checked; a proxy "
+            "or gateway may have done that"
+        )
+    return ""

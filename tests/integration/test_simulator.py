@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import itertools
 import json
 import logging
@@ -910,6 +912,20 @@ def check_redirect(bank: Bank, package: str) -> None:
     assert (answer.status, answer.headers["Location"]) == (302, "http://127.0.0.1:1/")
 
 
+def check_redirect_nowhere(bank: Bank, package: str) -> None:
+    answer = bank.client.tasks(package)
+    assert (answer.status, answer.headers["Location"]) == (307, "http://[")
+    assert answer.body.startswith(b"<html>")
+
+
+def check_redirect_bomb(bank: Bank, package: str) -> None:
+    answer = bank.client.tasks(package)
+    assert (answer.status, answer.headers["Content-Encoding"]) == (302, "gzip")
+    assert len(answer.body) < 2_000_000
+    unpacked = gzip.GzipFile(fileobj=io.BytesIO(answer.body))
+    assert sum(len(piece) for piece in iter(lambda: unpacked.read(10_000_000), b"")) == 1_000_000_000
+
+
 def check_reset(bank: Bank, package: str) -> None:
     with pytest.raises(ConnectionResetError) as caught:
         bank.client.tasks(package)
@@ -1082,6 +1098,8 @@ FAULTS: Mapping[str, Callable[[Bank, str], None]] = {
     "forbidden": check_error(403, "NO_AUTH"),
     "accepted": check_error(202, "ACCEPTED"),
     "redirect": check_redirect,
+    "redirect-nowhere": check_redirect_nowhere,
+    "redirect-bomb": check_redirect_bomb,
     "reset": check_reset,
     "drop": check_drop,
     "hang": check_hang,

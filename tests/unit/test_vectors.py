@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
-from requests import Request
 from requests.structures import CaseInsensitiveDict
 
 from airflow_provider_wxbank.agreements.encryption import encrypt, line_bytes
@@ -26,7 +25,7 @@ from airflow_provider_wxbank.wechatpay.keys import (
 )
 from airflow_provider_wxbank.wechatpay.packages import multipart
 from airflow_provider_wxbank.wechatpay.pem import load_certificate, load_private_key, load_public_key
-from airflow_provider_wxbank.wechatpay.signing import Merchant, WeChatPayAuth, string_to_sign
+from airflow_provider_wxbank.wechatpay.signing import Merchant, authorization, string_to_sign
 from airflow_provider_wxbank.wechatpay.verification import verify
 from tests.vectors import VECTORS
 
@@ -69,10 +68,9 @@ def private_key(name: str) -> RSAPrivateKey:
 def test_a_request_is_signed_as_openssl_signs_it(case: dict[str, Any], layout: str) -> None:
     merchant = Merchant(VECTORS["mchid"], KEYS["merchant_serial"], load_private_key(KEYS[layout], "key"))
     body = case["body_signed"].encode()
-    auth = WeChatPayAuth(merchant, body, lambda: float(case["timestamp"]), lambda: case["nonce"])
-    request = Request(case["method"], f"https://api.mch.weixin.qq.com{case['url_signed']}", auth=auth).prepare()
-    assert auth.message == bytes.fromhex(case["message_hex"])
-    assert request.headers["Authorization"] == case["authorization"]
+    message = string_to_sign(case["method"], case["url_signed"], int(case["timestamp"]), case["nonce"], body)
+    assert message == bytes.fromhex(case["message_hex"])
+    assert authorization(merchant, message, int(case["timestamp"]), case["nonce"]) == case["authorization"]
 
 
 def test_the_string_to_sign_ends_every_line_even_the_empty_last_one() -> None:

@@ -1,0 +1,193 @@
+"""Connections whose every exchange ends: bounded in time and in bytes, whatever the other side does.
+
+How an exchange failed is decided by when it failed, not by the library's class of the failure: what fails while the
+connection is made was not sent, what fails after that was perhaps taken.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from http.client import HTTPResponse, IncompleteRead
+from io import BufferedReader, RawIOBase
+from socket import IPPROTO_TCP, TCP_NOTSENT_LOWAT, socket
+from ssl import SSLError
+from typing import Any
+
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import SSLError as UnusableCertificates
+
+MAX_ANSWER_BYTES = 2_000_000
+"""Of an answer as it comes over the wire, headers included; a page of 20 tasks, or a certificate list, has 10 kB."""
+
+MAX_ANSWER_TIMEOUTS = 4
+"""An answer as a whole, headers included, may take this many read timeouts."""
+
+PIECE_BYTES = 16_384
+"""What is sent at a time: a record of TLS."""
+
+UNSENT_BYTES = 131_072
+"""What the system may hold of a request that has not left yet. Without a limit it takes a whole file at once, and a
+slow line would show as an answer that does not come."""
+
+
+class NotSent(Exception):
+    """The connection was not made, so the request was not taken."""
+
+
+class NoAnswer(Exception):
+    """The request left, or a part of it, and no whole answer came back.
+
+    :ivar timed_out: whether time ran out, rather than the connection breaking.
+    """
+
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
+
+
+@cache
+def bounded(kind: type[HTTPConnection], read_timeout: float) -> type[Any]:
+    """A kind of urllib3's connections, with its exchanges bounded.
+
+    :param read_timeout: seconds in which each piece of a request must be taken, and within which something of the
+        answer must come. The connection's own timeout bounds connecting: TCP, a proxy's tunnel, TLS.
+    """
+    return type(f"Bounded{kind.__name__}", (_BoundedConnection, kind), {"read_timeout": read_timeout})
+
+
+class _BoundedResponse(HTTPResponse):
+    """An answer that ends, even if its status line, headers or body never do."""
+
+    def __init__(self, sock: socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp = BufferedReader(_BoundedReader(self.fp.detach(), sock))
+
+
+class _BoundedConnection(HTTPConnection):
+    read_timeout: float
+    response_class = _BoundedResponse
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.socket_options = [*(self.socket_options or ()), (IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)]
+
+    def connect(self) -> None:
+        """:raises NotSent: whatever is the reason."""
+        try:
+            super().connect()
+        except Exception as failure:
+            raise NotSent(self._why_not_connected(failure)) from None
+
+    def request(self, *args: Any, **options: Any) -> None:
+        """Send a request, each piece within the read timeout.
+
+        :raises NotSent: there is no connection, or HTTP has no way to write this request.
+        """
+        if self.sock is None:
+            self.connect()
+        # urllib3 leaves the timeout for connecting on the socket until the whole request is sent.
+        self.timeout = self.read_timeout
+        self._has_sent = False
+        try:
+            super().request(*args, **options)
+        except Exception as failure:
+            if self._has_sent:
+                raise
+            # Its own text would quote headers.
+            raise NotSent(f"HTTP cannot carry its method or one of its headers ({type(failure).__name__})") from None
+
+    def send(self, data: Any) -> None:
+        """Send in pieces: a socket's timeout is for all that it is given at once."""
+        view = memoryview(data)
+        self._has_sent = True
+        try:
+            for start in range(0, len(view), PIECE_BYTES):
+                super().send(view[start : start + PIECE_BYTES])
+        except TimeoutError:
+            raise NoAnswer(
+                f"the line took nothing more of the request for {self.timeout:g} s; if it is a slow one, raise "
+                "read_timeout in the connection",
+                timed_out=True,
+            ) from None
+
+    def _why_not_connected(self, failure: Exception) -> str:
+        if isinstance(_innermost(failure), TimeoutError):
+            return f"no connection within {self.timeout:g} s (connect_timeout of the connection)"
+        if isinstance(failure, UnusableCertificates):
+            path = getattr(self, "ca_certs", None) or getattr(self, "ca_cert_dir", None)
+            return (
+                f"the file of CA certificates cannot be read: {path}: {reason(failure)}; correct REQUESTS_CA_BUNDLE "
+                "or CURL_CA_BUNDLE"
+            )
+        if self.proxy is not None and not (self.has_connected_to_proxy and isinstance(failure, SSLError)):
+            return f"the proxy did not connect: {reason(failure)}"
+        if isinstance(failure, SSLError):
+            return f"the TLS connection was refused: {reason(failure)}"
+        return f"no connection: {reason(failure)}"
+
+
+class _BoundedReader(RawIOBase):
+    """Reads from a socket until too many bytes have come, or some of its timeouts have passed in all; each reading is
+    bounded by one of them."""
+
+    def __init__(self, raw: RawIOBase, connection: socket) -> None:
+        self._raw = raw
+        self._connection = connection
+        self._timeout = connection.gettimeout()
+        self._started_at = time.monotonic()
+        self._bytes_left = MAX_ANSWER_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = self._read_in_time(buffer)
+        self._bytes_left -= count or 0
+        if self._bytes_left < 0:
+            raise NoAnswer(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+        return count
+
+    def _read_in_time(self, buffer: Any) -> int | None:
+        if self._timeout is not None:
+            left = MAX_ANSWER_TIMEOUTS * self._timeout - (time.monotonic() - self._started_at)
+            if left < self._timeout:
+                return self._read_last(buffer, left)
+        return self._raw.readinto(buffer)
+
+    def _read_last(self, buffer: Any, seconds: float) -> int | None:
+        try:
+            if seconds > 0:
+                self._connection.settimeout(seconds)
+                return self._raw.readinto(buffer)
+        except TimeoutError:
+            pass
+        raise NoAnswer("the answer came too slowly", timed_out=True)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def broken_exchange(failure: Exception) -> NoAnswer:
+    """What an exchange ended with that a library gave up, whatever its class."""
+    found = _innermost(failure)
+    if isinstance(found, IncompleteRead):
+        return NoAnswer("the answer is incomplete")
+    if isinstance(found, OSError):
+        return NoAnswer(f"the connection broke: {reason(found)}")
+    return NoAnswer(f"what was answered is not HTTP: {reason(found)}")
+
+
+def reason(failure: BaseException) -> str:
+    """The kind of a failure and its own text, in a line that can forge no other."""
+    found = _innermost(failure)
+    text = "".join(character if character.isprintable() else " " for character in str(found))
+    return f"{type(found).__name__}: {text[:200]}"
+
+
+def _innermost(failure: BaseException) -> BaseException:
+    """The failure that others wrap, as their cause or as their argument."""
+    arguments = [argument for argument in failure.args if isinstance(argument, BaseException)]
+    inner = failure.__cause__ or (arguments[-1] if arguments else None)
+    return failure if inner is None else _innermost(inner)
