@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ from airflow_provider_wxbank.wechatpay.keys import find_key, read_certificates, 
 from airflow_provider_wxbank.wechatpay.packages import create_task, find_task, list_tasks, parse_time
 from airflow_provider_wxbank.wechatpay.settings import is_loopback, read_settings
 from airflow_provider_wxbank.wechatpay.transport import Answer, Call, NoAnswer
-from airflow_provider_wxbank.wechatpay.verification import verify
+from airflow_provider_wxbank.wechatpay.verification import Nonces, verify
 from airflow_provider_wxbank.wechatpay.waiting import poll, wanted
 from tests.vectors import VECTORS
 
@@ -94,6 +95,7 @@ class _Canned:
 
     def __init__(self, answers: list[bytes]) -> None:
         self._answers = iter(answers)
+        self._nonces = count(1)
 
     def exchange(self, base_url: str, call: Call) -> Answer:
         """The next answer: a line with the status and perhaps ``signed``, header lines, an empty line, the body."""
@@ -110,7 +112,7 @@ class _Canned:
             name, _, value = line.partition(b":")
             headers[name.decode("latin-1").strip()] = _header(value)
         if b"signed" in words[1:]:
-            headers.update(signed_headers(body))
+            headers.update(signed_headers(body, f"N{next(self._nonces)}"))
         return Answer(status, headers, body, b"GET\n/v3/x\n1\nN\n\n")
 
     def close(self) -> None:
@@ -121,9 +123,9 @@ def _header(value: bytes) -> str:
     return value.decode("latin-1").replace("\r", "").strip()
 
 
-def signed_headers(body: bytes) -> dict[str, str]:
+def signed_headers(body: bytes, nonce: str) -> dict[str, str]:
     """The headers of a right signature with WeChat Pay's public key of the test vectors."""
-    timestamp, nonce = str(int(NOW)), "N"
+    timestamp = str(int(NOW))
     message = f"{timestamp}\n{nonce}\n".encode() + body + b"\n"
     signature = private_key("wechatpay_public_private").sign(message, PKCS1v15(), SHA256())
     return {
@@ -155,7 +157,7 @@ def _settings() -> Any:
 
 def canned_client(answers: list[bytes]) -> Client:
     """A client that gets these answers, in the mode that takes certificates and the public key."""
-    client = Client(_settings(), clock=lambda: NOW, sleep=lambda _: None, random=lambda: 0.5)
+    client = Client(_settings(), clock=lambda: NOW, sleep=lambda _: None, random=lambda: 0.5, believed=Nonces())
     client._transport = _Canned(answers)  # type: ignore[assignment]  # the fuzzer's answers
     return client
 

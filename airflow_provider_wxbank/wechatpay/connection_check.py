@@ -146,12 +146,9 @@ def _steps_until_failure(client: Client, package_id: str | None) -> Iterator[Ste
         yield Step.failed("network", failure, _told(failure, settings))
     yield Step("network", "ok", f"{settings.base_url} answers")
     yield _clock(client, failure)
-    is_unsigned = isinstance(failure, UnsignedRefusal) or isinstance(
-        getattr(failure, "__cause__", None), UnsignedRefusal
-    )
-    if isinstance(failure, Unauthorized | TryLater) and not is_unsigned:
+    if isinstance(failure, Unauthorized | TryLater) and not _is_unsigned(failure):
         yield Step.failed("signature", failure, _told(failure, settings))
-    if is_unsigned:
+    if _is_unsigned(failure):
         yield Step("signature", "skipped", "a refusal without a valid signature does not tell")
     else:
         yield Step("signature", "ok", f"requests of merchant {settings.merchant.mchid} are accepted")
@@ -168,13 +165,21 @@ def _steps_until_failure(client: Client, package_id: str | None) -> Iterator[Ste
 
 def _ask(client: Client) -> WxBankError | None:
     """What comes of a harmless call: an error, which may be a signed refusal, or None for the answer that is right."""
+    asked = None
     try:
         if client.settings.mode == "certificates":
             client.keys.refresh()
         _probe(client)
     except WxBankError as failure:
-        return failure
-    return None
+        asked = failure
+    if asked is None or _is_signed_refusal(asked):
+        return _signed_by_certificate(client) or asked
+    return asked
+
+
+def _is_unsigned(failure: WxBankError | None) -> bool:
+    """Whether somebody refused the call without a signature of WeChat Pay's that can be verified."""
+    return any(isinstance(one, UnsignedRefusal) for one in (failure, getattr(failure, "__cause__", None)))
 
 
 def _is_signed_refusal(failure: WxBankError) -> bool:
@@ -193,13 +198,22 @@ def _probe(client: Client) -> None:
         # It is signed, but not as the connection says: which key is wrong is what has to be told.
         raise type(failure.__cause__)(f"{failure.__cause__}. {failure}") from failure
     parsed(answer)
-    signed_by = answer.headers["Wechatpay-Serial"]
-    if asked is not None and not is_public_key_id(signed_by):
-        raise InvalidCredentials(
-            f"WeChat Pay does not sign with the public key {asked} but with the certificate {signed_by}: compare "
-            "wechatpay_public_key_id with the merchant platform. If the migration to the public key was stopped, empty "
-            "both fields"
-        )
+
+
+def _signed_by_certificate(client: Client) -> InvalidCredentials | None:
+    """The error, if an answer that the public key should have signed was verified with a certificate.
+
+    Certificates are downloaded only once an answer, be it a refusal, is signed with one.
+    """
+    asked = client.keys.request_serial
+    certificates = [key.serial_no for key in client.keys.known() if not is_public_key_id(key.serial_no)]
+    if asked is None or not certificates:
+        return None
+    return InvalidCredentials(
+        f"WeChat Pay does not sign with the public key {asked} but with a certificate ({', '.join(certificates)}): "
+        "compare wechatpay_public_key_id with the merchant platform. If the migration to the public key was stopped, "
+        "empty both fields"
+    )
 
 
 def _clock(client: Client, failure: WxBankError | None) -> Step:

@@ -30,32 +30,26 @@ _ON_PACKAGES = {
 
 _CODE = re.compile(r"[A-Z]+(_[A-Z]+)+")
 
-_ON_401 = (
-    (
-        ("timestamp", "发起请求的时间"),
-        "Compare this machine's clock with WeChat Pay's: more than 5 minutes apart are refused",
-    ),
-    (("APIv3密钥",), "Set the APIv3 key in the merchant platform, under API security (API安全)"),
-    (("未申请",), "Apply for an API certificate in the merchant platform, under API security (API安全)"),
-    (
-        ("作废", "过期"),
+_ON_401 = {
+    ("timestamp", "发起请求的时间"): "Compare this machine's clock with WeChat Pay's: at most 5 minutes are allowed",
+    ("APIv3密钥",): "Set the APIv3 key in the merchant platform, under API security (API安全)",
+    ("未申请",): "Apply for an API certificate in the merchant platform, under API security (API安全)",
+    ("作废", "过期"): (
         "The API certificate {serial_no} was withdrawn or has expired: renew it in the merchant platform, and give the "
-        "connection the new merchant_serial_no and merchant_private_key, both",
+        "connection the new merchant_serial_no and merchant_private_key, both"
     ),
-    (
-        ("更换",),
+    ("更换",): (
         "The API certificate {serial_no} was replaced: give the connection the merchant_serial_no and the "
-        "merchant_private_key of the current one, both",
+        "merchant_private_key of the current one, both"
     ),
-    (("Authorization", "认证类型"), "Something between here and WeChat Pay alters the header Authorization"),
-    (("序列号", "serial"), "merchant_serial_no {serial_no} is not a certificate of merchant {mchid}"),
-    (
-        ("签名",),
+    ("Authorization", "认证类型"): "Something between here and WeChat Pay alters the header Authorization",
+    ("序列号", "serial"): "merchant_serial_no {serial_no} is not a certificate of merchant {mchid}",
+    ("签名",): (
         "merchant_private_key is not the key of merchant_serial_no {serial_no}: merchant id, serial and private key, "
-        "all three must belong to one API certificate",
+        "all three must belong to one API certificate"
     ),
-    (("",), "Compare merchant id, merchant_serial_no and private key: all three must belong to one API certificate"),
-)
+    ("",): "Compare merchant id, merchant_serial_no and private key: all three must belong to one API certificate",
+}
 """What to do about a refused signature, by words of its message, the most specific first (P/4012072670)."""
 
 
@@ -87,10 +81,10 @@ def _hint(call: Call, refusal: Refusal, has_public_key: bool) -> str:
     """What to do, as far as is known who answered: a gateway's refusal says nothing about keys and permissions."""
     if 300 <= refusal.status < 400:
         return _REDIRECTED
-    if call.target == CERTIFICATES and not has_public_key and is_of_wechat_pay(refusal):
-        # While there is no certificate at hand, none of these answers can be verified.
-        if refusal.status in (403, 404, 500) or refusal.code in NO_CERTIFICATES:
-            return f"If WeChat Pay answers so, this merchant may have a public key only: then {USE_PUBLIC_KEY}"
+    has_none = refusal.status in (403, 404, 500) or refusal.code in NO_CERTIFICATES
+    if call.target == CERTIFICATES and has_none and not has_public_key and is_of_wechat_pay(refusal):
+        # While there is no certificate at hand, such an answer cannot be verified.
+        return f"If WeChat Pay answers so, this merchant may have a public key only: then {USE_PUBLIC_KEY}"
     return _ON_PACKAGES.get(refusal.status, "") if refusal.verified and call.target.startswith(_PACKAGES) else ""
 
 
@@ -109,7 +103,7 @@ def explained_401(refusal: Refusal, answer: Answer, merchant: Merchant, now: flo
         hint = clock_hint(difference)
     else:
         message = refusal.message.lower()
-        text = next(text for words, text in _ON_401 if any(word.lower() in message for word in words))
+        text = next(text for words, text in _ON_401.items() if any(word.lower() in message for word in words))
         hint = text.format(serial_no=merchant.serial_no, mchid=merchant.mchid)
     ours, theirs = f"Signed here: {shown_message(answer.signed_message)}", _their_message(answer)
     return replace(refusal, hint=hint, evidence=f"{ours}; signed for WeChat Pay: {theirs}" if theirs else ours)
