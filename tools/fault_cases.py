@@ -16,8 +16,9 @@ FILES = 12
 ROWS = 3
 """Numbers in a file."""
 
-PERMANENT = frozenset({"forbidden", "redirect", "wrong-apiv3-key"})
-"""Kinds that no retry mends: they must end a task at once, and not as something to try later."""
+PERMANENT = frozenset({"forbidden"})
+"""Kinds that no retry mends: they must end a task at once, and not as something to try later. An answer that cannot be
+verified is none: a proxy may have given it, and stop to."""
 
 OF_CERTIFICATES = frozenset({"expired-certificate", "lying-certificates", "wrong-apiv3-key"})
 OF_LISTS = frozenset({"changing-page"})

@@ -12,7 +12,7 @@ import io
 import json
 import tempfile
 from base64 import b64decode, b64encode, encodebytes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -93,7 +93,7 @@ def shown(failure: WxBankError) -> str:
 class _Canned:
     """In the place of the transport: answers as the fuzzer wants them, then none."""
 
-    def __init__(self, answers: list[bytes]) -> None:
+    def __init__(self, answers: Iterable[bytes]) -> None:
         self._answers = iter(answers)
         self._nonces = count(1)
 
@@ -155,7 +155,7 @@ def _settings() -> Any:
     return read_settings(VECTORS["mchid"], APIV3_KEY, "http://127.0.0.1:1", extra)
 
 
-def canned_client(answers: list[bytes]) -> Client:
+def canned_client(answers: Iterable[bytes]) -> Client:
     """A client that gets these answers, in the mode that takes certificates and the public key."""
     client = Client(_settings(), clock=lambda: NOW, sleep=lambda _: None, random=lambda: 0.5, believed=Nonces())
     client._transport = _Canned(answers)  # type: ignore[assignment]  # the fuzzer's answers

@@ -146,10 +146,10 @@ def _steps_until_failure(client: Client, package_id: str | None) -> Iterator[Ste
         yield Step.failed("network", failure, _told(failure, settings))
     yield Step("network", "ok", f"{settings.base_url} answers")
     yield _clock(client, failure)
-    if isinstance(failure, Unauthorized | TryLater) and not _is_unsigned(failure):
+    if isinstance(failure, UnverifiedAnswer | UnsignedRefusal):
+        yield Step("signature", "skipped", "an answer without a valid signature does not tell")
+    elif isinstance(failure, Unauthorized | TryLater):
         yield Step.failed("signature", failure, _told(failure, settings))
-    if _is_unsigned(failure):
-        yield Step("signature", "skipped", "a refusal without a valid signature does not tell")
     else:
         yield Step("signature", "ok", f"requests of merchant {settings.merchant.mchid} are accepted")
     if failure is not None:
@@ -175,11 +175,6 @@ def _ask(client: Client) -> WxBankError | None:
     if asked is None or _is_signed_refusal(asked):
         return _signed_by_certificate(client) or asked
     return asked
-
-
-def _is_unsigned(failure: WxBankError | None) -> bool:
-    """Whether somebody refused the call without a signature of WeChat Pay's that can be verified."""
-    return any(isinstance(one, UnsignedRefusal) for one in (failure, getattr(failure, "__cause__", None)))
 
 
 def _is_signed_refusal(failure: WxBankError) -> bool:
