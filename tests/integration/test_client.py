@@ -96,8 +96,13 @@ def raw_server(answer: bytes) -> Iterator[str]:
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                with connection:
-                    connection.recv(65536)
+                with connection, connection.makefile("rb") as request, contextlib.suppress(OSError):
+                    # Closed with something unread, a connection is reset, and its answer may be lost.
+                    length = 0
+                    while (line := request.readline()) not in (b"\r\n", b""):
+                        if line.lower().startswith(b"content-length:"):
+                            length = int(line.partition(b":")[2])
+                    request.read(length)
                     connection.sendall(answer)
 
         thread = threading.Thread(target=serve)
@@ -631,6 +636,11 @@ def test_a_walk_needs_no_more_pages_than_there_are(simulator: Any, new_client: N
     assert simulator.report()["requests"]["list"] == 1
 
 
+def unsigned_answer(status: int, body: bytes) -> bytes:
+    """An answer as it goes over the wire, without a signature."""
+    return b"HTTP/1.1 %d No\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
+
+
 ADVICE = ("permission", "password", "APIv3 key", "merchant_", "wechatpay_", "package id", "Correct", "Signed here")
 """Words of what is to be done about keys, permissions and input."""
 
@@ -652,7 +662,7 @@ ADVICE = ("permission", "password", "APIv3 key", "merchant_", "wechatpay_", "pac
 def test_what_a_gateway_says_is_worth_a_retry_and_no_advice(
     new_simulator: NewSimulator, new_client: NewClient, status: int, body: bytes, path: str
 ) -> None:
-    answer = b"HTTP/1.1 %d No\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
+    answer = unsigned_answer(status, body)
     simulator = new_simulator(key_mode="certificates" if "certificates" in path else "public-key")
     with raw_server(answer) as url:
         client = new_client(simulator, {"host": url})
@@ -678,7 +688,7 @@ def test_how_a_merchant_with_only_the_public_key_looks_is_told_as_a_possibility(
     simulator: Any, new_client: NewClient, status: int, code: str, message: str
 ) -> None:
     body = f'{{"code":"{code}","message":"{message}"}}'.encode()
-    answer = b"HTTP/1.1 %d No\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
+    answer = unsigned_answer(status, body)
     with raw_server(answer) as url:
         client = new_client(simulator, {"host": url})
         with pytest.raises(TryLater) as raised:
@@ -695,7 +705,7 @@ def test_how_a_merchant_with_only_the_public_key_looks_is_told_as_a_possibility(
 def test_the_same_answer_to_another_question_says_nothing_of_keys(simulator: Any, new_client: NewClient) -> None:
     """Neither a package that is not there, nor certificates that a migrating merchant has no more."""
     body = '{"code":"RESOURCE_NOT_EXISTS","message":"号码包不存在"}'.encode()
-    answer = b"HTTP/1.1 404 No\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    answer = unsigned_answer(404, body)
     with raw_server(answer) as url:
         client = new_client(simulator, {"host": url})
         with pytest.raises(UnsignedRefusal, match="号码包不存在") as raised:
@@ -738,7 +748,7 @@ def test_each_message_of_a_refused_signature_has_its_own_advice(
     simulator: Any, new_client: NewClient, message: str, advice: str
 ) -> None:
     body = f'{{"code":"SIGN_ERROR","message":"{message}"}}'.encode()
-    answer = b"HTTP/1.1 401 No\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    answer = unsigned_answer(401, body)
     with raw_server(answer) as url, pytest.raises(Unauthorized) as raised:
         list_tasks_page(new_client(simulator, {"host": url}), PACKAGE)
     told = str(raised.value)
