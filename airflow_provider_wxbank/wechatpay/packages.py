@@ -340,8 +340,8 @@ def _count(value: object) -> int:
 
 
 def _echo(value: object) -> int | None:
-    """A number of the question as the answer repeats it; None for whatever is no number."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A number of the question as the answer repeats it, cut off where it is absurd; None for what is no number."""
+    return max(-1, min(value, 10**12)) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _optional(read: Callable[[object], T], value: object) -> T | None:
