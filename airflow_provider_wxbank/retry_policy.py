@@ -46,7 +46,7 @@ class WxBankRetryPolicy(RetryPolicy):
     failure                                                   decision
     ========================================================= ========================================================
     ``InvalidInput``, ``InvalidCredentials``, ``WaitFailed``, fail at once: a person has to mend something
-    ``Unauthorized``, and ``Refused`` by a signed answer
+    and ``Refused``, but not ``Unauthorized``
     ``RateLimited``                                           retry after 5 minutes, 10 after the second try, and so on
                                                               up to an hour
     ``QuotaReached``                                          retry after midnight, Asia/Shanghai
@@ -84,10 +84,9 @@ class WxBankRetryPolicy(RetryPolicy):
 
 def is_lasting(failure: BaseException) -> bool:
     """Whether the same task meets a failure again, however often it is run."""
-    if isinstance(failure, Refused):
-        # Without a signature it may have come from a proxy, and pass. (Wrong keys are told without one.)
-        return failure.refusal.verified or isinstance(failure, Unauthorized)
-    return isinstance(failure, InvalidInput | InvalidCredentials | WaitFailed)
+    # WeChat Pay cannot sign a 401, so that it may be a proxy's, and pass.
+    lasting = InvalidInput | InvalidCredentials | Refused | WaitFailed
+    return isinstance(failure, lasting) and not isinstance(failure, Unauthorized)
 
 
 def with_retry_policy(arguments: dict[str, Any]) -> dict[str, Any]:

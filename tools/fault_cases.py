@@ -19,8 +19,9 @@ ROWS = 3
 LONG_ROWS = 3000
 """Numbers in a file of a megabyte."""
 
-PERMANENT = frozenset({"forbidden", "wrong-apiv3-key"})
-"""Kinds that no retry mends: they must end a task at once, and not as something to try later."""
+PERMANENT = frozenset({"forbidden"})
+"""Kinds that no retry mends: they must end a task at once, and not as something to try later. An answer that cannot be
+verified is none: a proxy may have given it, and stop to."""
 
 OF_CERTIFICATES = frozenset({"expired-certificate", "lying-certificates", "wrong-apiv3-key"})
 OF_LISTS = frozenset({"changing-page"})

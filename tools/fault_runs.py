@@ -30,7 +30,7 @@ from unittest.mock import patch
 
 from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, numbers_digest, serve
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.errors import TryLater, UnverifiedAnswer, WxBankError
+from airflow_provider_wxbank.wechatpay.errors import WxBankError
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.transport import Answer, Call
 from airflow_provider_wxbank.wechatpay.uploads import Uploads
@@ -313,8 +313,10 @@ class _Run:
 
     def is_clear(self, failure: Exception) -> bool:
         """Whether a failure is the package's own, of a class that says rightly whether to try again."""
-        retryable = isinstance(failure, (TryLater, UnverifiedAnswer, NotFinished))
-        lasting = isinstance(failure, WxBankError) and not retryable
+        from airflow_provider_wxbank.retry_policy import is_lasting
+
+        lasting = is_lasting(failure)
+        retryable = isinstance(failure, (WxBankError, NotFinished)) and not lasting
         if {fault.kind for fault in self.case.faults} & PERMANENT:
             # At once: nobody asked the same again. (An upload that met another fault before is of unknown outcome.)
             return (lasting and self.asked_little()) or (retryable and len(self.case.faults) > 1)

@@ -15,11 +15,12 @@ import socket
 import tempfile
 import threading
 from base64 import b64decode, b64encode, encodebytes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ from airflow_provider_wxbank.wechatpay.keys import find_key, read_certificates, 
 from airflow_provider_wxbank.wechatpay.packages import create_task, find_task, list_tasks, parse_time
 from airflow_provider_wxbank.wechatpay.settings import is_loopback, read_settings
 from airflow_provider_wxbank.wechatpay.transport import Answer, Call
-from airflow_provider_wxbank.wechatpay.verification import verify
+from airflow_provider_wxbank.wechatpay.verification import Nonces, verify
 from airflow_provider_wxbank.wechatpay.waiting import poll, wanted
 from airflow_provider_wxbank.wechatpay.wire import NoAnswer
 from tests.vectors import VECTORS
@@ -97,8 +98,9 @@ def shown(failure: WxBankError) -> str:
 class _Canned:
     """In the place of the transport: answers as the fuzzer wants them, then none."""
 
-    def __init__(self, answers: list[bytes]) -> None:
+    def __init__(self, answers: Iterable[bytes]) -> None:
         self._answers = iter(answers)
+        self._nonces = count(1)
 
     def exchange(self, base_url: str, call: Call) -> Answer:
         """The next answer: a line with the status and perhaps ``signed``, header lines, an empty line, the body."""
@@ -115,7 +117,7 @@ class _Canned:
             name, _, value = line.partition(b":")
             headers[name.decode("latin-1").strip()] = _header(value)
         if b"signed" in words[1:]:
-            headers.update(signed_headers(body))
+            headers.update(signed_headers(body, f"N{next(self._nonces)}"))
         return Answer(status, headers, body, b"GET\n/v3/x\n1\nN\n\n")
 
     def close(self) -> None:
@@ -126,9 +128,9 @@ def _header(value: bytes) -> str:
     return value.decode("latin-1").replace("\r", "").strip()
 
 
-def signed_headers(body: bytes) -> dict[str, str]:
+def signed_headers(body: bytes, nonce: str) -> dict[str, str]:
     """The headers of a right signature with WeChat Pay's public key of the test vectors."""
-    timestamp, nonce = str(int(NOW)), "N"
+    timestamp = str(int(NOW))
     message = f"{timestamp}\n{nonce}\n".encode() + body + b"\n"
     signature = private_key("wechatpay_public_private").sign(message, PKCS1v15(), SHA256())
     return {
@@ -158,9 +160,9 @@ def _settings() -> Any:
     return read_settings(VECTORS["mchid"], APIV3_KEY, "http://127.0.0.1:1", extra)
 
 
-def canned_client(answers: list[bytes]) -> Client:
+def canned_client(answers: Iterable[bytes]) -> Client:
     """A client that gets these answers, in the mode that takes certificates and the public key."""
-    client = Client(_settings(), clock=lambda: NOW, sleep=lambda _: None, random=lambda: 0.5)
+    client = Client(_settings(), clock=lambda: NOW, sleep=lambda _: None, random=lambda: 0.5, believed=Nonces())
     client._transport = _Canned(answers)  # type: ignore[assignment]  # the fuzzer's answers
     return client
 

@@ -29,10 +29,14 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 @dataclass(slots=True)
 class Wire:
-    """The open connections by the client's address, for faults below HTTP; and whether the server is stopping."""
+    """The open connections by the client's address, for faults below HTTP; and whether the server is stopping.
+
+    ``recorded`` is the last answer that was sent as it should be.
+    """
 
     transports: dict[tuple[str, int], asyncio.Transport] = field(default_factory=dict)
     stopping: asyncio.Event | None = None
+    recorded: Reply | None = None
 
     def close(self, client: tuple[str, int], *, reset: bool = False) -> None:
         """Close a connection; with ``reset`` by a TCP reset."""
@@ -110,6 +114,11 @@ async def send_spoiled(
     kind = fault.kind if fault else ""
     seconds = fault.seconds if fault else 0.0
     match kind:
+        case "":
+            wire.recorded = reply
+            await reply.send(send)
+        case "replay":
+            await (wire.recorded or reply).send(send)
         case "reset" | "drop":
             wire.close(client, reset=kind == "reset")
             await _disconnected(receive)
@@ -144,7 +153,9 @@ async def send_spoiled(
 def _spoiled(reply: Reply, kind: str, platform: Platform, requested: Headers) -> Reply:
     match kind:
         case "bad-gateway":
-            return Reply(502, b"<html><body>502 Bad Gateway</body></html>", {"Content-Type": "text/html"})
+            return _of_gateway(502)
+        case "gateway-401" | "gateway-403" | "gateway-404" | "gateway-407" | "gateway-413":
+            return _of_gateway(int(kind.removeprefix("gateway-")))
         case "redirect":
             return Reply(302, b"", {"Location": "http://127.0.0.1:1/"})
         case "redirect-nowhere":
@@ -171,12 +182,22 @@ def _spoiled(reply: Reply, kind: str, platform: Platform, requested: Headers) ->
     signer = platform.answering(requested.get("Wechatpay-Serial"))
     body = json.dumps({"code": code, "message": message}, ensure_ascii=False).encode()
     headers = {"Content-Type": "application/json; charset=utf-8"}
+    if kind.startswith("unsigned-"):
+        return Reply(status, body, headers)
     return Reply(status, body, {**headers, **signed_headers(signer, body, platform.clock())})
+
+
+def _of_gateway(status: int) -> Reply:
+    """What something in between answers by itself."""
+    text = f"<html><body>{status} {HTTPStatus(status).phrase}</body></html>"
+    return Reply(status, text.encode(), {"Content-Type": "text/html"})
 
 
 _ERRORS = {
     "too-many-requests": (429, "FREQUENCY_LIMITED", "频率超限，请稍后重试"),
     "quota-reached": (429, "FREQUENCY_LIMIT_EXCEED", "当天上传文件数已达上限，请明天再试"),
+    "unsigned-quota": (429, "FREQUENCY_LIMIT_EXCEED", "当天上传文件数已达上限，请明天再试"),
+    "unsigned-sign-error": (401, "SIGN_ERROR", "错误的签名，导致验签失败"),
     "internal-error": (500, "SYSTEM_ERROR", "系统异常，请稍后重试"),
     "unavailable": (503, "SERVICE_UNAVAILABLE", "服务不可用，过载保护"),
     "forbidden": (403, "NO_AUTH", "商户号无权限使用该接口"),

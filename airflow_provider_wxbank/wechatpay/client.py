@@ -21,15 +21,22 @@ from airflow_provider_wxbank.wechatpay.errors import (
     Refused,
     TryLater,
     Unauthorized,
+    UnsignedRefusal,
     UnverifiedAnswer,
     WxBankError,
 )
-from airflow_provider_wxbank.wechatpay.keys import PlatformKey, PlatformKeys, verified_certificates
-from airflow_provider_wxbank.wechatpay.refusals import explained_401, read_refusal
+from airflow_provider_wxbank.wechatpay.keys import (
+    CERTIFICATES,
+    USE_PUBLIC_KEY,
+    PlatformKey,
+    PlatformKeys,
+    verified_certificates,
+)
+from airflow_provider_wxbank.wechatpay.refusals import NO_CERTIFICATES, explained_401, is_of_wechat_pay, read_refusal
 from airflow_provider_wxbank.wechatpay.retries import MAX_LIMITED_ATTEMPTS, Trouble, next_attempt
 from airflow_provider_wxbank.wechatpay.settings import Settings
 from airflow_provider_wxbank.wechatpay.transport import Answer, Call, Transport
-from airflow_provider_wxbank.wechatpay.verification import verify
+from airflow_provider_wxbank.wechatpay.verification import BELIEVED, Nonces, verify
 from airflow_provider_wxbank.wechatpay.wire import NoAnswer, NotSent
 
 BACKUP_SECONDS = 60.0
@@ -47,7 +54,8 @@ class Client:
     :param clock: unix seconds.
     :param sleep: waits some seconds.
     :param random: uniform in [0, 1), for the jitter of pauses.
-    :param max_attempts: at a call, for who does not want to wait longer; 1 also changes no host.
+    :param max_attempts: at a call, for callers who do not want to wait longer; 1 also changes no host.
+    :param believed: the nonces of answers, each of which is believed once.
     :ivar answers_received: how many answers came, verified or not; tells a broken network apart.
     :ivar clock_difference: seconds by which this machine's clock was ahead of the ``Date`` of the last answer, verified
         or not; None if it had none.
@@ -61,6 +69,7 @@ class Client:
         sleep: Callable[[float], None] = time.sleep,
         random: Callable[[], float] = random_module.random,
         max_attempts: int = MAX_LIMITED_ATTEMPTS,
+        believed: Nonces = BELIEVED,
     ) -> None:
         self.settings = settings
         self.answers_received = 0
@@ -73,6 +82,7 @@ class Client:
         self._sleep = sleep
         self._random = random
         self._max_attempts = max_attempts
+        self._believed = believed
         self._prefer_backup_until = 0.0
 
     def close(self) -> None:
@@ -115,13 +125,21 @@ class Client:
     def send(self, call: Call) -> Answer:
         """Send a call until it is answered with a verified 2xx.
 
-        :raises Refused: WeChat Pay refuses the call (4xx).
+        :raises Refused: WeChat Pay refuses the call (4xx), in a signed answer.
+        :raises Unauthorized: 401 that looks like WeChat Pay's own, which it cannot sign.
         :raises OutcomeUnknown: a call that is not repeatable was perhaps taken.
-        :raises TryLater: not answered, 5xx or 429, retries included.
+        :raises TryLater: not answered, 5xx, 429, or refused by who knows whom, retries included.
         :raises UnverifiedAnswer: answered 2xx, but not verifiable, retries included.
         """
-        key_of = self.keys.verification_key
-        return self._send(call, lambda answer: verify(answer.headers, answer.body, key_of, self._clock()))
+
+        def check(answer: Answer) -> None:
+            # Nothing is downloaded to verify an error that is only waited for: while WeChat Pay asks for less, that
+            # would be more.
+            is_waited_for = answer.status >= 500 or (answer.status == 429 and call.repeatable)
+            key_of = self.keys.known_key if is_waited_for else self.keys.verification_key
+            verify(answer.headers, answer.body, key_of, self._clock())
+
+        return self._send(call, check)
 
     def encryption_key(self) -> PlatformKey:
         """The platform key to encrypt with now; see :meth:`PlatformKeys.encryption_key`."""
@@ -132,16 +150,19 @@ class Client:
         assert apiv3_key is not None
         downloaded: list[PlatformKey] = []
 
-        def verify_with_itself(answer: Answer) -> None:
-            downloaded[:] = verified_certificates(answer.headers, answer.body, apiv3_key, self._clock())
+        def check(answer: Answer) -> None:
+            if 200 <= answer.status < 300:
+                downloaded[:] = verified_certificates(answer.headers, answer.body, apiv3_key, self._clock())
+            else:
+                verify(answer.headers, answer.body, self.keys.known_key, self._clock())
 
         try:
-            self._send(Call("GET", "/v3/certificates"), verify_with_itself)
+            self._send(Call("GET", CERTIFICATES), check)
         except Refused as failure:
-            if failure.refusal.code in ("RESOURCE_NOT_EXISTS", "NOT_ENOUGH"):
+            if failure.refusal.verified and failure.refusal.code in NO_CERTIFICATES:
                 raise InvalidCredentials(
                     f"this merchant has no platform certificates ({failure}); it uses WeChat Pay's public key: "
-                    "fill in wechatpay_public_key and wechatpay_public_key_id and leave the password empty"
+                    f"{USE_PUBLIC_KEY}, and leave the password empty"
                 ) from failure
             raise
         return tuple(downloaded)
@@ -163,7 +184,7 @@ class Client:
                     random=self._random,
                 )
                 if again is None or attempts >= self._max_attempts:
-                    raise failed.error from None
+                    raise failed.error from failed.error.__cause__
                 log.warning("%s; attempt %d follows in %.1f s", failed.error, attempts + 1, again.pause)
             if again.other_host:
                 failed_over = True
@@ -195,27 +216,33 @@ class Client:
             else:
                 error = self._unclear(call, f"{what} was answered {answer.status}, but {unverified}")
             raise _Failed(Trouble.UNVERIFIED, error)
-        refusal = read_refusal(call, answer, verified=unverified is None)
-        if answer.status == 429:
-            if "当天" in refusal.message:
-                raise QuotaReached(f"{refusal}. The daily number of files is used up: run it again tomorrow")
-            raise _Failed(Trouble.LIMITED, RateLimited(f"{refusal}. It was not taken; run it again later"))
-        if answer.status >= 500 or answer.status == 202:
-            raise _Failed(Trouble.SERVER_ERROR, self._unclear(call, str(refusal)))
-        if answer.status == 401:
-            raise Unauthorized(explained_401(refusal, answer, self.settings.merchant, self._clock())) from unverified
-        raise Refused(refusal) from unverified
+        raise self._refused(call, answer, unverified)
+
+    def _refused(self, call: Call, answer: Answer, unverified: UnverifiedAnswer | None) -> Exception:
+        """What to raise for an error answer. One that is not verified proves nothing: anybody may have given it."""
+        refusal = read_refusal(call, answer, unverified, has_public_key=self.settings.public_key is not None)
+        if answer.status == 429 and refusal.verified and "当天" in refusal.message:
+            return QuotaReached(f"{refusal}. The daily number of files is used up: run it again tomorrow")
+        if answer.status == 429 and (refusal.verified or call.repeatable):
+            not_taken = "It was not taken. " if refusal.verified else ""
+            return _Failed(Trouble.LIMITED, RateLimited(f"{refusal}. {not_taken}Run it again later"))
+        if answer.status == 401 and (refusal.verified or is_of_wechat_pay(refusal)):
+            return Unauthorized(explained_401(refusal, answer, self.settings.merchant, self._clock()))
+        if answer.status >= 500 or answer.status == 202 or (unverified is not None and not call.repeatable):
+            return _Failed(Trouble.SERVER_ERROR, self._unclear(call, str(refusal)))
+        if unverified is None:
+            return Refused(refusal)
+        error = UnsignedRefusal(refusal)
+        error.__cause__ = unverified
+        return _Failed(Trouble.SERVER_ERROR, error)
 
     def _unverified(self, call: Call, answer: Answer, check: Callable[[Answer], None]) -> UnverifiedAnswer | None:
-        """Why an answer is not to be believed, or None if it is verified."""
+        """Why an answer is not to be believed, or None if it is verified, and was not believed before."""
         if answer.unverifiable:
             return UnverifiedAnswer(answer.unverifiable)
         try:
-            if 200 <= answer.status < 300:
-                check(answer)
-            else:
-                # Nothing is downloaded to verify an error: while WeChat Pay asks for less, that would be more.
-                verify(answer.headers, answer.body, self.keys.known_key, self._clock())
+            check(answer)
+            self._believed.take(answer.headers["Wechatpay-Nonce"])
         except UnverifiedAnswer as failure:
             return failure
         except WxBankError as failure:

@@ -15,6 +15,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
     TryLater,
     Unauthorized,
     UnknownSerial,
+    UnsignedRefusal,
     UnverifiedAnswer,
     WrongSignature,
     WxBankError,
@@ -32,7 +33,7 @@ PROBE_PACKAGE_ID = "0000"
 Outcome = Literal["ok", "failed", "skipped"]
 
 _MODES: dict[KeyMode, str] = {
-    "certificates": "certificates, downloaded and decrypted with the APIv3 key",
+    "certificates": "certificates, which are to be downloaded and decrypted with the APIv3 key",
     "public key": "public key, which encrypts and verifies; nothing is downloaded",
     "both": "both, while migrating: the public key encrypts; answers signed with a certificate are verified, too",
 }
@@ -83,7 +84,7 @@ def walk(
         yield from skipped_after("private key", package_id)
         return
     bits = merchant.private_key.key_size
-    yield Step("private key", "ok", f"RSA, {bits} bits, of API certificate {merchant.serial_no}")
+    yield Step("private key", "ok", f"RSA, {bits} bits, to sign as API certificate {merchant.serial_no}")
     try:
         settings = read_settings(mchid, apiv3_key, host, extra, port)
     except (InvalidCredentials, InvalidInput) as failure:
@@ -145,10 +146,10 @@ def _steps_until_failure(client: Client, package_id: str | None) -> Iterator[Ste
         yield Step.failed("network", failure, _told(failure, settings))
     yield Step("network", "ok", f"{settings.base_url} answers")
     yield _clock(client, failure)
-    if isinstance(failure, Unauthorized | TryLater):
+    if isinstance(failure, UnverifiedAnswer | UnsignedRefusal):
+        yield Step("signature", "skipped", "an answer without a valid signature does not tell")
+    elif isinstance(failure, Unauthorized | TryLater):
         yield Step.failed("signature", failure, _told(failure, settings))
-    if isinstance(failure, Refused) or (failure is not None and isinstance(failure.__cause__, Refused)):
-        yield Step("signature", "skipped", "a refusal without a valid signature does not tell")
     else:
         yield Step("signature", "ok", f"requests of merchant {settings.merchant.mchid} are accepted")
     if failure is not None:
@@ -164,13 +165,16 @@ def _steps_until_failure(client: Client, package_id: str | None) -> Iterator[Ste
 
 def _ask(client: Client) -> WxBankError | None:
     """What comes of a harmless call: an error, which may be a signed refusal, or None for the answer that is right."""
+    asked = None
     try:
         if client.settings.mode == "certificates":
             client.keys.refresh()
         _probe(client)
     except WxBankError as failure:
-        return failure
-    return None
+        asked = failure
+    if asked is None or _is_signed_refusal(asked):
+        return _signed_by_certificate(client) or asked
+    return asked
 
 
 def _is_signed_refusal(failure: WxBankError) -> bool:
@@ -183,19 +187,28 @@ def _probe(client: Client) -> None:
     call = Call("GET", target(tasks_path(PROBE_PACKAGE_ID), {"offset": 0, "limit": 1}), serial_no=asked)
     try:
         answer = client.send(call)
-    except Refused as failure:
-        if isinstance(failure, Unauthorized) or failure.refusal.verified:
+    except UnsignedRefusal as failure:
+        if type(failure.__cause__) is UnverifiedAnswer:
             raise
-        kind = type(failure.__cause__) if isinstance(failure.__cause__, UnverifiedAnswer) else UnverifiedAnswer
-        raise kind(f"{failure.__cause__}. {failure}") from failure
+        # It is signed, but not as the connection says: which key is wrong is what has to be told.
+        raise type(failure.__cause__)(f"{failure.__cause__}. {failure}") from failure
     parsed(answer)
-    signed_by = answer.headers["Wechatpay-Serial"]
-    if asked is not None and not is_public_key_id(signed_by):
-        raise InvalidCredentials(
-            f"WeChat Pay does not sign with the public key {asked} but with the certificate {signed_by}: compare "
-            "wechatpay_public_key_id with the merchant platform. If the migration to the public key was stopped, empty "
-            "both fields"
-        )
+
+
+def _signed_by_certificate(client: Client) -> InvalidCredentials | None:
+    """The error, if an answer that the public key should have signed was verified with a certificate.
+
+    Certificates are downloaded only once an answer, be it a refusal, is signed with one.
+    """
+    asked = client.keys.request_serial
+    certificates = [key.serial_no for key in client.keys.known() if not is_public_key_id(key.serial_no)]
+    if asked is None or not certificates:
+        return None
+    return InvalidCredentials(
+        f"WeChat Pay does not sign with the public key {asked} but with a certificate ({', '.join(certificates)}): "
+        "compare wechatpay_public_key_id with the merchant platform. If the migration to the public key was stopped, "
+        "empty both fields"
+    )
 
 
 def _clock(client: Client, failure: WxBankError | None) -> Step:
@@ -217,8 +230,11 @@ def _answers(client: Client) -> Step:
             if not (isinstance(failure, InvalidCredentials) and isinstance(failure.__cause__, Refused)):
                 return Step.failed("answers", failure, _told(failure, client.settings))
             note = ". The merchant has no platform certificates any more: empty the password"
-    serials = ", ".join(key.serial_no for key in client.keys.known())
-    return Step("answers", "ok", f"they verify; platform keys: {serials}{note}")
+    known = client.keys.known()
+    serials = ", ".join(key.serial_no for key in known)
+    has_certificates = not all(is_public_key_id(key.serial_no) for key in known)
+    keys = "platform keys, the certificates decrypted with the APIv3 key" if has_certificates else "platform keys"
+    return Step("answers", "ok", f"they verify; {keys}: {serials}{note}")
 
 
 def _package(client: Client, package_id: str) -> Step:
@@ -232,7 +248,7 @@ def _package(client: Client, package_id: str) -> Step:
 def _told(failure: WxBankError, settings: Settings) -> str:
     """A failure for a person: what to correct, then what happened."""
     match failure:
-        case Unauthorized(refusal=refusal):
+        case Unauthorized(refusal=refusal) | UnsignedRefusal(refusal=refusal) if refusal.hint:
             return _cause_first(failure, refusal.hint)
         case NotReached():
             return f"No connection to {settings.base_url}: check the network, the proxy and the host. {failure}"
@@ -250,5 +266,5 @@ def _told(failure: WxBankError, settings: Settings) -> str:
 
 def _cause_first(failure: WxBankError, cause: str) -> str:
     """The cause would stand behind the answer otherwise, where a short field cuts it off."""
-    happened = replace(failure.refusal, hint="") if isinstance(failure, Unauthorized) else failure
+    happened = replace(failure.refusal, hint="") if isinstance(failure, Unauthorized | UnsignedRefusal) else failure
     return f"{cause}. {happened}"

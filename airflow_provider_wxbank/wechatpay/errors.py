@@ -38,7 +38,7 @@ class NotReached(TryLater):
 
 
 class RateLimited(TryLater):
-    """HTTP 429, still after backing off. The call was not taken."""
+    """HTTP 429, still after backing off. The call was not taken, if the answer was WeChat Pay's own."""
 
 
 class QuotaReached(TryLater):
@@ -54,7 +54,7 @@ class WaitFailed(WxBankError):
 
 
 class UnverifiedAnswer(WxBankError):
-    """An answer's signature does not verify, so the answer is not believed."""
+    """An answer's signature does not verify, or it does not fit the question, so the answer is not believed."""
 
 
 class UnknownSerial(UnverifiedAnswer):
@@ -63,6 +63,10 @@ class UnknownSerial(UnverifiedAnswer):
 
 class WrongSignature(UnverifiedAnswer):
     """An answer's signature is not that of the platform key which it names, or not over this answer."""
+
+
+class Replayed(UnverifiedAnswer):
+    """An answer has a nonce that was believed before: something repeats WeChat Pay's answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class Refusal:
     :param verified: whether the answer's signature was verified.
     :param hint: what to do.
     :param evidence: what support asks for.
+    :param doubt: why the answer is not believed, if it was not verified.
     """
 
     status: int
@@ -88,21 +93,34 @@ class Refusal:
     call: str = ""
     hint: str = field(default="", repr=False)
     evidence: str = field(default="", repr=False)
+    doubt: str = field(default="the answer is unsigned; a proxy or gateway may have answered", repr=False)
 
     def __str__(self) -> str:
-        code = f" {self.code}" if self.code else ""
+        answer = f"{self.status} {self.code}".rstrip()
+        # Who answered is known of a signed answer only.
+        told = f"WeChat Pay answered {answer} to {self.call}" if self.verified else f"{self.call} was answered {answer}"
         detail = f" ({self.detail})" if self.detail else ""
-        signed = "" if self.verified else ", unsigned answer"
-        request_id = self.request_id or "none"
-        rest = "".join(f". {text}" for text in (self.hint, self.evidence) if text)
-        return (
-            f"WeChat Pay answered {self.status}{code} to {self.call}: {self.message}{detail} "
-            f"[Request-ID {request_id}{signed}]{rest}"
-        )
+        doubt = "" if self.verified else self.doubt[:1].upper() + self.doubt[1:]
+        rest = "".join(f". {text}" for text in (doubt, self.hint, self.evidence) if text)
+        return f"{told}: {self.message}{detail} [Request-ID {self.request_id or 'none'}]{rest}"
+
+
+class UnsignedRefusal(TryLater):
+    """An error answer (3xx or 4xx) that cannot be verified: a proxy or gateway may have given it, so it may pass.
+
+    :ivar refusal: as of :class:`Refused`; ``doubt`` says why it is not believed.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(f"{refusal}. Run it again later")
+        self.refusal = refusal
+
+    def __reduce__(self) -> tuple[type[UnsignedRefusal], tuple[Refusal]]:
+        return type(self), (self.refusal,)
 
 
 class Refused(WxBankError):
-    """WeChat Pay refused the call (4xx): repeating it unchanged will not help.
+    """WeChat Pay refused the call (4xx), in a signed answer: repeating it unchanged will not help.
 
     :ivar refusal: status, code, message, detail and Request-ID.
     """
@@ -116,4 +134,7 @@ class Refused(WxBankError):
 
 
 class Unauthorized(Refused, InvalidCredentials):
-    """HTTP 401: WeChat Pay does not accept the signature."""
+    """HTTP 401: WeChat Pay does not accept the signature.
+
+    The one refusal that it cannot sign: what looks like its own is told with what to do, and may all the same pass.
+    """

@@ -39,6 +39,12 @@ REFRESH_AFTER = 6 * 3600
 DOWNLOAD_PAUSE = 30
 """Seconds between two downloads, whatever asks for them, so that unknown serials cannot trigger a storm."""
 
+CERTIFICATES = "/v3/certificates"
+
+USE_PUBLIC_KEY = "fill in wechatpay_public_key and wechatpay_public_key_id, both from the merchant platform"
+
+_SIGNS_WITH_PUBLIC_KEY = f"if WeChat Pay signed it, this merchant signs with a public key: {USE_PUBLIC_KEY}"
+
 _PUBLIC_KEY_ID = re.compile(r"PUB_KEY_ID_[0-9]{1,64}")
 
 log = logging.getLogger(__name__)
@@ -78,8 +84,7 @@ def read_certificates(body: bytes, apiv3_key: str) -> tuple[PlatformKey, ...]:
 
     :param body: the raw answer; its signature is not checked here.
     :param apiv3_key: the merchant's APIv3 key, 32 characters.
-    :raises InvalidCredentials: the APIv3 key does not decrypt the list.
-    :raises UnverifiedAnswer: the answer is not a list of certificates.
+    :raises UnverifiedAnswer: the APIv3 key does not decrypt the list, or the answer is no list of certificates.
     """
     try:
         entries = json.loads(body)["data"]
@@ -105,9 +110,11 @@ def _read_certificate(entry: Mapping[str, object], apiv3_key: str) -> PlatformKe
             sealed.get("associated_data", "").encode(),
         )
     except InvalidTag:
-        raise InvalidCredentials(
-            "the APIv3 key (the connection's password) does not decrypt WeChat Pay's certificates: compare it "
-            "with the one set in the merchant platform, under API security"
+        # Only what is decrypted can be verified, so that it is not known who sealed this.
+        raise UnverifiedAnswer(
+            "the APIv3 key (the connection's password) does not decrypt the certificate list, which therefore cannot "
+            "be verified: either it is not the key set in the merchant platform, under API security, or something "
+            "altered the answer on its way"
         ) from None
     certificate, public_key = load_certificate(pem, "a platform certificate of WeChat Pay")
     if f"{certificate.serial_number:X}" != _comparable(serial_no):
@@ -136,8 +143,8 @@ def verified_certificates(
 ) -> tuple[PlatformKey, ...]:
     """The unexpired keys of a certificate list that is signed by one of them (P/4012069411).
 
-    :raises UnverifiedAnswer: the list is not signed by a certificate that it carries, or all have expired.
-    :raises InvalidCredentials: see :func:`read_certificates`.
+    :raises UnverifiedAnswer: the list is not signed by a certificate that it carries, or all have expired; see also
+        :func:`read_certificates`.
     """
     usable = [key for key in read_certificates(body, apiv3_key) if key.expires > now]
 
@@ -146,6 +153,7 @@ def verified_certificates(
         if found is None:
             raise UnknownSerial(
                 f"the certificate list is signed by {serial[:64]}, which it does not carry or which has expired"
+                + (f"; {_SIGNS_WITH_PUBLIC_KEY}" if is_public_key_id(serial) else "")
             )
         return found.public_key
 
@@ -287,7 +295,9 @@ class PlatformKeys:
 
     def _unknown(self, serial_no: str) -> str:
         at_hand = ", ".join(key.serial_no for key in self.known()) or "none"
-        if is_public_key_id(serial_no):
+        if is_public_key_id(serial_no) and self._public_key is None:
+            advice = _SIGNS_WITH_PUBLIC_KEY
+        elif is_public_key_id(serial_no):
             advice = "compare wechatpay_public_key_id with the merchant platform"
         elif self._download is None:
             advice = "to accept certificates too, as during migration, fill in the APIv3 key (password)"

@@ -40,7 +40,8 @@ MAX_BYTES = 2_000_000
 MAX_WALKS = 4
 """Times that a list is read from its start because it changed while it was read."""
 
-_PACKAGE_ID = re.compile(r"[0-9A-Za-z_-]{4,16}")
+_PACKAGE_ID = re.compile(r"[0-9A-Za-z]{4,16}")
+_NOTHING = frozenset({"none", "nan", "null", "true", "false"})
 _FILENAME = re.compile(r"[A-Za-z0-9_.-]{4,128}")
 _BANK_TYPE = re.compile(r"[A-Z0-9]+(_[A-Z]+)?")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d*))?\s*(Z|[+-]\d\d:?\d\d)?", re.ASCII)
@@ -93,12 +94,14 @@ class TaskPage:
     """One page of a package's upload tasks.
 
     :param total_count: tasks that match the question, on all pages.
+    :param offset: what the answer says was asked; None if it does not say.
+    :param limit: likewise.
     """
 
     tasks: tuple[UploadTask, ...]
     total_count: int
-    offset: int
-    limit: int
+    offset: int | None
+    limit: int | None
 
     __version__: ClassVar[int] = 1
 
@@ -166,6 +169,7 @@ def list_tasks_page(
 
     :param offset: number of the page, from 0 (分页页码，页码从0开始).
     :param limit: 1 to 20.
+    :raises UnverifiedAnswer: the page does not fit the question.
     """
     if filename is not None:
         check_filename(filename)
@@ -176,11 +180,30 @@ def list_tasks_page(
     params = {"filename": filename, "offset": offset, "limit": limit, "status": status}
     call = Call("GET", target(tasks_path(package_id), params), serial_no=client.keys.request_serial)
     page = _page(parsed(client.send(call)))
-    if any(task.package_id != package_id for task in page.tasks) or (
-        filename is not None and any(task.filename != filename for task in page.tasks)
-    ):
-        raise UnverifiedAnswer(f"the answer to {call} is about other tasks than those asked for")
+    for task in page.tasks:
+        if task.package_id != package_id or filename not in (None, task.filename):
+            raise UnverifiedAnswer(f"the answer to {call} is about other tasks than those asked for")
+        if None not in (status, task.status) and task.status != status:
+            raise UnverifiedAnswer(f"the answer to {call} has a task that is {task.status}")
+    if not _answers(page, offset, limit):
+        raise UnverifiedAnswer(
+            f"the answer to {call} is to another question: it says offset {page.offset}, limit {page.limit}, "
+            f"{len(page.tasks)} of {page.total_count} tasks"
+        )
     return page
+
+
+def _answers(page: TaskPage, offset: int, limit: int) -> bool:
+    """Whether a page whose tasks fit can be believed as a whole: its total, and that there is no more on it.
+
+    Somebody in between can bring a signed page again that was the answer to another question. What it says of its
+    question tells, if it says anything. Nobody has seen a second page of WeChat Pay's, so one with tasks is taken
+    whatever it says; how many there are in all is known from the first.
+    """
+    if not page.tasks and page.total_count and offset == 0:
+        return False
+    fits = page.limit in (None, limit) and page.offset in (None, offset, offset * limit)
+    return fits or (offset > 0 and bool(page.tasks))
 
 
 def list_tasks(
@@ -195,13 +218,14 @@ def list_tasks(
     :raises TryLater: the list kept changing.
     """
     seen: set[str] = set()
+    total = 0
     for _ in range(MAX_WALKS):
         offset, step, end = 0, 1, 0
         met: set[str] = set()
         previous: tuple[str, ...] = ()
         while True:
             page = list_tasks_page(client, package_id, status, filename, offset)
-            total = page.total_count
+            total = max(total, page.total_count)
             # Twice as many pages as tasks are more than there can be, even if the list grows meanwhile.
             end = end or 2 * total
             ids = tuple(task.task_id for task in page.tasks)
@@ -243,6 +267,11 @@ def tasks_path(package_id: str) -> str:
 
     :raises InvalidInput: the package id is none.
     """
+    if str(package_id).lower() in _NOTHING:
+        raise InvalidInput(
+            f"package_id is {str(package_id)!r}, which is no id: the template, variable or task that should give it "
+            "gave nothing"
+        )
     if not isinstance(package_id, str) or not _PACKAGE_ID.fullmatch(package_id):
         raise InvalidInput(
             f"package_id {str(package_id)[:40]!r} must be 4 to 16 letters or digits, as the merchant platform "
@@ -300,8 +329,8 @@ def _page(value: Any) -> TaskPage:
         return TaskPage(
             tuple(_task(item) for item in data),
             _count(value["total_count"]),
-            _count(value.get("offset", 0)),
-            _count(value.get("limit", MAX_PAGE)),
+            _echo(value.get("offset")),
+            _echo(value.get("limit")),
         )
     except (KeyError, TypeError, AttributeError):
         raise UnverifiedAnswer("the answer is not a page of upload tasks") from None
@@ -336,6 +365,11 @@ def _count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10**12:
         raise TypeError
     return value
+
+
+def _echo(value: object) -> int | None:
+    """A number of the question as the answer repeats it, cut off where it is absurd; None for what is no number."""
+    return max(-1, min(value, 10**12)) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _optional(read: Callable[[object], T], value: object) -> T | None:

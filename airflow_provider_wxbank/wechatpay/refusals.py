@@ -3,44 +3,94 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from airflow_provider_wxbank.wechatpay.errors import Refusal
+from airflow_provider_wxbank.wechatpay.errors import Refusal, UnverifiedAnswer
+from airflow_provider_wxbank.wechatpay.keys import CERTIFICATES, USE_PUBLIC_KEY
 from airflow_provider_wxbank.wechatpay.signing import Merchant
 from airflow_provider_wxbank.wechatpay.transport import Answer, Call
 from airflow_provider_wxbank.wechatpay.verification import MAX_CLOCK_DIFFERENCE
 
-_ADVICE = {
-    301: "Redirects are not followed: check the host",
-    302: "Redirects are not followed: check the host",
-    307: "Redirects are not followed: check the host",
-    308: "Redirects are not followed: check the host",
+NO_CERTIFICATES = ("RESOURCE_NOT_EXISTS", "NOT_ENOUGH")
+"""Codes of ``/v3/certificates`` for a merchant that has none, or none in force (P/4012069411)."""
+
+_NO_MESSAGE = "no message"
+_REDIRECTED = "Redirects are not followed: check the host"
+
+_PACKAGES = "/v3/marketing/bank/packages/"
+
+_ON_PACKAGES = {
     400: "Correct the input; repeating it unchanged will not help",
     403: "Ask WeChat Pay for the permission (号码包开通需要申请权限), and check that the mchid may use it",
     404: "Check the package id, in the merchant platform, and the host",
 }
-"""What to do, by HTTP status."""
+"""What to do about an answer that is WeChat Pay's to a call for a package, by HTTP status."""
+
+_CODE = re.compile(r"[A-Z]+(_[A-Z]+)+")
+
+_ON_401 = {
+    ("timestamp", "发起请求的时间"): "Compare this machine's clock with WeChat Pay's: at most 5 minutes are allowed",
+    ("APIv3密钥",): "Set the APIv3 key in the merchant platform, under API security (API安全)",
+    ("未申请",): "Apply for an API certificate in the merchant platform, under API security (API安全)",
+    ("作废", "过期"): (
+        "The API certificate {serial_no} was withdrawn or has expired: renew it in the merchant platform, and give the "
+        "connection the new merchant_serial_no and merchant_private_key, both"
+    ),
+    ("更换",): (
+        "The API certificate {serial_no} was replaced: give the connection the merchant_serial_no and the "
+        "merchant_private_key of the current one, both"
+    ),
+    ("Authorization", "认证类型"): "Something between here and WeChat Pay alters the header Authorization",
+    ("序列号", "serial"): "merchant_serial_no {serial_no} is not a certificate of merchant {mchid}",
+    ("签名",): (
+        "merchant_private_key is not the key of merchant_serial_no {serial_no}: merchant id, serial and private key, "
+        "all three must belong to one API certificate"
+    ),
+    ("",): "Compare merchant id, merchant_serial_no and private key: all three must belong to one API certificate",
+}
+"""What to do about a refused signature, by words of its message, the most specific first (P/4012072670)."""
 
 
-def read_refusal(call: Call, answer: Answer, *, verified: bool) -> Refusal:
+def read_refusal(
+    call: Call, answer: Answer, unverified: UnverifiedAnswer | None = None, *, has_public_key: bool = False
+) -> Refusal:
     """An error answer as a value; one that is not WeChat Pay's JSON keeps its status only.
 
-    :param verified: whether the answer's signature was verified.
+    :param unverified: why the answer is not to be believed; None if its signature was verified.
+    :param has_public_key: whether the connection has WeChat Pay's public key.
     """
     body = _json_object(answer.body)
     code, message = body.get("code"), body.get("message")
     detail = body.get("detail")
-    return Refusal(
+    refusal = Refusal(
         answer.status,
         _one_line(code)[:64] if isinstance(code, str) else "",
-        _one_line(message)[:500] if isinstance(message, str) else "no message",
+        _one_line(message)[:500] if isinstance(message, str) else _NO_MESSAGE,
         _detail_line(detail) if isinstance(detail, dict) else "",
         answer.request_id,
-        verified,
+        unverified is None,
         str(call),
-        _ADVICE.get(answer.status, ""),
+        doubt="" if unverified is None else str(unverified),
     )
+    return replace(refusal, hint=_hint(call, refusal, has_public_key))
+
+
+def _hint(call: Call, refusal: Refusal, has_public_key: bool) -> str:
+    """What to do, as far as is known who answered: a gateway's refusal says nothing about keys and permissions."""
+    if 300 <= refusal.status < 400:
+        return _REDIRECTED
+    has_none = refusal.status in (403, 404, 500) or refusal.code in NO_CERTIFICATES
+    if call.target == CERTIFICATES and has_none and not has_public_key and is_of_wechat_pay(refusal):
+        # While there is no certificate at hand, such an answer cannot be verified.
+        return f"If WeChat Pay answers so, this merchant may have a public key only: then {USE_PUBLIC_KEY}"
+    return _ON_PACKAGES.get(refusal.status, "") if refusal.verified and call.target.startswith(_PACKAGES) else ""
+
+
+def is_of_wechat_pay(refusal: Refusal) -> bool:
+    """Whether an error answer has WeChat Pay's shape: a code such as ``SIGN_ERROR``, and a message (P/4012081709)."""
+    return _CODE.fullmatch(refusal.code) is not None and refusal.message != _NO_MESSAGE
 
 
 def explained_401(refusal: Refusal, answer: Answer, merchant: Merchant, now: float) -> Refusal:
@@ -49,20 +99,12 @@ def explained_401(refusal: Refusal, answer: Answer, merchant: Merchant, now: flo
     :param now: unix seconds.
     """
     difference = answer.clock_difference(now)
-    message = refusal.message.lower()
     if difference is not None and abs(difference) > MAX_CLOCK_DIFFERENCE:
         hint = clock_hint(difference)
-    elif "序列号" in message or "serial" in message:
-        hint = f"merchant_serial_no {merchant.serial_no} is not a certificate of merchant {merchant.mchid}"
-    elif "timestamp" in message or "时间" in message:
-        hint = "Compare this machine's clock with WeChat Pay's: more than 5 minutes apart are refused"
-    elif "签名" in message:
-        hint = (
-            f"merchant_private_key is not the key of merchant_serial_no {merchant.serial_no}: merchant id, serial "
-            "and private key, all three must belong to one API certificate"
-        )
     else:
-        hint = "Compare merchant id, merchant_serial_no and private key: all three must belong to one API certificate"
+        message = refusal.message.lower()
+        text = next(text for words, text in _ON_401.items() if any(word.lower() in message for word in words))
+        hint = text.format(serial_no=merchant.serial_no, mchid=merchant.mchid)
     ours, theirs = f"Signed here: {shown_message(answer.signed_message)}", _their_message(answer)
     return replace(refusal, hint=hint, evidence=f"{ours}; signed for WeChat Pay: {theirs}" if theirs else ours)
 

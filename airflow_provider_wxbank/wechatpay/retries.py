@@ -26,7 +26,7 @@ class Trouble(Enum):
     BROKEN = auto()
     """Sent, the connection broke: perhaps taken."""
     SERVER_ERROR = auto()
-    """5xx, or 202 (accepted, not processed): perhaps taken."""
+    """5xx, 202 (accepted, not processed), or a refusal that cannot be verified: perhaps taken."""
     UNVERIFIED = auto()
     """Answered 2xx, but the signature does not verify: perhaps taken."""
     LIMITED = auto()

@@ -105,12 +105,11 @@ def upload_once(
     for posts in range(1, MAX_POSTS + 1):
         try:
             task = create_task(client, package_id, content, file.bank_type, file.filename, file.serial_no)
-        except OutcomeUnknown as failure:
+        except (OutcomeUnknown, Unauthorized) as failure:
+            # No more than a lost answer does an unsigned refusal prove that the file was not taken.
             unclear = failure
             log.warning("%s; asking for %s", failure, file.filename)
             looks = 1
-        except Unauthorized:
-            raise
         except Refused as failure:
             # Which code a duplicate filename gets is documented nowhere, so any refusal may mean that.
             if unclear is None and not _may_mean_exists(failure):

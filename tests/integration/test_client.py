@@ -16,7 +16,7 @@ import pytest
 from airflow_provider_wxbank.simulator import Fault
 from airflow_provider_wxbank.wechatpay import retries, transport
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.connection_check import call_steps, in_one_message
+from airflow_provider_wxbank.wechatpay.connection_check import call_steps, in_one_message, walk
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
     InvalidInput,
@@ -25,13 +25,16 @@ from airflow_provider_wxbank.wechatpay.errors import (
     QuotaReached,
     RateLimited,
     Refused,
+    Replayed,
     TryLater,
     Unauthorized,
     UnknownSerial,
+    UnsignedRefusal,
     UnverifiedAnswer,
 )
 from airflow_provider_wxbank.wechatpay.packages import create_task, find_task, list_tasks, list_tasks_page
 from airflow_provider_wxbank.wechatpay.retries import MAX_ATTEMPTS, MAX_LIMITED_ATTEMPTS
+from airflow_provider_wxbank.wechatpay.verification import Nonces
 from tests.conftest import PACKAGE, NewClient, NewSimulator
 from tests.integration.files import agreement_file
 from tests.vectors import VECTORS
@@ -198,6 +201,14 @@ def test_a_refusal_tells_status_code_message_place_and_request_id(simulator: Any
         ("too-many-requests", False),
         ("internal-error", False),
         ("bad-gateway", False),
+        ("gateway-401", False),
+        ("gateway-403", True),
+        ("gateway-404", False),
+        ("gateway-407", False),
+        ("gateway-413", False),
+        ("unsigned-quota", False),
+        ("replay", True),
+        ("redirect", False),
         ("unavailable", False),
         ("accepted", False),
         ("reset", False),
@@ -217,6 +228,7 @@ def test_a_question_is_asked_again_after_a_fault(
     simulator: Any, new_client: NewClient, kind: str, commit: bool
 ) -> None:
     client = new_client(simulator)
+    client.encryption_key()
     simulator.add_fault(Fault(kind, on="list", times=1, commit=commit))
     if kind == "json-bomb":
         with pytest.raises(UnverifiedAnswer, match="not JSON"):
@@ -240,6 +252,14 @@ def test_a_question_is_asked_again_after_a_fault(
         ("unknown-serial", UnknownSerial, MAX_ATTEMPTS),
         ("forbidden", Refused, 1),
         ("redirect", TryLater, MAX_ATTEMPTS),
+        ("gateway-401", UnsignedRefusal, MAX_ATTEMPTS),
+        ("gateway-403", UnsignedRefusal, MAX_ATTEMPTS),
+        ("gateway-404", UnsignedRefusal, MAX_ATTEMPTS),
+        ("gateway-407", UnsignedRefusal, MAX_ATTEMPTS),
+        ("gateway-413", UnsignedRefusal, MAX_ATTEMPTS),
+        ("unsigned-quota", RateLimited, MAX_LIMITED_ATTEMPTS),
+        ("unsigned-sign-error", Unauthorized, 1),
+        ("replay", Replayed, MAX_ATTEMPTS),
     ],
 )
 def test_a_lasting_fault_ends_with_its_own_error(
@@ -273,6 +293,14 @@ def test_pauses_grow_and_differ(simulator: Any, new_client: NewClient) -> None:
         ("internal-error", False),
         ("internal-error", True),
         ("bad-gateway", True),
+        ("gateway-401", False),
+        ("gateway-403", True),
+        ("gateway-404", True),
+        ("gateway-407", False),
+        ("gateway-413", False),
+        ("unsigned-quota", True),
+        ("redirect", True),
+        ("replay", False),
         ("accepted", False),
         ("drop", False),
         ("drop", True),
@@ -314,13 +342,18 @@ def test_an_answer_about_another_file_is_not_believed(simulator: Any, new_client
     headers = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
     replayed = f"HTTP/1.1 200 OK\r\n{headers}\r\n".encode() + answer.body
     with raw_server(replayed) as url:
-        other = new_client(simulator, {"host": url})
-        other.keys._certificates = client.keys._certificates
-        other.keys._downloaded_at = time.time()
+
+        def new_process() -> Client:
+            """A client that has the keys, and remembers no answer."""
+            other = new_client(simulator, {"host": url}, believed=Nonces())
+            other.keys._certificates = client.keys._certificates
+            other.keys._downloaded_at = time.time()
+            return other
+
         with pytest.raises(UnverifiedAnswer, match="about other tasks"):
-            find_task(other, PACKAGE, "another_file.csv")
+            find_task(new_process(), PACKAGE, "another_file.csv")
         with pytest.raises(OutcomeUnknown, match="not an upload task"):
-            create_task(other, PACKAGE, content, bank_type, "another_file.csv", serial_no)
+            create_task(new_process(), PACKAGE, content, bank_type, "another_file.csv", serial_no)
 
 
 def test_nothing_is_sent_to_the_place_of_a_redirect(simulator: Any, new_client: NewClient) -> None:
@@ -560,7 +593,8 @@ def test_a_wrong_apiv3_key_is_told(new_simulator: NewSimulator, new_client: NewC
     simulator.add_fault(Fault("wrong-apiv3-key", on="certificates"))
     works, message = examine(new_client(simulator))
     assert not works
-    assert message.startswith("the APIv3 key (the connection's password) does not decrypt")
+    assert "the APIv3 key (the connection's password) does not decrypt the certificate list" in message
+    assert "or something altered the answer on its way" in message
 
 
 def test_a_migration_that_is_over_is_told_but_works(new_simulator: NewSimulator, new_client: NewClient) -> None:
@@ -584,7 +618,7 @@ def test_an_unsigned_refusal_proves_nothing(simulator: Any, new_client: NewClien
     with raw_server(answer) as url:
         client = new_client(simulator, {"host": url})
         client.keys._downloaded_at = time.time()
-        with pytest.raises(Refused, match="unsigned answer"):
+        with pytest.raises(UnsignedRefusal, match="The answer is unsigned; a proxy or gateway may have answered"):
             list_tasks_page(client, PACKAGE)
         works, message = examine(client)
     assert not works
@@ -597,8 +631,15 @@ def test_a_merchant_without_certificates_is_told_to_use_the_public_key(
     simulator = new_simulator(key_mode="certificates")
     client = new_client(simulator)
     simulator.set_key_mode("public-key")
-    with pytest.raises(InvalidCredentials, match="fill in wechatpay_public_key"):
+    with pytest.raises(UnsignedRefusal) as raised:
         client.encryption_key()
+    told = str(raised.value)
+    assert "404 RESOURCE_NOT_EXISTS: 无可用的平台证书" in told
+    assert (
+        "If WeChat Pay answers so, this merchant may have a public key only: then fill in wechatpay_public_key" in told
+    )
+    assert "if WeChat Pay signed it, this merchant signs with a public key: fill in wechatpay_public_key" in told
+    assert "password" not in told
 
 
 def test_an_error_can_be_sent_between_processes(simulator: Any, new_client: NewClient) -> None:
@@ -615,3 +656,153 @@ def test_a_walk_needs_no_more_pages_than_there_are(simulator: Any, new_client: N
     client = new_client(simulator)
     assert list(list_tasks(client, PACKAGE)) == []
     assert simulator.report()["requests"]["list"] == 1
+
+
+def unsigned_answer(status: int, body: bytes) -> bytes:
+    """An answer as it goes over the wire, without a signature."""
+    return b"HTTP/1.1 %d No\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
+
+
+ADVICE = ("permission", "password", "APIv3 key", "merchant_", "wechatpay_", "package id", "Correct", "Signed here")
+"""Words of what is to be done about keys, permissions and input."""
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 407, 413, 451, 302, 429, 500, 504])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html><body>No</body></html>",
+        b"",
+        b'{"error": "unauthorized"}',
+        b'{"code": "UNAUTHORIZED", "message": "no token"}',
+        b'{"code": 40301, "message": "blocked"}',
+        b'{"code": "SIGN_ERROR"}',
+    ],
+    ids=["html", "empty", "error", "one-word", "number", "no-message"],
+)
+@pytest.mark.parametrize("path", ["/v3/certificates", f"/v3/marketing/bank/packages/{PACKAGE}/tasks"])
+def test_what_a_gateway_says_is_worth_a_retry_and_no_advice(
+    new_simulator: NewSimulator, new_client: NewClient, status: int, body: bytes, path: str
+) -> None:
+    answer = unsigned_answer(status, body)
+    simulator = new_simulator(key_mode="certificates" if "certificates" in path else "public-key")
+    with raw_server(answer) as url:
+        client = new_client(simulator, {"host": url})
+        ask = client.encryption_key if "certificates" in path else lambda: client.request("GET", path)
+        with pytest.raises(TryLater) as raised:
+            ask()
+    assert not isinstance(raised.value, InvalidCredentials | Refused)
+    told = str(raised.value)
+    assert "The answer is unsigned; a proxy or gateway may have answered" in told
+    assert not [word for word in ADVICE if word in told]
+
+
+NO_CERTIFICATES = [
+    (404, "RESOURCE_NOT_EXISTS", "无可用的平台证书，请在商户平台-API安全申请使用微信支付公钥"),
+    (403, "NO_AUTH", "商户号无权限"),
+    (500, "SYSTEM_ERROR", "系统异常，请稍后重试"),
+    (400, "NOT_ENOUGH", "平台证书已过期失效"),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "message"), NO_CERTIFICATES)
+def test_how_a_merchant_with_only_the_public_key_looks_is_told_as_a_possibility(
+    simulator: Any, new_client: NewClient, status: int, code: str, message: str
+) -> None:
+    body = f'{{"code":"{code}","message":"{message}"}}'.encode()
+    answer = unsigned_answer(status, body)
+    with raw_server(answer) as url:
+        client = new_client(simulator, {"host": url})
+        with pytest.raises(TryLater) as raised:
+            client.encryption_key()
+        works, told = examine(client)
+    for text in (str(raised.value), told):
+        assert message in text
+        assert "a proxy or gateway may have answered" in text
+        assert "If WeChat Pay answers so, this merchant may have a public key only: then fill in" in text
+        assert "password" not in text
+    assert not works
+
+
+def test_the_same_answer_to_another_question_says_nothing_of_keys(simulator: Any, new_client: NewClient) -> None:
+    """Neither a package that is not there, nor certificates that a migrating merchant has no more."""
+    body = '{"code":"RESOURCE_NOT_EXISTS","message":"号码包不存在"}'.encode()
+    answer = unsigned_answer(404, body)
+    with raw_server(answer) as url:
+        client = new_client(simulator, {"host": url})
+        with pytest.raises(UnsignedRefusal, match="号码包不存在") as raised:
+            list_tasks_page(client, PACKAGE)
+    assert "public" not in str(raised.value)
+
+
+def test_a_signed_refusal_is_verified_although_no_certificate_is_at_hand(
+    new_simulator: NewSimulator, new_client: NewClient
+) -> None:
+    """So that what lasts is told as lasting by a process that has just started, too."""
+    simulator = new_simulator(packages=frozenset({PACKAGE}))
+    with pytest.raises(Refused, match="Check the package id") as raised:
+        list_tasks_page(new_client(simulator), "8473296")
+    assert raised.value.refusal.verified
+    file = agreement_file(new_client(simulator), 1)
+    simulator.add_fault(Fault("quota-reached", on="upload"))
+    with pytest.raises(QuotaReached, match="WeChat Pay answered 429"):
+        create_task(new_client(simulator), PACKAGE, *file)
+
+
+@pytest.mark.parametrize(
+    ("message", "advice"),
+    [
+        ("商户未设置APIv3密钥", "Set the APIv3 key in the merchant platform"),
+        ("商户未申请过证书", "Apply for an API certificate in the merchant platform"),
+        ("商户证书序列号有误", "is not a certificate of merchant 1900000001"),
+        ("商户证书已过期", "was withdrawn or has expired: renew it"),
+        ("商户证书已作废", "was withdrawn or has expired: renew it"),
+        ("商户证书序列号对应的证书已作废", "was withdrawn or has expired: renew it"),
+        ("商户已更换证书", "was replaced: give the connection"),
+        ("错误的签名，导致验签失败", "merchant_private_key is not the key of merchant_serial_no"),
+        ("Http头Authorization值格式错误", "alters the header Authorization"),
+        ("Http头Authorization认证类型不正确", "alters the header Authorization"),
+        ("Http头Authorization中的timestamp与发起请求的时间不得超过5分钟", "Compare this machine's clock"),
+        ("something new", "all three must belong to one API certificate"),
+    ],
+)
+def test_each_message_of_a_refused_signature_has_its_own_advice(
+    simulator: Any, new_client: NewClient, message: str, advice: str
+) -> None:
+    body = f'{{"code":"SIGN_ERROR","message":"{message}"}}'.encode()
+    answer = unsigned_answer(401, body)
+    with raw_server(answer) as url, pytest.raises(Unauthorized) as raised:
+        list_tasks_page(new_client(simulator, {"host": url}), PACKAGE)
+    told = str(raised.value)
+    assert advice in told
+    assert "Signed here: 'GET" in told
+    assert "a proxy or gateway may have answered" in told
+
+
+def test_in_certificate_mode_an_answer_by_a_public_key_says_what_to_fill_in(
+    new_simulator: NewSimulator, new_client: NewClient
+) -> None:
+    simulator = new_simulator(key_mode="both")
+    client = new_client(simulator, {"wechatpay_public_key": "", "wechatpay_public_key_id": ""})
+    client.encryption_key()
+    simulator.set_key_mode("public-key")
+    with pytest.raises(UnknownSerial) as raised:
+        list_tasks_page(client, PACKAGE)
+    assert "this merchant signs with a public key: fill in wechatpay_public_key" in str(raised.value)
+
+
+def test_a_step_says_no_more_than_was_proven_by_then(simulator: Any, new_client: NewClient) -> None:
+    connection = simulator.airflow_connection()
+    simulator.add_fault(Fault("wrong-apiv3-key", on="certificates"))
+    steps = {
+        step.name: step
+        for step in walk(connection["login"], connection["password"], connection["host"], connection["extra"])
+    }
+    assert steps["private key"].message.endswith(
+        f"to sign as API certificate {connection['extra']['merchant_serial_no']}"
+    )
+    assert "are to be downloaded and decrypted" in steps["mode"].message
+    assert (steps["signature"].outcome, steps["answers"].outcome) == ("skipped", "failed")
+    simulator.clear_faults()
+    answers = next(step for step in call_steps(new_client(simulator)) if step.name == "answers")
+    assert answers.message.startswith("they verify; platform keys, the certificates decrypted with the APIv3 key: ")

@@ -12,7 +12,9 @@ from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
     TryLater,
+    Unauthorized,
     UnknownSerial,
+    UnsignedRefusal,
     UnverifiedAnswer,
 )
 from airflow_provider_wxbank.wechatpay.keys import DOWNLOAD_PAUSE, REFRESH_AFTER
@@ -152,7 +154,10 @@ def test_a_refresh_that_fails_keeps_the_list_at_hand(
         ("stale", UnverifiedAnswer),
         ("signtest", UnverifiedAnswer),
         ("json-bomb", UnverifiedAnswer),
-        ("wrong-apiv3-key", InvalidCredentials),
+        ("wrong-apiv3-key", UnverifiedAnswer),
+        ("gateway-403", UnsignedRefusal),
+        ("unsigned-sign-error", Unauthorized),
+        ("replay", UnverifiedAnswer),
     ],
 )
 def test_a_first_download_that_fails_is_told_and_tried_again_after_a_pause(

@@ -900,11 +900,32 @@ def check_error(status: int, code: str) -> Callable[[Bank, str], None]:
     return check
 
 
-def check_bad_gateway(bank: Bank, package: str) -> None:
+def check_gateway(status: int) -> Callable[[Bank, str], None]:
+    def check(bank: Bank, package: str) -> None:
+        answer = bank.client.tasks(package)
+        assert (answer.status, answer.headers["Content-Type"]) == (status, "text/html")
+        assert answer.body.startswith(b"<html>")
+        assert not answer.is_signed
+
+    return check
+
+
+def check_unsigned_error(status: int, code: str) -> Callable[[Bank, str], None]:
+    def check(bank: Bank, package: str) -> None:
+        answer = bank.client.tasks(package)
+        assert (answer.status, answer.value["code"]) == (status, code)
+        assert not answer.is_signed
+
+    return check
+
+
+def check_replay(bank: Bank, package: str) -> None:
+    """What was answered to the upload comes to the question for the list, signature and all."""
     answer = bank.client.tasks(package)
-    assert (answer.status, answer.headers["Content-Type"]) == (502, "text/html")
-    assert answer.body.startswith(b"<html>")
-    assert not answer.is_signed
+    assert answer.value["filename"] == "file-0001.csv"
+    assert answer.value.keys().isdisjoint({"data", "total_count"})
+    bank.key.verify(answer)
+    assert bank.client.tasks(package).headers["Wechatpay-Nonce"] == answer.headers["Wechatpay-Nonce"]
 
 
 def check_redirect(bank: Bank, package: str) -> None:
@@ -1093,7 +1114,15 @@ FAULTS: Mapping[str, Callable[[Bank, str], None]] = {
     "too-many-requests": check_error(429, "FREQUENCY_LIMITED"),
     "quota-reached": check_error(429, "FREQUENCY_LIMIT_EXCEED"),
     "internal-error": check_error(500, "SYSTEM_ERROR"),
-    "bad-gateway": check_bad_gateway,
+    "bad-gateway": check_gateway(502),
+    "gateway-401": check_gateway(401),
+    "gateway-403": check_gateway(403),
+    "gateway-404": check_gateway(404),
+    "gateway-407": check_gateway(407),
+    "gateway-413": check_gateway(413),
+    "unsigned-quota": check_unsigned_error(429, "FREQUENCY_LIMIT_EXCEED"),
+    "unsigned-sign-error": check_unsigned_error(401, "SIGN_ERROR"),
+    "replay": check_replay,
     "unavailable": check_error(503, "SERVICE_UNAVAILABLE"),
     "forbidden": check_error(403, "NO_AUTH"),
     "accepted": check_error(202, "ACCEPTED"),

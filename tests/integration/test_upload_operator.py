@@ -24,7 +24,14 @@ from airflow_provider_wxbank.retry_policy import is_lasting
 from airflow_provider_wxbank.sensors import TaskFinishedSensor
 from airflow_provider_wxbank.simulator import Fault, Simulator, numbers_digest
 from airflow_provider_wxbank.triggers import TaskFinishedTrigger
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput, Refused, TryLater, WaitFailed, WxBankError
+from airflow_provider_wxbank.wechatpay.errors import (
+    InvalidInput,
+    Refused,
+    TryLater,
+    Unauthorized,
+    WaitFailed,
+    WxBankError,
+)
 from airflow_provider_wxbank.wechatpay.uploads import OutgoingFile, Progress, Uploaded
 from tests.conftest import PACKAGE, NewClient, NewSimulator, numbers
 from tests.integration.conftest import context
@@ -509,14 +516,23 @@ def test_what_waiting_does_not_mend_ends_it(connected: Simulator, connect: Conne
 
 def test_what_may_pass_leaves_the_task_its_retries(connected: Simulator) -> None:
     """An answer that nobody signed may be a proxy's: the task fails alike in the worker and in the triggerer."""
-    connected.add_fault(Fault("forbidden", on="list"))
-    with pytest.raises(Refused, match="unsigned answer") as poked:
+    connected.add_fault(Fault("unsigned-sign-error", on="list"))
+    with pytest.raises(Unauthorized, match="SIGN_ERROR") as poked:
         sensor(package_id=PACKAGE).execute(context())
     event = run_trigger(TaskFinishedTrigger(PACKAGE, poll_interval=0.01))
-    with pytest.raises(WxBankError, match="403 NO_AUTH") as resumed:
+    with pytest.raises(WxBankError, match="401 SIGN_ERROR") as resumed:
         sensor(package_id=PACKAGE).execute_complete(context(), event)
     assert not is_lasting(poked.value)
     assert not is_lasting(resumed.value)
+
+
+def test_a_wait_outlasts_what_a_gateway_says(connected: Simulator, tmp_path: Path) -> None:
+    """Four such answers are one look in vain."""
+    upload(manifest=exported(tmp_path), bank_type=None)
+    connected.add_fault(Fault("gateway-403", on="list", times=5))
+    event = run_trigger(TaskFinishedTrigger(PACKAGE, poll_interval=0.01))
+    assert event["status"] == "finished"
+    assert connected.report()["faults"]["gateway-403"] == 5
 
 
 @pytest.mark.parametrize("event", [None, {}, {"status": "success"}])

@@ -25,6 +25,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
 )
 from airflow_provider_wxbank.wechatpay.packages import create_task
 from airflow_provider_wxbank.wechatpay.uploads import (
+    MAX_POSTS,
     OutgoingFile,
     Progress,
     Uploaded,
@@ -90,7 +91,27 @@ def test_uploads_run_some_at_a_time(new_simulator: NewSimulator, new_client: New
     assert_every_number_once(simulator, 24)
 
 
-@pytest.mark.parametrize("kind", ["drop", "reset", "internal-error", "bad-gateway", "accepted", "unsigned", "tampered"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "drop",
+        "reset",
+        "internal-error",
+        "bad-gateway",
+        "gateway-401",
+        "gateway-403",
+        "gateway-404",
+        "gateway-407",
+        "gateway-413",
+        "redirect",
+        "unsigned-quota",
+        "unsigned-sign-error",
+        "replay",
+        "accepted",
+        "unsigned",
+        "tampered",
+    ],
+)
 @pytest.mark.parametrize("commit", [True, False])
 def test_every_third_answer_is_lost_and_every_number_is_there_once(
     simulator: Simulator, new_client: NewClient, kind: str, commit: bool
@@ -212,6 +233,23 @@ def test_a_wrong_key_stops_at_once(simulator: Simulator, new_client: NewClient) 
         upload_once(wrong, PACKAGE, file, lambda _: None)
 
 
+@pytest.mark.parametrize("kind", ["gateway-403", "unsigned-quota", "unsigned-sign-error", "redirect"])
+def test_a_refusal_that_anybody_may_have_given_is_never_the_last_word_on_a_file(
+    simulator: Simulator, new_client: NewClient, kind: str
+) -> None:
+    """It is posted again some times, and the next run goes on; the package has it all the while."""
+    client = new_client(simulator)
+    simulator.add_fault(Fault(kind, on="upload"))
+    with pytest.raises((OutcomeUnknown, Unauthorized)) as raised:
+        upload_once(client, PACKAGE, outgoing_file(client, 0), lambda _: None)
+    assert "a proxy or gateway may have answered" in str(raised.value)
+    assert simulator.report()["requests"]["upload"] == MAX_POSTS
+    simulator.clear_faults()
+    simulator.add_fault(Fault(kind, on="upload", times=1, commit=True))
+    assert upload_once(client, PACKAGE, outgoing_file(client, 0), lambda _: None).adopted
+    assert_every_number_once(simulator, 1)
+
+
 def test_the_daily_quota_is_a_state_of_its_own_and_the_next_day_goes_on(
     new_simulator: NewSimulator, new_client: NewClient
 ) -> None:
@@ -299,6 +337,17 @@ def test_a_file_of_another_bank_type_is_not_adopted(simulator: Simulator, new_cl
         ("847", b"x\n", "ICBC_DEBIT", "file.csv", "1", "package_id"),
         ("8473295/x", b"x\n", "ICBC_DEBIT", "file.csv", "1", "package_id"),
         ("号码包号码", b"x\n", "ICBC_DEBIT", "file.csv", "1", "package_id"),
+        ("1_2345", b"x\n", "ICBC_DEBIT", "file.csv", "1", "4 to 16 letters or digits"),
+        ("8473-295", b"x\n", "ICBC_DEBIT", "file.csv", "1", "4 to 16 letters or digits"),
+        ("８４７３２９５", b"x\n", "ICBC_DEBIT", "file.csv", "1", "4 to 16 letters or digits"),
+        ("8473295\n", b"x\n", "ICBC_DEBIT", "file.csv", "1", "4 to 16 letters or digits"),
+        ("8" * 17, b"x\n", "ICBC_DEBIT", "file.csv", "1", "4 to 16 letters or digits"),
+        ("None", b"x\n", "ICBC_DEBIT", "file.csv", "1", "gave nothing"),
+        (None, b"x\n", "ICBC_DEBIT", "file.csv", "1", "gave nothing"),
+        ("NaN", b"x\n", "ICBC_DEBIT", "file.csv", "1", "gave nothing"),
+        ("null", b"x\n", "ICBC_DEBIT", "file.csv", "1", "gave nothing"),
+        ("True", b"x\n", "ICBC_DEBIT", "file.csv", "1", "gave nothing"),
+        ("FALSE", b"x\n", "ICBC_DEBIT", "file.csv", "1", "gave nothing"),
         ("8473295", b"x\n", "icbc", "file.csv", "1", "bank_type"),
         ("8473295", b"x\n", "A" * 33, "file.csv", "1", "bank_type"),
         ("8473295", b"x\n", "ICBC_DEBIT", "a.c", "1", "filename"),

@@ -23,8 +23,10 @@ from airflow_provider_wxbank.wechatpay.errors import (
     RateLimited,
     Refusal,
     Refused,
+    Replayed,
     TryLater,
     Unauthorized,
+    UnsignedRefusal,
     UnverifiedAnswer,
     WaitFailed,
 )
@@ -43,7 +45,7 @@ def decision(failure: BaseException, try_number: int = 1) -> tuple[str, timedelt
 @needs_policies
 @pytest.mark.parametrize(
     "failure",
-    [InvalidInput("row 7"), InvalidCredentials("no key"), Refused(SIGNED), Unauthorized(UNSIGNED), WaitFailed("few")],
+    [InvalidInput("row 7"), InvalidCredentials("no key"), Refused(SIGNED), WaitFailed("few")],
     ids=lambda failure: type(failure).__name__,
 )
 def test_what_a_person_must_mend_fails_at_once(failure: BaseException) -> None:
@@ -53,7 +55,15 @@ def test_what_a_person_must_mend_fails_at_once(failure: BaseException) -> None:
 @needs_policies
 @pytest.mark.parametrize(
     "failure",
-    [TryLater("down"), OutcomeUnknown("lost"), UnverifiedAnswer("forged"), Refused(UNSIGNED), OSError("no disk")],
+    [
+        TryLater("down"),
+        OutcomeUnknown("lost"),
+        UnverifiedAnswer("forged"),
+        Replayed("again"),
+        UnsignedRefusal(UNSIGNED),
+        Unauthorized(UNSIGNED),
+        OSError("no disk"),
+    ],
     ids=lambda failure: type(failure).__name__,
 )
 def test_what_may_pass_is_left_to_the_retries_of_the_task(failure: BaseException) -> None:

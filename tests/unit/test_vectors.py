@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from requests.structures import CaseInsensitiveDict
 
 from airflow_provider_wxbank.agreements.encryption import encrypt, line_bytes
-from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, UnknownSerial, UnverifiedAnswer
+from airflow_provider_wxbank.wechatpay.errors import UnknownSerial, UnverifiedAnswer
 from airflow_provider_wxbank.wechatpay.keys import (
     PlatformKey,
     find_key,
@@ -149,7 +149,7 @@ def test_certificates_are_decrypted_with_the_apiv3_key() -> None:
 
 def test_another_apiv3_key_does_not_decrypt_certificates() -> None:
     vector = VECTORS["certificates"]
-    with pytest.raises(InvalidCredentials, match="APIv3 key"):
+    with pytest.raises(UnverifiedAnswer, match="APIv3 key"):
         read_certificates(vector["response_body"].encode(), vector["wrong_key_must_fail"])
 
 
