@@ -20,6 +20,7 @@ from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.packages import MAX_PAGE, TaskPage, UploadTask
 from airflow_provider_wxbank.wechatpay.settings import read_settings
+from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -44,6 +45,7 @@ class WxBankHook(BaseHook):
         self._client: Client | None = None
         self._encryption_key: PlatformKey | None = None
 
+    @forgets_locals
     def get_conn(self) -> Client:
         """The client; one for the life of the hook.
 
@@ -55,6 +57,7 @@ class WxBankHook(BaseHook):
             self._client = self._new_client(*read_connection(self.wxbank_conn_id, self))
         return self._client
 
+    @forgets_locals
     async def aget_conn(self) -> Client:
         """The client, from a trigger or an async task."""
         if self._client is None:
@@ -71,10 +74,12 @@ class WxBankHook(BaseHook):
             failure.add_note(f"Connection: {self.wxbank_conn_id}")
             raise
 
+    @forgets_locals
     def request(self, method: str, path: str, **options: Any) -> Any:
         """A signed and verified call of any APIv3 endpoint; see :meth:`.Client.request`."""
         return self.get_conn().request(method, path, **options)
 
+    @forgets_locals
     def create_task(
         self,
         package_id: str,
@@ -98,6 +103,7 @@ class WxBankHook(BaseHook):
         serial_no = serial_no or self.encryption_key().serial_no
         return packages.create_task(self.get_conn(), package_id, content, bank_type, filename, serial_no)
 
+    @forgets_locals
     def list_tasks_page(
         self,
         package_id: str,
@@ -118,30 +124,36 @@ class WxBankHook(BaseHook):
         """
         return packages.list_tasks(self.get_conn(), package_id, status, filename)
 
+    @forgets_locals
     def find_task(self, package_id: str, filename: str) -> UploadTask | None:
         """The upload task of a filename, or None."""
         return packages.find_task(self.get_conn(), package_id, filename)
 
+    @forgets_locals
     async def acreate_task(self, *args: Any, **options: Any) -> UploadTask:
         """:meth:`create_task` for async tasks: the call runs in a thread."""
         await self.aget_conn()
         return await asyncio.to_thread(self.create_task, *args, **options)
 
+    @forgets_locals
     async def alist_tasks(self, *args: Any, **options: Any) -> list[UploadTask]:
         """:meth:`list_tasks` for triggers and async tasks, as a list: the calls run in a thread."""
         await self.aget_conn()
         return await asyncio.to_thread(lambda: list(self.list_tasks(*args, **options)))
 
+    @forgets_locals
     def encryption_key(self) -> PlatformKey:
         """The platform key that this hook encrypts with: taken once, so that key and serial stay together."""
         if self._encryption_key is None:
             self._encryption_key = self.get_conn().encryption_key()
         return self._encryption_key
 
+    @forgets_locals
     def encrypt(self, text: str) -> str:
         """One encrypted line without its newline; its key is :meth:`encryption_key`."""
         return encrypt(self.encryption_key().public_key, text)
 
+    @forgets_locals
     def test_connection(self) -> tuple[bool, str]:
         """Make harmless signed calls, in any mode, and say what is wrong: keys, serial, clock or network.
 

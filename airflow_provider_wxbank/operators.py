@@ -23,9 +23,10 @@ from airflow_provider_wxbank.parameters import WHY_NONE, TextParameters, check_s
 from airflow_provider_wxbank.progress import UploadProgress
 from airflow_provider_wxbank.record import Record
 from airflow_provider_wxbank.retry_policy import with_retry_policy
-from airflow_provider_wxbank.tracebacks import forgets_locals
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+from airflow_provider_wxbank.wechatpay.keys import check_serial_no
 from airflow_provider_wxbank.wechatpay.packages import MAX_ROWS, check_bank_type, tasks_path
+from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 from airflow_provider_wxbank.wechatpay.uploads import Uploads, check_max_workers, processing_seconds
 
 if TYPE_CHECKING:
@@ -347,6 +348,8 @@ class UploadTaskOperator(TextParameters, ReportsLineage, BaseOperator):
             raise InvalidInput("encrypted=True needs serial_no: the serial of the platform key that encrypted the file")
         if self.serial_no and not self.encrypted:
             raise InvalidInput("serial_no goes with encrypted=True; plain numbers are encrypted here")
+        if self.serial_no is not None:
+            check_serial_no(self.serial_no)
         if self.bank_type is not None:
             check_bank_type(self.bank_type)
             warn_unknown_bank_type(self.log, self.bank_type)

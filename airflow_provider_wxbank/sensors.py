@@ -23,7 +23,6 @@ from airflow_provider_wxbank.links import LINKS
 from airflow_provider_wxbank.parameters import WHY_NONE, TextParameters, list_of_texts, text
 from airflow_provider_wxbank.record import FINISHED, Record, finished_rows, is_news, waiting
 from airflow_provider_wxbank.retry_policy import with_retry_policy
-from airflow_provider_wxbank.tracebacks import forgets_locals
 from airflow_provider_wxbank.triggers import TaskFinishedTrigger
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidInput,
@@ -32,6 +31,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
     WaitFailed,
     WxBankError,
 )
+from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 from airflow_provider_wxbank.wechatpay.waiting import (
     Counts,
     Wanted,

@@ -21,6 +21,7 @@ from airflow_provider_wxbank.retry_policy import is_lasting
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, UnverifiedAnswer, WxBankError
 from airflow_provider_wxbank.wechatpay.packages import UploadTask, tasks_path
+from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 from airflow_provider_wxbank.wechatpay.waiting import Counts, SharedPages, Wanted, count, poll, poll_new, wanted
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class TaskFinishedTrigger(BaseTrigger):
             # Airflow 2 keeps an event where MySQL takes 64 kB.
             yield TriggerEvent({**event, "tasks": finished_rows(tasks)} if HAS_PAGE else event)
 
+    @forgets_locals
     async def _finished_tasks(self, line: _Line, target: Wanted) -> Sequence[UploadTask]:
         watched, recorded = None, None
         for polls in count_from(1):

@@ -300,7 +300,7 @@ def fuzz_transport(data: bytes) -> None:
 def transport_seeds() -> list[bytes]:
     """Answers as servers write them, right and wrong; redirects among them."""
     body = VECTORS["responses"][0]["body"].encode()
-    headers = "".join(f"{name}: {value}\r\n" for name, value in signed_headers(body).items()).encode()
+    headers = "".join(f"{name}: {value}\r\n" for name, value in signed_headers(body, "N0").items()).encode()
     packed = gzip.compress(bytes(1_000_000))
     ok, chunked = b"HTTP/1.1 200 OK\r\n", b"Transfer-Encoding: chunked\r\n\r\n"
     return [

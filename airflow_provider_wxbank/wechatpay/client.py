@@ -30,11 +30,13 @@ from airflow_provider_wxbank.wechatpay.keys import (
     USE_PUBLIC_KEY,
     PlatformKey,
     PlatformKeys,
+    check_serial_no,
     verified_certificates,
 )
 from airflow_provider_wxbank.wechatpay.refusals import NO_CERTIFICATES, explained_401, is_of_wechat_pay, read_refusal
 from airflow_provider_wxbank.wechatpay.retries import MAX_LIMITED_ATTEMPTS, Trouble, next_attempt
 from airflow_provider_wxbank.wechatpay.settings import Settings
+from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 from airflow_provider_wxbank.wechatpay.transport import Answer, Call, Transport
 from airflow_provider_wxbank.wechatpay.verification import BELIEVED, Nonces, verify
 from airflow_provider_wxbank.wechatpay.wire import NoAnswer, NotSent
@@ -89,6 +91,7 @@ class Client:
         """Close the idle connections."""
         self._transport.close()
 
+    @forgets_locals
     def request(
         self,
         method: str,
@@ -109,6 +112,8 @@ class Client:
         :return: the parsed JSON; None for an empty body.
         :raises WxBankError: see :mod:`airflow_provider_wxbank.wechatpay.errors`.
         """
+        if serial_no is not None:
+            check_serial_no(serial_no)
         method = method.upper()
         body = b"" if json is None else compact_json(json)
         call = Call(
@@ -141,6 +146,7 @@ class Client:
 
         return self._send(call, check)
 
+    @forgets_locals
     def encryption_key(self) -> PlatformKey:
         """The platform key to encrypt with now; see :meth:`PlatformKeys.encryption_key`."""
         return self.keys.encryption_key()

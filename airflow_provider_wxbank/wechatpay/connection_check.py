@@ -188,10 +188,11 @@ def _probe(client: Client) -> None:
     try:
         answer = client.send(call)
     except UnsignedRefusal as failure:
-        if type(failure.__cause__) is UnverifiedAnswer:
+        why = failure.__cause__
+        if not isinstance(why, UnverifiedAnswer) or type(why) is UnverifiedAnswer:
             raise
         # It is signed, but not as the connection says: which key is wrong is what has to be told.
-        raise type(failure.__cause__)(f"{failure.__cause__}. {failure}") from failure
+        raise type(why)(f"{why}. {failure}") from failure
     parsed(answer)
 
 

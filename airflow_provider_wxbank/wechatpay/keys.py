@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
+    InvalidInput,
     UnknownSerial,
     UnverifiedAnswer,
     WxBankError,
@@ -46,6 +47,7 @@ USE_PUBLIC_KEY = "fill in wechatpay_public_key and wechatpay_public_key_id, both
 _SIGNS_WITH_PUBLIC_KEY = f"if WeChat Pay signed it, this merchant signs with a public key: {USE_PUBLIC_KEY}"
 
 _PUBLIC_KEY_ID = re.compile(r"PUB_KEY_ID_[0-9]{1,64}")
+_CERTIFICATE_SERIAL = re.compile(r"[0-9A-Fa-f]{1,64}")
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,15 @@ class PlatformKey:
 def is_public_key_id(serial_no: str) -> bool:
     """Whether a serial is the id of a WeChat Pay public key."""
     return _PUBLIC_KEY_ID.fullmatch(serial_no) is not None
+
+
+def check_serial_no(serial_no: str, what: str = "serial_no") -> None:
+    """:raises InvalidInput: it is no serial of a certificate (hexadecimal) and no ``PUB_KEY_ID_...``."""
+    if not isinstance(serial_no, str) or not (_CERTIFICATE_SERIAL.fullmatch(serial_no) or is_public_key_id(serial_no)):
+        raise InvalidInput(
+            f"{what} {str(serial_no)[:80]!r} must be the serial of a platform certificate, in hexadecimal digits, or "
+            "PUB_KEY_ID_ followed by digits"
+        )
 
 
 def same_serial(one: str, other: str) -> bool:

@@ -22,6 +22,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
     TryLater,
     UnverifiedAnswer,
 )
+from airflow_provider_wxbank.wechatpay.keys import check_serial_no
 from airflow_provider_wxbank.wechatpay.transport import Call
 
 T = TypeVar("T")
@@ -133,8 +134,7 @@ def create_task(
     check_filename(filename)
     check_bank_type(bank_type)
     check_content(content, filename)
-    if not serial_no:
-        raise InvalidInput(f"{filename}: the serial of the platform key that encrypted it is missing")
+    check_serial_no(serial_no)
     meta = compact_json({"filename": filename, "sha256": hashlib.sha256(content).hexdigest(), "bank_type": bank_type})
     body, content_type = multipart(meta, filename, content)
     call = Call("POST", path, meta, body, content_type, serial_no, repeatable=False)

@@ -130,9 +130,9 @@ def test_names_that_begin_like_nothing_are_names(tmp_path: Path, connect: Any, s
 
 
 def test_an_empty_template_is_told(tmp_path: Path) -> None:
-    with DAG("import_users", schedule=None, template_undefined=Undefined):
+    with DAG("import_users", schedule=None, template_undefined=Undefined):  # type: ignore[arg-type]  # Airflow's own hint is too narrow
         load = UploadTaskOperator(task_id="upload", package_id="{{ params.missing }}", file="/x", bank_type="A")
-    load.render_template_fields({"params": {}})  # type: ignore[typeddict-item]  # none are needed
+    load.render_template_fields({"params": {}})
     with pytest.raises(InvalidInput, match="package_id is empty"):
         load.execute(context())
 

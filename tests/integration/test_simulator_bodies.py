@@ -61,7 +61,8 @@ class Sent:
     def __call__(self, bank: Bank, package: str, headers: Mapping[str, str | None] | None = None) -> Answer:
         url = tasks_path(package)
         signed = bank.client.signed("POST", url, self.upload.meta_bytes())
-        sent = signed | {"Content-Type": self.content_type, "Wechatpay-Serial": bank.key.serial_no} | (headers or {})
+        own = {"Content-Type": self.content_type, "Wechatpay-Serial": bank.key.serial_no}
+        sent = {**signed, **own, **(headers or {})}
         return bank.client.send("POST", url, sent, self.body)
 
 
@@ -350,7 +351,12 @@ def refused_somehow(bank: Bank, package: str, headers: Mapping[str, str | None])
     bank.client.upload(package, upload)
     contents = [b"", b"A" * 2_000_001, b"A\n\nA\n", b"A\r\n", b"A\n" * 5501]
     files = [replace(upload, filename=f"file-{index}.csv", content=one) for index, one in enumerate(contents)]
-    metas = [{"sha256": None}, {"sha256": "0" * 64}, {"bank_type": "x"}, {"filename": "other.csv"}]
+    metas: list[Mapping[str, object]] = [
+        {"sha256": None},
+        {"sha256": "0" * 64},
+        {"bank_type": "x"},
+        {"filename": "other.csv"},
+    ]
     changed = [replace(upload, filename="file-0002.csv", meta=meta) for meta in metas]
     serials = [replace(upload, serial_no=serial_no) for serial_no in (None, "0" * 40)]
     queries = ["limit=21", "limit=x", "page=1", "offset=0&offset=1"]

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -137,7 +138,7 @@ def endless(start: bytes, repeated: bytes, sent: list[int]) -> Handler:
 
 def signed(body: bytes, *more: str) -> bytes:
     """A right answer."""
-    lines = [f"{name}: {value}" for name, value in signed_headers(body).items()]
+    lines = [f"{name}: {value}" for name, value in signed_headers(body, token_hex(16)).items()]
     head = "\r\n".join(["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", *lines, *more, "", ""])
     return head.encode("latin-1") + body
 
@@ -439,9 +440,9 @@ def test_an_answer_that_comes_before_all_is_sent_is_read(client: NewClient) -> N
 # Headers that make a signature say nothing
 
 
-@pytest.mark.parametrize("name", [*signed_headers(b""), "wechatpay-NONCE", "Wechatpay-Signature-Type"])
+@pytest.mark.parametrize("name", [*signed_headers(b"", "N"), "wechatpay-NONCE", "Wechatpay-Signature-Type"])
 def test_a_header_of_the_signature_that_comes_twice_is_told(client: NewClient, name: str) -> None:
-    value = next((value for key, value in signed_headers(b"{}").items() if key.lower() == name.lower()), "x")
+    value = next((value for key, value in signed_headers(b"{}", "N").items() if key.lower() == name.lower()), "x")
     lines = [f"{name}: {value}"] * (2 if name.endswith("Type") else 1)
     message = rf"has {name.title()} more than once, so its signature says nothing"
     with server(always(signed(b"{}", *lines, "Connection: close"))) as url:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_wxbank.tracebacks import forgets_locals
+from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 
 pytestmark = pytest.mark.without_airflow
 
@@ -33,8 +34,7 @@ def grouped(number: str) -> None:
 
 
 @pytest.mark.parametrize("function", [inner, chained, grouped])
-def test_a_failure_holds_no_local_variables(function: object) -> None:
-    assert callable(function)
+def test_a_failure_holds_no_local_variables(function: Callable[[str], None]) -> None:
     with pytest.raises((ValueError, KeyError, ExceptionGroup)) as raised:
         forgets_locals(function)(NUMBER)
     told = "".join(traceback.TracebackException.from_exception(raised.value, capture_locals=True).format())

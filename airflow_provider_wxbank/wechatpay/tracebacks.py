@@ -9,14 +9,28 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from inspect import iscoroutinefunction
+from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def forgets_locals(function: Callable[P, R]) -> Callable[P, R]:
-    """Let no failure of a function tell the local variables of what it called, nor its arguments."""
+    """Let no failure of a function, or coroutine, tell the local variables of what it called, nor its arguments."""
+    if iscoroutinefunction(function):
+
+        @wraps(function)
+        async def arun(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return await function(*args, **kwargs)
+            except BaseException as failure:
+                forget_locals(failure)
+                raise
+            finally:
+                del args, kwargs
+
+        return cast("Callable[P, R]", arun)
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
