@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, islice, zip_longest
 
-from airflow_provider_wxbank.agreements.files import PlainFile, batches, named, plain_files
+from airflow_provider_wxbank.agreements.files import PlainFile, batches, content_of, named, plain_files, rows_per_file
 from airflow_provider_wxbank.agreements.lines import check_encrypted
 from airflow_provider_wxbank.agreements.manifest import identified, read_file, read_manifest
 from airflow_provider_wxbank.agreements.numbers import Skipped, checked_numbers
@@ -98,19 +98,27 @@ def of_plain_file(
     :raises TryLater: it is changed meanwhile.
     """
 
-    def plain() -> Iterator[PlainFile]:
-        numbers = checked_numbers(read_files(where, None), "fail", Skipped())
-        return plain_files(batches(numbers, encryption_key, MAX_ROWS), prefix, naming_key, bank_type)
+    def numbers() -> Iterator[Sequence[str]]:
+        return checked_numbers(read_files(where, None), "fail", Skipped())
 
-    # Read twice: every row is checked before the first file is sent.
-    checked = [(file.filename, len(file.numbers)) for file in plain()]
-    if not checked:
+    def checked(rows_per_file: int) -> list[tuple[str, int]]:
+        """Name and rows of each file."""
+        stream = chain.from_iterable(numbers())
+        parts = iter(lambda: list(islice(stream, rows_per_file)), [])
+        return list({named(prefix, naming_key, bank_type, content_of(part)): len(part) for part in parts}.items())
+
+    # Read twice: every row is checked before a key is asked for, and the first file is sent.
+    files = checked(MAX_ROWS)
+    if not files:
         raise InvalidInput(f"{where.uri} has no number in it")
-    files = (
+    if (limit := rows_per_file(encryption_key(), MAX_ROWS)) < MAX_ROWS:
+        files = checked(limit)
+    plain = plain_files(batches(numbers(), encryption_key, MAX_ROWS), prefix, naming_key, bank_type)
+    outgoing = (
         OutgoingFile(file.filename, len(file.numbers), bank_type, file.key.serial_no, file.encrypted)
-        for file in _as_checked(plain(), [name for name, _ in checked], where)
+        for file in _as_checked(plain, [name for name, _ in files], where)
     )
-    return Outgoing(bank_type, len(checked), sum(rows for _, rows in checked), files)
+    return Outgoing(bank_type, len(files), sum(rows for _, rows in files), outgoing)
 
 
 def _as_checked(files: Iterator[PlainFile], names: Sequence[str], where: Location) -> Iterator[PlainFile]:

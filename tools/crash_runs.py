@@ -163,7 +163,7 @@ def execute(operator: str, arguments: dict[str, Any], variables: Mapping[str, st
     from airflow_provider_wxbank import operators
     from airflow_provider_wxbank.wechatpay.errors import WxBankError
 
-    context: Any = {"ti": SimpleNamespace(dag_id=DAG_ID, run_id="manual")}
+    context: Any = {"ti": SimpleNamespace(dag_id=DAG_ID, run_id="manual", task_id="export", map_index=-1)}
     try:
         result = getattr(operators, operator)(task_id="task", **arguments).execute(context)
     except WxBankError as failure:

@@ -153,7 +153,8 @@ class _Run:
         self.folder = folder
         self.numbers = [f"{PLAIN}{index:06d}" for index in range(case.files * case.rows)]
         (folder / "users.csv").write_text("".join(f"{number}\n" for number in self.numbers))
-        self.context: Any = {"ti": SimpleNamespace(dag_id="import_users", run_id="manual__1"), "run_id": "manual__1"}
+        ti = SimpleNamespace(dag_id="import_users", run_id="manual__1", task_id="task", map_index=-1)
+        self.context: Any = {"ti": ti, "run_id": "manual__1"}
         self.results: dict[Task, Any] = {}
         self.sensor: Any = None
         self.told: list[str] = []

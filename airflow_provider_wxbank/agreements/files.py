@@ -93,6 +93,11 @@ def named(prefix: str, key: bytes, bank_type: str, content: bytes) -> str:
     return f"{prefix}-{digest[:32]}.csv"
 
 
+def content_of(numbers: Sequence[str]) -> bytes:
+    """What a filename is the digest of: the numbers, a line each."""
+    return "\n".join(numbers).encode()
+
+
 def batches(
     numbers: Iterable[Sequence[str]], encryption_key: Callable[[], PlatformKey], max_rows: int
 ) -> Iterator[tuple[PlatformKey, list[str]]]:
@@ -109,7 +114,7 @@ def plain_files(
     """Names for batches of numbers. A batch that came before is left out: its numbers are in the list already."""
     seen: set[str] = set()
     for platform_key, numbers in batches:
-        filename = named(prefix, key, bank_type, "\n".join(numbers).encode())
+        filename = named(prefix, key, bank_type, content_of(numbers))
         if filename not in seen:
             seen.add(filename)
             yield PlainFile(filename, numbers, platform_key)

@@ -17,7 +17,6 @@ NO_CERTIFICATES = ("RESOURCE_NOT_EXISTS", "NOT_ENOUGH")
 """Codes of ``/v3/certificates`` for a merchant that has none, or none in force (P/4012069411)."""
 
 _NO_MESSAGE = "no message"
-_REDIRECTED = "Redirects are not followed: check the host"
 
 _PACKAGES = "/v3/marketing/bank/packages/"
 
@@ -79,8 +78,6 @@ def read_refusal(
 
 def _hint(call: Call, refusal: Refusal, has_public_key: bool) -> str:
     """What to do, as far as is known who answered: a gateway's refusal says nothing about keys and permissions."""
-    if 300 <= refusal.status < 400:
-        return _REDIRECTED
     has_none = refusal.status in (403, 404, 500) or refusal.code in NO_CERTIFICATES
     if call.target == CERTIFICATES and has_none and not has_public_key and is_of_wechat_pay(refusal):
         # While there is no certificate at hand, such an answer cannot be verified.

@@ -142,7 +142,7 @@ sys.modules["openlineage"] = None  # an import of it fails
 from types import SimpleNamespace
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
 from airflow_provider_wxbank.sensors import TaskFinishedSensor
-context = {"ti": SimpleNamespace(dag_id="import_users", run_id="manual__1")}
+context = {"ti": SimpleNamespace(dag_id="import_users", run_id="manual__1", task_id="export", map_index=-1)}
 source, output, package = sys.argv[1:]
 manifest = ExportUsersOperator(
     task_id="export", bank_type="ICBC_DEBIT", source=source, output_path=output

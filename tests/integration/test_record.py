@@ -30,7 +30,9 @@ class Kept:
 
     @property
     def context(self) -> Any:
-        ti = SimpleNamespace(dag_id="import_users", run_id="manual__1", xcom_push=self.xcoms.__setitem__)
+        ti = SimpleNamespace(
+            dag_id="import_users", run_id="manual__1", task_id="task", map_index=-1, xcom_push=self.xcoms.__setitem__
+        )
         return {"ti": ti, "run_id": "manual__1"}
 
     def task(self, step: Step) -> Task:
@@ -78,7 +80,9 @@ def test_a_task_goes_on_when_nothing_can_be_recorded(
     def fail(key: str, value: Any) -> None:
         raise RuntimeError("the API server is away")
 
-    context: Any = {"ti": SimpleNamespace(dag_id="import_users", run_id="manual__1", xcom_push=fail)}
+    context: Any = {
+        "ti": SimpleNamespace(dag_id="import_users", run_id="manual__1", task_id="task", map_index=-1, xcom_push=fail)
+    }
     uploaded = UploadTaskOperator(
         task_id="upload", package_id=PACKAGE, file=str(source), bank_type="ICBC_DEBIT"
     ).execute(context)

@@ -1169,7 +1169,8 @@ def test_a_fault_in_place_of_the_answer_commits_only_if_asked(
 ) -> None:
     set_faults(bank, {"kind": kind, "on": "upload", "seconds": 0.1, "commit": commit})
     try:
-        assert bank.client.upload(package, bank.file()).status != 200
+        answer = bank.client.upload(package, bank.file())
+        assert answer.status != 200 or (kind == "replay" and package.encode() not in answer.body)
     except (HTTPException, OSError):
         assert kind in ("reset", "drop", "hang")
     assert (package in bank.client.committed()) is commit

@@ -352,7 +352,9 @@ def test_what_is_signed_is_what_goes_over_the_wire(client: NewClient, path: str)
 
     def handle(connection: socket.socket) -> None:
         targets.append(head_of(connection).split(b" ")[1].decode())
-        connection.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        body = b'{"code":"SIGN_ERROR","message":"x"}'
+        head = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
+        connection.sendall(head + body)
 
     with server(handle) as url, pytest.raises(WxBankError) as raised:
         client(url).request("GET", path, params={"a": "号 码/é"})
