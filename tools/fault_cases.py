@@ -30,7 +30,10 @@ COMMITTED = BEFORE_ANSWER - {"too-many-requests"}
 """Kinds that can hide that a request was processed. 429 says that it was not, and such an answer is taken at its word:
 a file that WeChat Pay took all the same is sent again, and it refuses the second one."""
 
-SLOW_SECONDS = 1.5
+TIMED = frozenset({"hang", "hang-during", "slow", "trickle", "trickle-headers"})
+"""Kinds that last longer than a timeout."""
+
+SLOW_SECONDS = 2.4
 """More than the read timeout of a run."""
 
 
@@ -82,6 +85,11 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.fault} | {self.step} | {self.variant}"
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether a timeout is what ends a call of it."""
+        return self.hosts != "one" or any(fault.kind in TIMED for fault in self.faults)
 
 
 def matrix() -> list[Case]:

@@ -44,8 +44,11 @@ PLAIN = "622588013700"
 RATE = 50.0
 """How much faster than the real one the clock of a run is."""
 
-TIMEOUT = 0.8
-"""Real seconds of a connection's timeouts: more than a busy machine takes to answer."""
+TIMEOUT = 1.2
+"""Real seconds of a connection's timeouts in a run whose fault is met by them."""
+
+PATIENT_TIMEOUT = 300.0
+"""In all others: more than the busiest machine takes to answer."""
 
 POKES = 5
 POKE_SECONDS = 60.0
@@ -173,7 +176,8 @@ class _Run:
     def connect(self) -> None:
         """Make the simulator the connection of the operators, as its keys are now."""
         connection = self.simulator.airflow_connection()
-        connection["extra"].update(connect_timeout=TIMEOUT, read_timeout=TIMEOUT)
+        timeout = TIMEOUT if self.case.is_timed else PATIENT_TIMEOUT
+        connection["extra"].update(connect_timeout=timeout, read_timeout=timeout)
         if self.gates:
             connection["host"] = self.gates[0].url
             connection["extra"]["backup_host"] = self.gates[1].url
