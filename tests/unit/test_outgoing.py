@@ -16,8 +16,6 @@ from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 from airflow_provider_wxbank.wechatpay.keys import PlatformKey
 from tests.conftest import numbers
 
-pytestmark = pytest.mark.without_airflow
-
 PRIVATE_KEY = generate_private_key(65537, 2048)
 KEY = PlatformKey("5157F09E", PRIVATE_KEY.public_key())
 ROWS = 12_000
