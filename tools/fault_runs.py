@@ -322,7 +322,8 @@ class _Run:
 
         lasting = is_lasting(failure)
         retryable = isinstance(failure, (WxBankError, NotFinished)) and not lasting
-        if {fault.kind for fault in self.case.faults} & PERMANENT:
+        # Before the first list of certificates there is nothing to verify a refusal of it with.
+        if {fault.kind for fault in self.case.faults if fault.on != "certificates"} & PERMANENT:
             # At once: nobody asked the same again. (An upload that met another fault before is of unknown outcome.)
             return (lasting and self.asked_little()) or (retryable and len(self.case.faults) > 1)
         return retryable or (lasting and self.case.permanent)

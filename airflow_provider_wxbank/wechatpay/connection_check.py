@@ -188,11 +188,11 @@ def _probe(client: Client) -> None:
     try:
         answer = client.send(call)
     except UnsignedRefusal as failure:
-        why = failure.__cause__
-        if not isinstance(why, UnverifiedAnswer) or type(why) is UnverifiedAnswer:
-            raise
-        # It is signed, but not as the connection says: which key is wrong is what has to be told.
-        raise type(why)(f"{why}. {failure}") from failure
+        doubt = failure.__cause__
+        if isinstance(doubt, UnknownSerial | WrongSignature):
+            # It is signed, but not as the connection says: which key is wrong is what has to be told.
+            raise type(doubt)(f"{doubt}. {failure}") from failure
+        raise
     parsed(answer)
 
 

@@ -312,6 +312,8 @@ class PlatformKeys:
             advice = "compare wechatpay_public_key_id with the merchant platform"
         elif self._download is None:
             advice = "to accept certificates too, as during migration, fill in the APIv3 key (password)"
-        else:
+        elif self._certificates:
             advice = "it is not in WeChat Pay's list of certificates"
+        else:
+            advice = "WeChat Pay's list of certificates was not downloaded"
         return f"the answer is signed with the platform key {serial_no[:64]}; at hand: {at_hand}; {advice}"

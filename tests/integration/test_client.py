@@ -640,6 +640,7 @@ def test_a_merchant_without_certificates_is_told_to_use_the_public_key(
     )
     assert "if WeChat Pay signed it, this merchant signs with a public key: fill in wechatpay_public_key" in told
     assert "password" not in told
+    assert "is not in WeChat Pay's list" not in told
 
 
 def test_an_error_can_be_sent_between_processes(simulator: Any, new_client: NewClient) -> None:
