@@ -16,8 +16,8 @@ FILES = 12
 ROWS = 3
 """Numbers in a file."""
 
-LONG_ROWS = 3000
-"""Numbers in a file of a megabyte."""
+LONG_ROWS = 1200
+"""Numbers in a file of 400 kB."""
 
 PERMANENT = frozenset({"forbidden"})
 """Kinds that no retry mends: they must end a task at once, and not as something to try later. An answer that cannot be
@@ -234,7 +234,7 @@ def _hosts() -> Iterator[Case]:
 
 
 def _lines() -> Iterator[Case]:
-    """Files of a megabyte, which take longer than a timeout on a line that is slow, and never arrive on one that stops
+    """Files of 400 kB, which take longer than a timeout on a line that is slow, and never arrive on one that stops
     after 64 kB of each connection; the line to the backup host does not stop."""
     later = {"check": "later"}
     for workers in (1, 2):

@@ -215,7 +215,7 @@ class _Run:
             for one in self.gates[: 2 if self.case.hosts.startswith("both") else 1]:
                 match self.case.hosts.split()[1]:
                     case "slow":
-                        one.line = Line(pause=0.025)
+                        one.line = Line(pause=0.05)
                     case "stops":
                         one.line = Line(stops_after=65_536)
                     case how:
