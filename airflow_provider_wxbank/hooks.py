@@ -115,14 +115,15 @@ class WxBankHook(BaseHook):
         """One page of a package's upload tasks (查询上传任务列表); see :func:`.packages.list_tasks_page`."""
         return packages.list_tasks_page(self.get_conn(), package_id, status, filename, offset, limit)
 
+    @forgets_locals
     def list_tasks(
         self, package_id: str, status: packages.Status | None = None, filename: str | None = None
-    ) -> Iterator[UploadTask]:
+    ) -> list[UploadTask]:
         """Every upload task of a package, each once; see :func:`.packages.list_tasks`.
 
-        From a task return ``list(...)`` of it: a list of upload tasks goes to other tasks as an XCom.
+        A task may return it, for other tasks to take.
         """
-        return packages.list_tasks(self.get_conn(), package_id, status, filename)
+        return list(packages.list_tasks(self.get_conn(), package_id, status, filename))
 
     @forgets_locals
     def find_task(self, package_id: str, filename: str) -> UploadTask | None:

@@ -19,7 +19,15 @@ from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.lineage import ReportsLineage
 from airflow_provider_wxbank.links import LINKS
 from airflow_provider_wxbank.outgoing import Outgoing, of_encrypted_file, of_manifest, of_plain_file
-from airflow_provider_wxbank.parameters import WHY_NONE, TextParameters, check_single, location, optional_text, text
+from airflow_provider_wxbank.parameters import (
+    WHY_NONE,
+    TextParameters,
+    check_nothing_inside,
+    check_single,
+    location,
+    optional_text,
+    text,
+)
 from airflow_provider_wxbank.progress import UploadProgress
 from airflow_provider_wxbank.record import Record
 from airflow_provider_wxbank.retry_policy import with_retry_policy
@@ -76,6 +84,7 @@ class ExportUsersOperator(TextParameters, ReportsLineage, BaseOperator):
     )
     template_ext: Sequence[str] = (".sql",)
     texts = frozenset(template_fields) - {"parameters"}
+    of_texts = frozenset({"parameters"})
     template_fields_renderers = {"sql": "sql", "parameters": "json"}  # noqa: RUF012  # as Airflow declares it
     ui_color = "#d9f2e3"
     operator_extra_links = LINKS
@@ -123,6 +132,7 @@ class ExportUsersOperator(TextParameters, ReportsLineage, BaseOperator):
         self._check()
         warn_unknown_bank_type(self.log, self.bank_type)
         check_prefix(prefix)
+        check_nothing_inside(prefix, "prefix")
         folder = location(self.output_path, "output_path")
         source = None if self.source is None else location(self.source, "source")
         record = Record(context, step="export", wxbank_conn_id=self.wxbank_conn_id, bank_type=self.bank_type)

@@ -7,6 +7,7 @@ becomes the text ``None``. Either would put customers into another package, or i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from os import PathLike
@@ -31,8 +32,11 @@ if TYPE_CHECKING or AIRFLOW_V_3_0_PLUS:
 else:
     from airflow.utils.helpers import render_template_to_string
 
-_NOTHING = frozenset({"none", "nan"})
-"""What Python writes for nothing, in lower case."""
+_NOTHING = frozenset({"none", "nan", "null"})
+"""What programs write for nothing, in lower case."""
+
+_NOTHING_INSIDE = re.compile(r"(?<![A-Za-z0-9])(?:None|nan|NaN)(?![A-Za-z0-9])")
+"""What Python writes for nothing, as a word of a name or a path."""
 
 WHY_NONE = "a task that was skipped or returned nothing, or a parameter that is not set, becomes None"
 
@@ -41,42 +45,78 @@ class TextParameters(_Operator):
     """An operator whose text parameters keep the text that was written, however its DAG renders templates.
 
     :cvar texts: templated parameters that are one text each.
-    :cvar lists_of_texts: templated parameters that are lists of texts; a template may give the list as a whole.
+    :cvar of_texts: templated parameters that hold texts, as lists and mappings do. A template may give one as a whole.
     """
 
     texts: ClassVar[Collection[str]] = ()
-    lists_of_texts: ClassVar[Collection[str]] = ()
+    of_texts: ClassVar[Collection[str]] = ()
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], context: Context, jinja_env: Environment, seen_oids: set[int]
     ) -> None:
         """Render as Airflow does, but texts always as texts. Airflow calls this for mapped tasks, too.
 
+        :param seen_oids: the values that other tasks gave, which are data and no templates.
         :raises InvalidInput: a text is made from None, from a number with a fraction, or from a list.
         """
         for name in template_fields:
             written = getattr(parent, name)
-            if parent is self and name in self.texts and isinstance(written, str):
-                setattr(self, name, self._as_text(name, written, context, jinja_env))
-            elif parent is self and name in self.lists_of_texts and isinstance(written, (list, tuple)):
-                setattr(self, name, [
-                    self._as_text(name, one, context, jinja_env) if isinstance(one, str)
-                    else self.render_template(one, context, jinja_env, seen_oids)
-                    for one in written
-                ])  # fmt: skip
-            else:
-                super()._do_render_template_fields(parent, [name], context, jinja_env, seen_oids)
-                if parent is self and written is not None and getattr(self, name) is None:
-                    raise InvalidInput(f"{name} became None: {WHY_NONE}")
+            is_text = name in self.texts and isinstance(written, str)
+            if parent is self and (is_text or (name in self.of_texts and isinstance(written, (list, tuple, dict)))):
+                setattr(self, name, self._rendered(name, written, context, jinja_env, seen_oids))
+                continue
+            super()._do_render_template_fields(parent, [name], context, jinja_env, seen_oids)
+            if parent is self and written is not None and getattr(self, name) is None:
+                raise InvalidInput(f"{name} became None: {WHY_NONE}")
 
-    def _as_text(self, name: str, written: str, context: Context, jinja_env: Environment) -> str:
+    def _rendered(self, name: str, written: Any, context: Context, jinja_env: Environment, seen_oids: set[int]) -> Any:
+        if id(written) in seen_oids:
+            return written
+        if isinstance(written, str):
+            return self._of_template(name, written, context, jinja_env)
+        if isinstance(written, dict):
+            return {
+                key: self._rendered(f"{name}[{key!r}]", value, context, jinja_env, seen_oids)
+                for key, value in written.items()
+            }
+        if isinstance(written, (list, tuple)):
+            return [
+                self._rendered(f"{name}[{index}]", value, context, jinja_env, seen_oids)
+                for index, value in enumerate(written)
+            ]
+        value = self.render_template(written, context, jinja_env, seen_oids)
+        if written is not None and value is None:
+            raise InvalidInput(f"{name} became None: {WHY_NONE}")
+        return value
+
+    def _of_template(self, name: str, written: str, context: Context, jinja_env: Environment) -> Any:
+        """The text that a template gives; in a native DAG a parameter of a query may also be what is no text."""
         dag = self.get_dag()
         env = jinja_env if dag is None else dag.get_template_env(force_sandboxed=True)
-        if name != "sql":
-            env = env.overlay(finalize=lambda value: _printable(name, value))
+        for_query = name == "sql" or name.startswith("parameters[")
+        given: list[object] = []
+
+        def checked(value: object) -> object:
+            given.append(value)
+            return _not_none(name, value) if for_query else _printable(name, value)
+
+        env = env.overlay(finalize=checked)
         is_file = written.endswith(tuple(self.template_ext))
         template = env.get_template(written) if is_file else env.from_string(written)
-        return render_template_to_string(template, context)
+        rendered = render_template_to_string(template, context)
+        is_native = dag is not None and dag.render_template_as_native_obj
+        if is_native and name != "sql" and for_query and len(given) == 1 and _ONE_EXPRESSION.fullmatch(written):
+            return given[0]
+        return rendered
+
+
+_ONE_EXPRESSION = re.compile(r"\s*\{\{(?:(?!\{\{|\}\}).)*\}\}\s*", re.DOTALL)
+
+
+def _not_none(name: str, value: object) -> object:
+    if value is None:
+        raise InvalidInput(f"{name} has a template that gives None: {WHY_NONE}")
+    return value
 
 
 def _printable(name: str, value: object) -> object:
@@ -84,8 +124,6 @@ def _printable(name: str, value: object) -> object:
 
     :raises InvalidInput: its text would not be what was meant.
     """
-    if value is None:
-        raise InvalidInput(f"{name} has a template that gives None: {WHY_NONE}")
     if isinstance(value, float):
         raise InvalidInput(
             f"{name} has a template that gives a number with a fraction, of which Python keeps no last zero: "
@@ -96,7 +134,7 @@ def _printable(name: str, value: object) -> object:
             f"{name} has a template that gives a {type(value).__name__}, and takes one text: for the results of a "
             "mapped task use .partial(...).expand(...), which makes a task for each"
         )
-    return value
+    return _not_none(name, value)
 
 
 def text(value: object, name: str) -> str:
@@ -111,6 +149,13 @@ def text(value: object, name: str) -> str:
     if value.strip().lower() in _NOTHING:
         raise InvalidInput(f"{name} is the text {value.strip()!r}, which a template makes of nothing: {WHY_NONE}")
     return value
+
+
+def check_nothing_inside(value: str, name: str) -> None:
+    """:raises InvalidInput: a part of a path, or a word of a name, is what is written for nothing."""
+    words = _NOTHING_INSIDE.findall(value) + [part for part in value.split("/") if part.lower() in _NOTHING]
+    if words:
+        raise InvalidInput(f"{name} {value!r} has {words[0]!r} in it, which a template makes of nothing: {WHY_NONE}")
 
 
 def optional_text(value: object, name: str) -> str | None:
@@ -139,8 +184,7 @@ def location(uri: str | PathLike[str] | ObjectStoragePath, name: str) -> Locatio
     written = text(str(uri) if isinstance(uri, (PathLike, ObjectStoragePath)) else uri, name).strip()
     if "://" not in written and not written.startswith("/"):
         raise InvalidInput(f"{name} {written!r} must be an absolute path or a URL like s3://conn_id@bucket/folder")
-    if nothing := next((part for part in written.split("/") if part.lower() in _NOTHING), None):
-        raise InvalidInput(f"{name} {written!r} has {nothing!r} in it, which a template makes of nothing: {WHY_NONE}")
+    check_nothing_inside(written, name)
     path = ObjectStoragePath(written)
     return Location(written, path.fs, path.path)
 

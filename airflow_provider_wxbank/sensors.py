@@ -71,7 +71,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
 
     template_fields: Sequence[str] = ("upload", "package_id", "task_ids", "filenames", "wxbank_conn_id")
     texts = frozenset({"package_id", "wxbank_conn_id"})
-    lists_of_texts = frozenset({"task_ids", "filenames"})
+    of_texts = frozenset({"upload", "task_ids", "filenames"})
     ui_color = "#95d5b2"
     operator_extra_links = LINKS
 
@@ -179,6 +179,12 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
             )
         if not (self.package_id is None and self.task_ids is None and self.filenames is None):
             raise InvalidInput("give upload, or package_id with task_ids or filenames, and not both")
+        given: object = self.upload
+        if isinstance(given, str):
+            raise InvalidInput(
+                "upload is a text, not a result of UploadTaskOperator. If it is a template, let the DAG have "
+                "render_template_as_native_obj=True, or give the output of a task"
+            )
         # Results of mapped tasks come as a lazy sequence.
         results = [self.upload] if isinstance(self.upload, Mapping) else list(self.upload)
         if not results:

@@ -20,6 +20,10 @@ MIN_DIGITS = 8
 """Digits of a number from which on a line of half as many is not taken for another one."""
 
 
+MAX_RECORDS = 3
+"""Lines at each end of a file that may be records of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Values:
     """Some values as they were read.
@@ -60,8 +64,11 @@ _NUMBER = re.compile(r"(?=.*[0-9])[A-Za-z0-9](?:[A-Za-z0-9._-]{0,212}[A-Za-z0-9]
 _CHARACTERS = "a number has ASCII letters and digits, and '-', '_' or '.' between them"
 
 _FRACTION = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)")
-# No power of ten of a double has more than three digits, so 2024E00001234 is none.
-_EXPONENT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]{1,3}")
+# With a point before it any power of ten is one; without, 2024E00001234 may be a number: a double has three digits.
+_EXPONENT = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*[eE][+-]?[0-9]+|\.[0-9]+[eE][+-]?[0-9]+|[0-9]+[eE][+-]?[0-9]{1,3})")
+_MASKED = re.compile(r".*([xX])\1{3}.*")
+_DATE = re.compile(r"[12][0-9]{3}([-._])[0-9]{1,2}\1[0-9]{1,2}")
+_NUMBER_AND_WORD = re.compile(r"[0-9]{8,}[-_.][A-Za-z]{4,}")
 _NULL_WORDS = frozenset({"null", "none", "nan", "na", "nat", "nil", "undefined"})
 # Tools put them into brackets or quotes, or a sign before them: (null), <NA>, #N/A, -nan.
 _AROUND_NULL = re.compile(r"""[][(){}<>"'#/.+-]""")
@@ -69,8 +76,13 @@ _EXCEL = re.compile(r"""'[\w.+-]*|=["\w.+-]*""")
 _MARKS = re.compile(r"[^\w\s.\x00\x7f-]+|\t")
 
 NOT_UTF8 = "is not UTF-8"
+_HAS_BOM = "starts with a byte order mark (BOM); save the file as UTF-8 without it"
+_HAS_RETURN = "has a carriage return (\\r); lines end with \\n alone"
+_OF_FILE = frozenset({NOT_UTF8, _HAS_BOM, _HAS_RETURN})
+"""What is wrong with a file of lines as a whole: to skip such rows would lose good numbers."""
+
 WORD_FOR_NULL = "is a word for NULL"
-_NOT_WHOLE = "is not a whole number from 0; cast it to text in the query"
+_NOT_WHOLE = "is not a whole number from 0; cast it to text where it comes from"
 _TOO_LONG = f"is longer than {MAX_NUMBER_BYTES} bytes"
 
 
@@ -82,11 +94,12 @@ def problem(value: object) -> str | None:
     if isinstance(value, str):
         if value.isdigit() and value.isascii() and len(value) <= MAX_NUMBER_BYTES:
             return None
-        return _problem_of_text(value)
+        # The beginning of a longer one tells enough of it.
+        return _problem_of_text(value if len(value) <= MAX_NUMBER_BYTES else f"{value[:MAX_NUMBER_BYTES]}{value[-1]}")
     if value is None:
         return "is NULL"
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
-        return f"is a {type(value).__name__}, not a text or a whole number; cast it in the query"
+        return f"is a {type(value).__name__}, not a text or a whole number; cast it where it comes from"
     if isinstance(value, Decimal) and not value.is_finite():
         return _NOT_WHOLE
     if value >= 10**MAX_NUMBER_BYTES:
@@ -94,7 +107,7 @@ def problem(value: object) -> str | None:
     if value < 0 or value != int(value):
         return _NOT_WHOLE
     if isinstance(value, Decimal) and int(value.as_tuple().exponent) < 0:
-        return "is a decimal with a fraction, even if that is 0; cast it to a whole number in the query"
+        return "is a decimal with a fraction, even if that is 0; cast it to a whole number where it comes from"
     return None
 
 
@@ -107,10 +120,8 @@ def delimiter(text: str) -> str | None:
 
 
 def _problem_of_text(value: str) -> str | None:
-    if _NUMBER.fullmatch(value) and not _FRACTION.fullmatch(value) and not _EXPONENT.fullmatch(value):
-        return None
     why = _problem_as_a_whole(value)
-    if why:
+    if why or _NUMBER.fullmatch(value):
         return why
     if any(character.isspace() for character in value):
         return "has a blank in it; remove it in the source or the query, where TRIM removes those at the ends only"
@@ -136,16 +147,22 @@ def _problem_as_a_whole(value: str) -> str | None:
     if any("\ud800" <= character <= "\udfff" for character in value):
         return NOT_UTF8
     if value.startswith("\ufeff"):
-        return "starts with a byte order mark (BOM); save the file as UTF-8 without it"
+        return _HAS_BOM
     if "\r" in value:
-        return "has a carriage return (\\r); lines end with \\n alone"
+        return _HAS_RETURN
     # \N is Hive's and MySQL's.
-    if value.lower() == "\\n" or _AROUND_NULL.sub("", value).lower() in _NULL_WORDS:
+    if value.lower() == "\\n" or _AROUND_NULL.sub("", value.removesuffix(".0")).lower() in _NULL_WORDS:
         return WORD_FOR_NULL
     if _EXCEL.fullmatch(value):
         return "begins with ' or =, as Excel marks numbers that it keeps as text; export it again without Excel"
     if _EXPONENT.fullmatch(value):
         return "has an exponent (E), so its last digits are lost; export it again as text"
+    if _DATE.fullmatch(value):
+        return "is a date; is it the right column?"
+    if _MASKED.fullmatch(value):
+        return "is masked with x; export the numbers themselves"
+    if _NUMBER_AND_WORD.fullmatch(value):
+        return "ends with a word, a customer's name perhaps; export the number alone"
     if _FRACTION.fullmatch(value):
         return "is a fraction, even if that is .0; export it again as text"
     return None
@@ -170,12 +187,14 @@ def checked_numbers(source: Iterable[Values], on_invalid: OnInvalid, skipped: Sk
             if why is None:
                 positions.append(position)
                 numbers.append(value if isinstance(value, str) else str(int(value)))  # type: ignore[call-overload]  # problem() accepted it
+            elif read.are_lines and why in _OF_FILE:
+                raise InvalidInput(f"{read.place} {position} {why}. Nothing was sent. Correct the file")
             elif on_invalid == "skip":
                 skipped.add(read.place, position)
             else:
                 raise InvalidInput(
-                    f"{read.place} {position} {why}. Nothing was sent. Correct it, or leave such rows out with "
-                    'on_invalid="skip"'
+                    f"{read.place} {position} {why}. Nothing was sent. Correct it; an export can leave such rows out, "
+                    'with on_invalid="skip"'
                 )
         if numbers:
             if read.are_lines:
@@ -188,47 +207,52 @@ def checked_numbers(source: Iterable[Values], on_invalid: OnInvalid, skipped: Sk
 
 @dataclass(slots=True)
 class _Ends:
-    """The first and the last number of a file, and what all others have in common.
+    """The first and the last numbers of a file, and what all others have in common.
 
-    Banks' systems put a record of the file there, with its date or its number of rows: ``H20261125``, ``T0000000020``.
+    Banks' systems put records of the file there, with its date or its number of rows: ``H20261125``, ``T0000000020``.
     """
 
     place: str
-    first: tuple[int, str] | None = None
-    last: tuple[int, str] | None = None
+    first: list[tuple[int, str]] = field(default_factory=list, repr=False)
+    last: list[tuple[int, str]] = field(default_factory=list, repr=False)
     others_are_digits: bool = True
     shortest_other: int | None = None
 
     def add(self, positions: Sequence[int], numbers: Sequence[str]) -> None:
-        begins = self.first is None
-        if begins:
-            self.first = positions[0], numbers[0]
-        others = [self.last[1]] if self.last else []
-        others += numbers[begins:-1]
-        if len(numbers) > begins:
-            self.last = positions[-1], numbers[-1]
-        if others and self.others_are_digits:
-            self.others_are_digits = "".join(others).isdigit()
-            shortest = min(map(len, others))
-            self.shortest_other = min(shortest, self.shortest_other or shortest)
+        taken = MAX_RECORDS - len(self.first)
+        self.first += zip(positions[:taken], numbers[:taken], strict=True)
+        # Which ones are the last is known when there are no more.
+        self.last += zip(positions[taken:][-MAX_RECORDS:], numbers[taken:][-MAX_RECORDS:], strict=True)
+        passed = max(len(self.last) - MAX_RECORDS, 0)
+        self._meet([*(number for _, number in self.last[:passed]), *numbers[taken:-MAX_RECORDS]])
+        del self.last[:passed]
 
     def check(self) -> None:
-        """:raises InvalidInput: one of the two is another kind of thing than all others."""
-        ends = [end for end in (self.first, self.last) if end is not None]
-        of_digits = [(position, len(end)) for position, end in ends if end.isdigit()]
+        """:raises InvalidInput: some at an end are another kind of thing than all others."""
+        ends = [*self.first, *self.last]
+        if self.shortest_other is None:
+            # A short file: only its first and its last line are asked for what the rest is not.
+            self._meet([number for _, number in ends[1:-1]])
+            ends = [ends[0], ends[-1]] if len(ends) > 1 else ends
+        of_digits = [(position, len(number)) for position, number in ends if number.isdigit()]
         if not self.others_are_digits or (self.shortest_other is None and not of_digits):
             return
         shortest = self.shortest_other or max(length for _, length in of_digits)
-        other = [position for position, end in ends if not end.isdigit()]
+        other = [position for position, number in ends if not number.isdigit()]
         short = [position for position, length in of_digits if MIN_DIGITS <= shortest >= 2 * length]
         for lines, why in (
             (other, "letters where all others are digits"),
             (short, "at most half as many digits as any other"),
         ):
             if lines:
-                verb = "has" if len(lines) == 1 else "have"
+                rows = f" {lines[0]} has" if len(lines) == 1 else f"s {' and '.join(map(str, lines))} have"
                 raise InvalidInput(
-                    f"{self.place} {' and '.join(map(str, lines))} {verb} {why}: that looks like a record of the file, "
-                    "with its date or its number of rows. Nothing was sent. Remove it from the file; if it is a "
-                    "number, put it between others"
+                    f"{self.place}{rows} {why}: that looks like a record of the file, with its date or its number of "
+                    "rows. Nothing was sent. Remove it from the file; if it is a number, put it between others"
                 )
+
+    def _meet(self, others: Sequence[str]) -> None:
+        if others and self.others_are_digits:
+            self.others_are_digits = "".join(others).isdigit()
+            shortest = min(map(len, others))
+            self.shortest_other = min(shortest, self.shortest_other or shortest)

@@ -129,7 +129,7 @@ def _unchanged(file: Location) -> Iterator[None]:
     before = file.state()
     try:
         yield
-    except (InvalidInput, OSError):
+    except (InvalidInput, TryLater, OSError):
         # Half a file is no whole gzip or Parquet file, but that is not what is wrong with it.
         check()
         raise
@@ -237,6 +237,11 @@ def _read_parquet(file: Location, column: str | None) -> Iterator[Values]:
         except (ArrowException, UnicodeError) as failure:
             # Its text is left out: it may quote a value.
             raise InvalidInput(f"{file.uri} cannot be read as Parquet: {type(failure).__name__}") from None
+        except OSError as failure:
+            # What the library says of damaged pages, too.
+            raise TryLater(
+                f"{file.uri} could not be read to its end: {type(failure).__name__}; if that stays so, it is damaged"
+            ) from None
 
 
 def _lines(file: Location) -> Iterator[list[str]]:

@@ -17,8 +17,12 @@ log = logging.getLogger(__name__)
 
 GLOB_CHARACTERS = frozenset("*?[")
 
-_FLAGS = (".ok", ".flg", ".flag", ".ctl", ".done", ".md5", ".sha1", ".sha256", ".sha512", ".crc", ".tmp")
-"""Ends of the names of files that say something of the file beside them: it is whole, it has so many rows."""
+_FLAGS = (
+    ".ok", ".flg", ".flag", ".ctl", ".done", ".fin", ".end", ".md5", ".sha1", ".sha256", ".sha512", ".crc",
+    ".tmp", ".temp", ".filepart", ".inprogress", "._copying_",
+)  # fmt: skip
+"""Ends of the names of files that say something of the file beside them, that it is whole or has so many rows, and of
+files that are still being written."""
 
 _NO_LISTS = (
     f"files that are no lists: names, or folders, that begin with _ or ., and those that end with {' '.join(_FLAGS)}"

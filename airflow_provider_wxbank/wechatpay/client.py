@@ -33,7 +33,7 @@ from airflow_provider_wxbank.wechatpay.keys import (
     check_serial_no,
     verified_certificates,
 )
-from airflow_provider_wxbank.wechatpay.refusals import NO_CERTIFICATES, explained_401, is_of_wechat_pay, read_refusal
+from airflow_provider_wxbank.wechatpay.refusals import NO_CERTIFICATES, SIGN_ERROR, explained_401, read_refusal
 from airflow_provider_wxbank.wechatpay.retries import MAX_LIMITED_ATTEMPTS, Trouble, next_attempt
 from airflow_provider_wxbank.wechatpay.settings import Settings
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
@@ -230,9 +230,10 @@ class Client:
         if answer.status == 429 and refusal.verified and "当天" in refusal.message:
             return QuotaReached(f"{refusal}. The daily number of files is used up: run it again tomorrow")
         if answer.status == 429 and (refusal.verified or call.repeatable):
-            not_taken = "It was not taken. " if refusal.verified else ""
-            return _Failed(Trouble.LIMITED, RateLimited(f"{refusal}. {not_taken}Run it again later"))
-        if answer.status == 401 and (refusal.verified or is_of_wechat_pay(refusal)):
+            # The task backs off for long after WeChat Pay's own word only.
+            limited = RateLimited(f"{refusal}. It was not taken. Run it again later")
+            return _Failed(Trouble.LIMITED, limited if refusal.verified else UnsignedRefusal(refusal))
+        if answer.status == 401 and (refusal.verified or refusal.code == SIGN_ERROR):
             return Unauthorized(explained_401(refusal, answer, self.settings.merchant, self._clock()))
         if answer.status >= 500 or answer.status == 202 or (unverified is not None and not call.repeatable):
             return _Failed(Trouble.SERVER_ERROR, self._unclear(call, str(refusal)))

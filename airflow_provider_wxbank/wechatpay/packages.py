@@ -272,9 +272,11 @@ def tasks_path(package_id: str) -> str:
             f"package_id is {str(package_id)!r}, which is no id: the template, variable or task that should give it "
             "gave nothing"
         )
-    if not isinstance(package_id, str) or not _PACKAGE_ID.fullmatch(package_id):
+    if not isinstance(package_id, str):
+        raise InvalidInput(f"package_id is of type {type(package_id).__name__}: it must be a text, in quotes")
+    if not _PACKAGE_ID.fullmatch(package_id):
         raise InvalidInput(
-            f"package_id {str(package_id)[:40]!r} must be 4 to 16 letters or digits, as the merchant platform "
+            f"package_id {package_id[:40]!r} must be 4 to 16 letters or digits, as the merchant platform "
             "shows it (for example 8473295)"
         )
     return f"/v3/marketing/bank/packages/{package_id}/tasks"

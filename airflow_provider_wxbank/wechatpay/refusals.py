@@ -16,6 +16,9 @@ from airflow_provider_wxbank.wechatpay.verification import MAX_CLOCK_DIFFERENCE
 NO_CERTIFICATES = ("RESOURCE_NOT_EXISTS", "NOT_ENOUGH")
 """Codes of ``/v3/certificates`` for a merchant that has none, or none in force (P/4012069411)."""
 
+SIGN_ERROR = "SIGN_ERROR"
+"""The one code that a 401 of WeChat Pay has (P/4012072670)."""
+
 _NO_MESSAGE = "no message"
 
 _PACKAGES = "/v3/marketing/bank/packages/"
@@ -103,7 +106,10 @@ def explained_401(refusal: Refusal, answer: Answer, merchant: Merchant, now: flo
         text = next(text for words, text in _ON_401.items() if any(word.lower() in message for word in words))
         hint = text.format(serial_no=merchant.serial_no, mchid=merchant.mchid)
     ours, theirs = f"Signed here: {shown_message(answer.signed_message)}", _their_message(answer)
-    return replace(refusal, hint=hint, evidence=f"{ours}; signed for WeChat Pay: {theirs}" if theirs else ours)
+    evidence = f"{ours}; signed for WeChat Pay: {theirs}" if theirs else ours
+    # No signature is lacking here (P/4013053420).
+    doubt = "WeChat Pay signs no 401; if all of this is right, a proxy or gateway may have answered"
+    return replace(refusal, doubt=doubt, hint=hint, evidence=evidence)
 
 
 def clock_hint(difference: float) -> str:

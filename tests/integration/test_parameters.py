@@ -109,7 +109,9 @@ def test_the_words_for_nothing_are_no_names(tmp_path: Path, name: str, word: str
         ExportUsersOperator(task_id="export", **options).execute(context())  # type: ignore[arg-type]  # by name
 
 
-@pytest.mark.parametrize("path", ["/data/None", "/data/None/out", "s3://lake@bank/nan/out", "s3://None/x"])
+@pytest.mark.parametrize(
+    "path", ["/data/None", "/data/dt=None/out", "s3://lake@bank/nan/out", "s3://None/x", "s3://None@bank/x"]
+)
 @pytest.mark.parametrize("name", ["output_path", "source"])
 def test_a_part_of_a_path_is_no_word_for_nothing(name: str, path: str) -> None:
     options = {"bank_type": "ICBC_DEBIT", "output_path": "/tmp/out", "source": "/y", name: path}
@@ -124,7 +126,7 @@ def test_names_that_begin_like_nothing_are_names(tmp_path: Path, connect: Any, s
     source.write_text("202400000000000001\n")
     uri = ExportUsersOperator(
         task_id="export", bank_type="ICBC_DEBIT", output_path=str(tmp_path / "banana"), source=str(source),
-        prefix="None.such",
+        prefix="Nonesuch",
     ).execute(context())  # fmt: skip
     assert uri.startswith(f"{tmp_path}/banana/manifest.json#")
 
@@ -166,3 +168,67 @@ def test_an_empty_template_is_told(tmp_path: Path) -> None:
 def test_what_is_not_given_may_have_become_none(task: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         task.execute(context())
+
+
+@NATIVE
+def test_parameters_of_a_query_keep_their_texts(native: bool) -> None:
+    options = {"bank_type": "ICBC_DEBIT", "output_path": "/x", "sql": "SELECT 1", "sql_conn_id": "bank"}
+    written = {
+        "a": "{{ text }}",
+        "b": "2026_11",
+        "c": "0x84e5",
+        "d": "{{ text }}-{{ number }}",
+        "e": 7,
+        "f": ["{{ text }}"],
+    }
+    export = rendered(ExportUsersOperator, native, {"text": "1_2345", "number": 5}, **options, parameters=written)
+    assert export.parameters == {
+        "a": "1_2345", "b": "2026_11", "c": "0x84e5", "d": "1_2345-5", "e": 7, "f": ["1_2345"],
+    }  # fmt: skip
+
+
+@NATIVE
+@pytest.mark.parametrize("given", ["{{ value }}", "x {{ value }}"])
+def test_a_query_is_not_asked_with_none(native: bool, given: str) -> None:
+    options = {"bank_type": "ICBC_DEBIT", "output_path": "/x", "sql_conn_id": "bank"}
+    with pytest.raises(InvalidInput, match=r"parameters\['city'\] has a template that gives None"):
+        rendered(ExportUsersOperator, native, {"value": None}, **options, sql="SELECT 1", parameters={"city": given})
+    with pytest.raises(InvalidInput, match="sql has a template that gives None"):
+        rendered(ExportUsersOperator, native, {"value": None}, **options, sql=f"SELECT '{given}'")
+
+
+@NATIVE
+def test_a_result_that_is_written_out_keeps_its_texts(native: bool) -> None:
+    result = {"package_id": "0084732", "tasks": [{"task_id": "101", "filename": "2026_11", "rows": 5}]}
+    sensor = rendered(TaskFinishedSensor, native, upload=[result])
+    assert sensor.upload == [result]
+    # As a task that was deferred is rendered once more on Airflow 2.
+    sensor.render_template_fields({})
+    assert sensor.upload == [result]
+
+
+def test_a_template_of_a_result_is_told_in_a_dag_that_renders_texts(connect: Any) -> None:
+    sensor = rendered(TaskFinishedSensor, False, {"value": {"package_id": PACKAGE}}, upload="{{ value }}")
+    with pytest.raises(InvalidInput, match="upload is a text, not a result .* render_template_as_native_obj=True"):
+        sensor.execute(context())
+
+
+def test_what_another_task_gave_is_no_template() -> None:
+    """Airflow says of the values of mapped tasks by their ids that they are not to be rendered."""
+    given = "/lake/{{ secret }}.txt"
+    with DAG("import_users", schedule=None):
+        task = UploadTaskOperator(task_id="task", package_id=PACKAGE, file=given, bank_type="ICBC_DEBIT")
+    context = {"secret": "v3ry"}
+    task._do_render_template_fields(task, ["file"], context, task.get_template_env(), {id(given)})  # type: ignore[arg-type]
+    assert task.file == given
+    task._do_render_template_fields(task, ["file"], context, task.get_template_env(), set())  # type: ignore[arg-type]
+    assert task.file == "/lake/v3ry.txt"
+
+
+@pytest.mark.parametrize("prefix", ["run-None", "None.csv", "nan-2026", "a_NaN"])
+def test_a_word_for_nothing_in_a_prefix_is_told(tmp_path: Path, prefix: str) -> None:
+    export = ExportUsersOperator(
+        task_id="e", bank_type="ICBC_DEBIT", output_path=str(tmp_path), source="/y", prefix=prefix
+    )
+    with pytest.raises(InvalidInput, match=f"prefix '{prefix}' has '(None|nan|NaN)' in it"):
+        export.execute(context())

@@ -21,7 +21,7 @@ from airflow_provider_wxbank.hooks import WxBankHook
 def wxbank_tasks():
     @task
     def of_package():
-        return list(WxBankHook().list_tasks("PACKAGE"))
+        return WxBankHook().list_tasks("PACKAGE")
 
     @task
     def page_of_package():

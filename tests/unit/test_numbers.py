@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_wxbank.agreements.numbers import MAX_SKIPPED, Skipped, Values, checked_numbers, problem
+from airflow_provider_wxbank.agreements.numbers import (
+    MAX_SKIPPED,
+    Skipped,
+    Values,
+    checked_numbers,
+    delimiter,
+    problem,
+)
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 pytestmark = pytest.mark.without_airflow
@@ -51,6 +58,13 @@ DELIMITERS = (
         ("2024\u200b01", "control or invisible"),
         ("2024\x7f01", "control"),
         ("2024\udcff01", "not UTF-8"),
+        ("2.02400000E0017", "has an exponent"),
+        ("NULL.0", "is a word for NULL"),
+        ("2026-11-25", "is a date"),
+        ("6222xxxxxxxx0001", "is masked"),
+        ("6222XXXX0001", "is masked"),
+        ("202400000000000001_zhangsan", "ends with a word"),
+        ("202400000000000001-ZHANGSAN", "ends with a word"),
         ("9" * 215, "longer than 214 bytes"),
         ("9" * 300, "longer than 214 bytes"),
         ("A" * 215 + "9", "longer than 214 bytes"),
@@ -204,10 +218,11 @@ def lines(*rows: object, chunk: int = 5500, place: str = "users.txt line") -> li
         (["H20261125000020", *RUN], "1 has letters"),
         ([*RUN, "T0000000020"], "21 has letters"),
         (["H20261125000020", *RUN, "T0000000020"], "1 and 22 have letters"),
+        (["H20261125", "BATCH001", *RUN, "T20", "C20", "E1"], "1 and 2 and 23 and 24 and 25 have letters"),
+        (["A1", *RUN, "A2", RUN[0]], "1 and 22 have letters"),
         (["H20261125", RUN[0]], "1 has letters"),
         ([RUN[0], "T1"], "2 has letters"),
         (["H20261125", RUN[0], "T1"], "1 and 3 have letters"),
-        ([*RUN, "2026-11-25"], "21 has letters"),
         # A number of rows, a date
         ([*RUN, "20"], "21 has at most half as many digits"),
         ([*RUN, "000000020"], "21 has at most half as many digits"),
@@ -219,7 +234,7 @@ def lines(*rows: object, chunk: int = 5500, place: str = "users.txt line") -> li
     ],
 )
 def test_a_first_or_last_line_of_another_kind_is_taken_for_a_record(rows: list[object], where: str, chunk: int) -> None:
-    with pytest.raises(InvalidInput, match=f"users.txt line {where}.*Remove") as raised:
+    with pytest.raises(InvalidInput, match=f"users.txt lines? {where}.*Remove") as raised:
         list(checked_numbers(lines(*rows, chunk=chunk), "skip", Skipped()))
     assert "2026" not in str(raised.value)
 
@@ -231,8 +246,8 @@ def test_a_first_or_last_line_of_another_kind_is_taken_for_a_record(rows: list[o
         ["A1"],
         ["1"],
         ["A1", "A2"],
-        ["A1", *RUN, "A2", RUN[0]],
-        ["A1", "A2", *RUN],
+        ["A1", *RUN[:10], "A2", *RUN[10:]],
+        ["A1", "A2", "A3", "A4", *RUN],
         [RUN[0], "A1", RUN[1]],
         ["20261125"],
         [*map(str, range(1, 1200))],
@@ -251,3 +266,18 @@ def test_every_file_has_ends_of_its_own_and_a_query_has_none() -> None:
         list(checked_numbers(source, "fail", Skipped()))
     rows = ["H1", *RUN]
     assert list(checked_numbers([Values("row", range(1, 22), rows)], "fail", Skipped())) == [rows]
+
+
+@pytest.mark.parametrize(
+    "text", ["7" * 1_000_000, "7" * 65_000 + "|", "1e" * 500_000, "." * 1_000_000, "x" * 1_000_000]
+)
+def test_a_text_of_any_length_is_judged_at_once(text: str) -> None:
+    """With one that backtracks, the first took hours; the tests have no patience for that."""
+    assert problem(text) is not None
+    delimiter(text)
+
+
+@pytest.mark.parametrize("row", ["\ufeff202400000000000001", "202400000000000001\r", "\udcd5\udcc5"])
+def test_what_is_wrong_with_a_whole_file_is_not_skipped(row: str) -> None:
+    with pytest.raises(InvalidInput, match="users.txt line 1 .*Correct the file"):
+        list(checked_numbers(lines(row, *RUN), "skip", Skipped()))

@@ -153,7 +153,7 @@ def test_a_large_parquet_file_is_not_read_whole(tmp_path: Path) -> None:
         ("crlf.txt", None, "line 1 has a carriage return"),
         ("empty_last.csv", "agreement_no", "line 22 has 0 fields, but the header has 3"),
         ("empty_last.txt", None, "line 21 is empty"),
-        ("header_trailer.txt", None, "line 1 and 22 have letters where all others are digits"),
+        ("header_trailer.txt", None, "lines 1 and 22 have letters where all others are digits"),
         ("header_trailer.csv", None, r"line 1 has '\|' in it"),
         ("fixed_width.txt", None, "line 1 has a blank in it"),
         ("header_case.csv", "agreement_no", "has 0 of 2 columns named 'agreement_no', and one that differs in case"),
