@@ -33,7 +33,7 @@ from airflow_provider_wxbank.wechatpay.keys import (
     check_serial_no,
     verified_certificates,
 )
-from airflow_provider_wxbank.wechatpay.refusals import NO_CERTIFICATES, SIGN_ERROR, explained_401, read_refusal
+from airflow_provider_wxbank.wechatpay.refusals import NO_CERTIFICATES, explained_401, is_sign_error, read_refusal
 from airflow_provider_wxbank.wechatpay.retries import MAX_LIMITED_ATTEMPTS, Trouble, next_attempt
 from airflow_provider_wxbank.wechatpay.settings import Settings
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
@@ -233,7 +233,7 @@ class Client:
             # The task backs off for long after WeChat Pay's own word only.
             limited = RateLimited(f"{refusal}. It was not taken. Run it again later")
             return _Failed(Trouble.LIMITED, limited if refusal.verified else UnsignedRefusal(refusal))
-        if answer.status == 401 and (refusal.verified or refusal.code == SIGN_ERROR):
+        if answer.status == 401 and is_sign_error(refusal):
             return Unauthorized(explained_401(refusal, answer, self.settings.merchant, self._clock()))
         if answer.status >= 500 or answer.status == 202 or (unverified is not None and not call.repeatable):
             return _Failed(Trouble.SERVER_ERROR, self._unclear(call, str(refusal)))

@@ -16,7 +16,7 @@ from airflow_provider_wxbank.wechatpay.verification import MAX_CLOCK_DIFFERENCE
 NO_CERTIFICATES = ("RESOURCE_NOT_EXISTS", "NOT_ENOUGH")
 """Codes of ``/v3/certificates`` for a merchant that has none, or none in force (P/4012069411)."""
 
-SIGN_ERROR = "SIGN_ERROR"
+_SIGN_ERROR = "SIGN_ERROR"
 """The one code that a 401 of WeChat Pay has (P/4012072670)."""
 
 _NO_MESSAGE = "no message"
@@ -89,8 +89,13 @@ def _hint(call: Call, refusal: Refusal, has_public_key: bool) -> str:
 
 
 def is_of_wechat_pay(refusal: Refusal) -> bool:
-    """Whether an error answer has WeChat Pay's shape: a code such as ``SIGN_ERROR``, and a message (P/4012081709)."""
+    """Whether an error answer has WeChat Pay's shape: a code such as ``PARAM_ERROR``, and a message (P/4012081709)."""
     return _CODE.fullmatch(refusal.code) is not None and refusal.message != _NO_MESSAGE
+
+
+def is_sign_error(refusal: Refusal) -> bool:
+    """Whether a 401 is WeChat Pay's, which has one code only, as far as can be told without a signature."""
+    return refusal.verified or (refusal.code == _SIGN_ERROR and is_of_wechat_pay(refusal))
 
 
 def explained_401(refusal: Refusal, answer: Answer, merchant: Merchant, now: float) -> Refusal:

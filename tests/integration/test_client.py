@@ -257,7 +257,7 @@ def test_a_question_is_asked_again_after_a_fault(
         ("gateway-404", UnsignedRefusal, MAX_ATTEMPTS),
         ("gateway-407", UnsignedRefusal, MAX_ATTEMPTS),
         ("gateway-413", UnsignedRefusal, MAX_ATTEMPTS),
-        ("unsigned-quota", RateLimited, MAX_LIMITED_ATTEMPTS),
+        ("unsigned-quota", UnsignedRefusal, MAX_LIMITED_ATTEMPTS),
         ("unsigned-sign-error", Unauthorized, 1),
         ("replay", Replayed, MAX_ATTEMPTS),
     ],
@@ -277,7 +277,7 @@ def test_pauses_grow_and_differ(simulator: Any, new_client: NewClient) -> None:
     pauses: list[float] = []
     client = new_client(simulator, sleep=pauses.append)
     simulator.add_fault(Fault("too-many-requests"))
-    with pytest.raises(RateLimited):
+    with pytest.raises(UnsignedRefusal):
         list_tasks_page(client, PACKAGE)
     # Nothing more is asked for, not even the keys to verify these answers with.
     assert simulator.report()["requests"]["certificates"] == 0
