@@ -698,6 +698,16 @@ def test_what_a_gateway_says_is_worth_a_retry_and_no_advice(
     assert not [word for word in ADVICE if word in told]
 
 
+@pytest.mark.parametrize("code", ["INVALID_TOKEN", "AUTH_REQUIRED", "SIGN_ERRORS", "NOT_SIGN_ERROR"])
+def test_a_401_with_a_code_that_wechat_pay_has_not_is_a_gateways(
+    simulator: Any, new_client: NewClient, code: str
+) -> None:
+    body = b'{"code": "%s", "message": "No api key"}' % code.encode()
+    with raw_server(unsigned_answer(401, body)) as url, pytest.raises(UnsignedRefusal) as raised:
+        new_client(simulator, {"host": url}).request("GET", "/v3/certificates")
+    assert not [word for word in ADVICE if word in str(raised.value)]
+
+
 NO_CERTIFICATES = [
     (404, "RESOURCE_NOT_EXISTS", "无可用的平台证书，请在商户平台-API安全申请使用微信支付公钥"),
     (403, "NO_AUTH", "商户号无权限"),

@@ -235,3 +235,16 @@ def test_masking_in_a_trigger_can_come_back_to_its_event_loop(
 
     own = asyncio.run(run())
     assert set(seen) == {own}
+
+
+@pytest.mark.parametrize("serial_no", ["0A\r\nX: 1", "PUB_KEY_ID_x", "G" * 40, "1" * 65, " 0A"])
+def test_a_serial_number_that_is_none_is_refused_at_once(
+    simulator: Simulator, connect: Callable[..., None], serial_no: str
+) -> None:
+    connect(simulator)
+    hook = WxBankHook()
+    with pytest.raises(InvalidInput, match="must be the serial of a platform certificate"):
+        hook.create_task(PACKAGE, b"AAAA\n", "ICBC_DEBIT", "file.csv", serial_no=serial_no)
+    with pytest.raises(InvalidInput, match="must be the serial of a platform certificate"):
+        hook.request("GET", "/v3/certificates", serial_no=serial_no)
+    assert sum(simulator.report()["requests"].values()) == 0
