@@ -10,6 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 from airflow.models.connection import Connection
 from airflow.models.dagrun import DagRun
@@ -22,11 +23,11 @@ from airflow_provider_wxbank.record import FINISHED, KEY, UPLOADED, FinishedFile
 from airflow_provider_wxbank.ui.files import FileRow, file_rows
 from airflow_provider_wxbank.ui.imports import STEPS, Run, Task
 
-MAX_CHARACTERS = 250_000
-"""Of an XCom that is read: 250 files of the longest names have less. A longer one is cut, and then is none."""
+MAX_RECORD = 20_000
+"""Characters of a task's record that are read: its longest text is a path. A longer one is cut, and then is none."""
 
-# As text, so that one that cannot be parsed is one that cannot be read, and not the end of all.
-_VALUE = func.substr(cast(XComModel.value, Text), 1, MAX_CHARACTERS)
+MAX_FILES = 250_000
+"""Characters of an XCom of files that are read: 250 files of the longest names have less."""
 
 
 def dags_with_imports(session: Session) -> set[str]:
@@ -72,7 +73,7 @@ def tasks_of(session: Session, runs: Collection[Run]) -> tuple[Mapping[int, list
     records = {
         (run, task_id, map_index): Told.read(_parsed(value))
         for run, task_id, map_index, value in session.execute(
-            select(XComModel.dag_run_id, XComModel.task_id, XComModel.map_index, _VALUE).where(
+            select(XComModel.dag_run_id, XComModel.task_id, XComModel.map_index, _beginning(MAX_RECORD)).where(
                 XComModel.dag_run_id.in_(ids), XComModel.key == KEY
             )
         )
@@ -113,7 +114,7 @@ def files_of(session: Session, run: Run, tasks: Iterable[Task]) -> tuple[list[Fi
     """The files of some tasks of a DAG run, and how many records of files cannot be read."""
     ours = {(task.task_id, task.map_index) for task in tasks}
     query = (
-        select(XComModel.task_id, XComModel.map_index, XComModel.key, _VALUE)
+        select(XComModel.task_id, XComModel.map_index, XComModel.key, _beginning(MAX_FILES))
         .where(
             XComModel.dag_run_id == run.id,
             XComModel.task_id.in_({task_id for task_id, _ in ours}),
@@ -135,6 +136,11 @@ def files_of(session: Session, run: Run, tasks: Iterable[Task]) -> tuple[list[Fi
         else:
             finished.extend(map(FinishedFile.read, rows))
     return file_rows(filter(None, uploaded), filter(None, finished)), uploaded.count(None) + finished.count(None)
+
+
+def _beginning(characters: int) -> Any:
+    """The value of an XCom as text, so that one that cannot be parsed is one that cannot be read, and not the end."""
+    return func.substr(cast(XComModel.value, Text), 1, characters)
 
 
 def connection_ids(session: Session) -> list[str]:
