@@ -78,7 +78,7 @@ _MARKS = re.compile(r"[^\w\s.\x00\x7f-]+|\t")
 NOT_UTF8 = "is not UTF-8"
 _HAS_BOM = "starts with a byte order mark (BOM); save the file as UTF-8 without it"
 _HAS_RETURN = "has a carriage return (\\r); lines end with \\n alone"
-_OF_FILE = frozenset({NOT_UTF8, _HAS_BOM, _HAS_RETURN})
+_OF_FILE = frozenset({_HAS_BOM, _HAS_RETURN})
 """What is wrong with a file of lines as a whole: to skip such rows would lose good numbers."""
 
 WORD_FOR_NULL = "is a word for NULL"

@@ -277,7 +277,7 @@ def test_a_text_of_any_length_is_judged_at_once(text: str) -> None:
     delimiter(text)
 
 
-@pytest.mark.parametrize("row", ["\ufeff202400000000000001", "202400000000000001\r", "\udcd5\udcc5"])
+@pytest.mark.parametrize("row", ["\ufeff202400000000000001", "202400000000000001\r"])
 def test_what_is_wrong_with_a_whole_file_is_not_skipped(row: str) -> None:
     with pytest.raises(InvalidInput, match="users.txt line 1 .*Correct the file"):
         list(checked_numbers(lines(row, *RUN), "skip", Skipped()))
