@@ -138,9 +138,9 @@ class WxBankHook(BaseHook):
 
     @forgets_locals
     async def alist_tasks(self, *args: Any, **options: Any) -> list[UploadTask]:
-        """:meth:`list_tasks` for triggers and async tasks, as a list: the calls run in a thread."""
+        """:meth:`list_tasks` for triggers and async tasks: the calls run in a thread."""
         await self.aget_conn()
-        return await asyncio.to_thread(lambda: list(self.list_tasks(*args, **options)))
+        return await asyncio.to_thread(self.list_tasks, *args, **options)
 
     @forgets_locals
     def encryption_key(self) -> PlatformKey:

@@ -101,10 +101,10 @@ def of_plain_file(
     def numbers() -> Iterator[Sequence[str]]:
         return checked_numbers(read_files(where, None), "fail", Skipped())
 
-    def checked(rows_per_file: int) -> list[tuple[str, int]]:
+    def checked(limit: int) -> list[tuple[str, int]]:
         """Name and rows of each file."""
         stream = chain.from_iterable(numbers())
-        parts = iter(lambda: list(islice(stream, rows_per_file)), [])
+        parts = iter(lambda: list(islice(stream, limit)), [])
         return list({named(prefix, naming_key, bank_type, content_of(part)): len(part) for part in parts}.items())
 
     # Read twice: every row is checked before a key is asked for, and the first file is sent.

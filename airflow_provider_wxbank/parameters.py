@@ -93,19 +93,19 @@ class TextParameters(_Operator):
         """The text that a template gives; in a native DAG a parameter of a query may also be what is no text."""
         dag = self.get_dag()
         env = jinja_env if dag is None else dag.get_template_env(force_sandboxed=True)
-        for_query = name == "sql" or name.startswith("parameters[")
+        is_parameter = name.startswith("parameters[")
         given: list[object] = []
 
         def checked(value: object) -> object:
             given.append(value)
-            return _not_none(name, value) if for_query else _printable(name, value)
+            return _not_none(name, value) if is_parameter or name == "sql" else _printable(name, value)
 
         env = env.overlay(finalize=checked)
         is_file = written.endswith(tuple(self.template_ext))
         template = env.get_template(written) if is_file else env.from_string(written)
         rendered = render_template_to_string(template, context)
         is_native = dag is not None and dag.render_template_as_native_obj
-        if is_native and name != "sql" and for_query and len(given) == 1 and _ONE_EXPRESSION.fullmatch(written):
+        if is_native and is_parameter and len(given) == 1 and _ONE_EXPRESSION.fullmatch(written):
             return given[0]
         return rendered
 

@@ -98,8 +98,10 @@ def export(
 
 
 def _check_is_not_of_another_task(target: Location, origin: Origin | None) -> None:
-    there = None if origin is None else origin_in(target)
-    if there is not None and origin is not None and there.is_other_task_of_run(origin):
+    if origin is None:
+        return
+    there = origin_in(target)
+    if there is not None and there.is_other_task_of_run(origin):
         raise InvalidInput(
             f"{target.uri} is the manifest of {there}: replaced, it would bring this task's numbers into that one's "
             "package. Give each export an output_path of its own, for example ending in {{ run_id }}/{{ ti.task_id }}, "
