@@ -368,6 +368,13 @@ def test_what_is_not_known_is_not_shown_as_0(beside_a_good_one: Any) -> None:
     assert len(one["file_rows"]) == 2
 
 
+@pytest.mark.parametrize(("padding", "unreadable"), [(19_900, 0), (20_000, 1), (10_000_000, 1)])
+def test_no_more_of_a_record_is_read_than_one_can_have(beside_a_good_one: Any, padding: int, unreadable: int) -> None:
+    record = {"step": "upload", "package_id": PACKAGE, "padding": "x" * padding}
+    imports = beside_a_good_one(put({KEY: record}, "upload"))["imports"]
+    assert sum(one["unreadable"] for one in imports) == unreadable
+
+
 def test_a_row_that_is_none_is_left_out_alone(beside_a_good_one: Any) -> None:
     rows = [
         ["a.csv", "1", 10, 5],

@@ -114,6 +114,21 @@ def test_a_parquet_file_that_is_damaged_is_refused(tmp_path: Path, keep: int) ->
         read(path)
 
 
+@pytest.mark.parametrize("compression", ["snappy", "gzip", "zstd", "none"])
+def test_a_parquet_file_with_damaged_pages_is_no_list(tmp_path: Path, compression: str) -> None:
+    """Whatever the library says: it is told by the file's name, and no number that was not in it is read."""
+    path = tmp_path / "users.parquet"
+    table = pyarrow.table({"agreement_no": numbers(20_000)})
+    pyarrow.parquet.write_table(table, path, compression=compression, use_dictionary=False, data_page_size=4096)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 3
+    content[middle : middle + 3000] = b"\xff" * 3000
+    path.write_bytes(content)
+    with pytest.raises((InvalidInput, TryLater), match=r"users\.parquet") as raised:
+        read(path)
+    assert "2024" not in str(raised.value)
+
+
 def test_a_large_parquet_file_is_not_read_whole(tmp_path: Path) -> None:
     """40 MB of text in one row group; pyarrow's own memory is what it has at a time."""
     count = 2_000_000
@@ -219,7 +234,8 @@ def test_files_of_the_same_name_in_two_folders_are_told_apart(tmp_path: Path) ->
 NO_LISTS = (
     "_SUCCESS", "_committed_123", ".users.txt.crc", ".hidden", "users.ok", "USERS.OK", "users.txt.flg", "users.ctl",
     "users.done", "users.txt.md5", "users.txt.sha256", "users.tmp", "_temporary/0/part-0", ".spark/part-0",
-    "dt=1/_started", "a/_b/c/users.txt",
+    "dt=1/_started", "a/_b/c/users.txt", "users.txt.fin", "users.END", "users.txt.temp", "users.txt.filepart",
+    "users.inprogress", "users.txt._COPYING_", "users.sha1", "users.txt.sha512", "users.flag",
 )  # fmt: skip
 
 
