@@ -18,7 +18,7 @@ from airflow_provider_wxbank.bank_types import is_known
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.lineage import ReportsLineage
 from airflow_provider_wxbank.links import LINKS
-from airflow_provider_wxbank.outgoing import Outgoing, of_encrypted_file, of_manifest, of_plain_file
+from airflow_provider_wxbank.outgoing import Outgoing, check_same_files, of_encrypted_file, of_manifest, of_plain_file
 from airflow_provider_wxbank.parameters import (
     WHY_NONE,
     TextParameters,
@@ -84,6 +84,7 @@ class ExportUsersOperator(TextParameters, ReportsLineage, BaseOperator):
     )
     template_ext: Sequence[str] = (".sql",)
     texts = frozenset(template_fields) - {"parameters"}
+    paths = frozenset({"output_path", "source"})
     of_texts = frozenset({"parameters"})
     template_fields_renderers = {"sql": "sql", "parameters": "json"}  # noqa: RUF012  # as Airflow declares it
     ui_color = "#d9f2e3"
@@ -171,12 +172,16 @@ class ExportUsersOperator(TextParameters, ReportsLineage, BaseOperator):
         """Everything that can be told to be wrong before anything is read."""
         if (self.sql is None) == (self.source is None):
             raise InvalidInput(f"give either sql (with sql_conn_id) or source, and not both{_both(self.sql)}")
-        for name in sorted(self.texts):
-            optional_text(getattr(self, name), name)
+        self.check_texts()
         if self.sql is not None and not self.sql_conn_id:
             raise InvalidInput("sql needs sql_conn_id, the connection of the bank's database")
         if self.sql is None and (self.sql_conn_id or self.parameters):
             raise InvalidInput("sql_conn_id and parameters go with sql, not with source")
+        if not isinstance(self.parameters, Mapping | None):
+            raise InvalidInput(
+                f"parameters is of type {type(self.parameters).__name__}: it must be a mapping of names to values. If "
+                "it is a template, let the DAG have render_template_as_native_obj=True"
+            )
         if self.on_invalid not in ("fail", "skip"):
             raise InvalidInput(f'on_invalid must be "fail" or "skip", not {self.on_invalid!r}')
         check_bank_type(text(self.bank_type, "bank_type"))
@@ -230,6 +235,7 @@ class UploadTaskOperator(TextParameters, ReportsLineage, BaseOperator):
         "wxbank_conn_id",
     )
     texts = frozenset(template_fields)
+    paths = frozenset({"manifest", "file"})
     ui_color = "#b7e4c7"
     operator_extra_links = LINKS
 
@@ -283,12 +289,13 @@ class UploadTaskOperator(TextParameters, ReportsLineage, BaseOperator):
     def _upload(self, client: Client, prefix: str, progress: UploadProgress) -> dict[str, Any]:
         known = progress.uploaded_before()
         outgoing = self._outgoing(client, prefix, known)
+        check_same_files(outgoing.filenames, known, self.package_id)
         progress.reads(outgoing.manifest)
         self._uploads = Uploads(
             client,
             self.package_id,
             max_workers=self.max_workers,
-            total_files=outgoing.total,
+            total_files=len(outgoing.filenames),
             total_rows=outgoing.rows,
             known=known,
             on_progress=progress.note,
@@ -297,7 +304,7 @@ class UploadTaskOperator(TextParameters, ReportsLineage, BaseOperator):
             uploaded = self._uploads.run(outgoing.files)
         finally:
             progress.save()
-        rows = sum(one.file.rows for one in uploaded)
+        rows = sum(one.rows for one in uploaded)
         self.log.info(
             "Package %s has %d numbers in %d tasks of this import; WeChat Pay processes them in about %d minutes",
             self.package_id,
@@ -309,9 +316,7 @@ class UploadTaskOperator(TextParameters, ReportsLineage, BaseOperator):
             "package_id": self.package_id,
             "bank_type": outgoing.bank_type,
             "rows": rows,
-            "tasks": [
-                {"task_id": one.task_id, "filename": one.file.filename, "rows": one.file.rows} for one in uploaded
-            ],
+            "tasks": [{"task_id": one.task_id, "filename": one.filename, "rows": one.rows} for one in uploaded],
         }
         return result if outgoing.manifest is None else {**result, "manifest": outgoing.manifest}
 
@@ -348,8 +353,7 @@ class UploadTaskOperator(TextParameters, ReportsLineage, BaseOperator):
         check_max_workers(self.max_workers)
         if (self.manifest is None) == (self.file is None):
             raise InvalidInput(f"give either manifest or file, and not both{_both(self.manifest)}")
-        for name in sorted(self.texts):
-            optional_text(getattr(self, name), name)
+        self.check_texts()
         if self.manifest is not None and (self.encrypted or self.serial_no):
             raise InvalidInput("encrypted and serial_no go with file; a manifest has them itself")
         if self.file is not None and not self.bank_type:

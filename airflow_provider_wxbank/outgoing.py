@@ -23,17 +23,32 @@ from airflow_provider_wxbank.wechatpay.uploads import OutgoingFile
 class Outgoing:
     """Files to upload, all of which were checked.
 
-    :param total: how many there are.
+    :param filenames: in their order.
     :param rows: numbers in all of them.
     :param files: made when they are asked for, to be asked for once.
     :param manifest: URI of the manifest with its identity, if there is one.
     """
 
     bank_type: str
-    total: int
+    filenames: Sequence[str]
     rows: int
     files: Iterable[OutgoingFile]
     manifest: str | None = None
+
+
+def check_same_files(filenames: Collection[str], known: Collection[str], package_id: str) -> None:
+    """Check that what is uploaded now has the files that earlier tries of the task have uploaded.
+
+    :param known: names of the files that earlier tries uploaded.
+    :raises InvalidInput: it has not: the list was changed between the tries.
+    """
+    if gone := sorted(set(known).difference(filenames)):
+        raise InvalidInput(
+            f"the list was changed since an earlier try of this task: {len(gone)} of the files that it uploaded, "
+            f"{gone[0]} for one, are not in the list any more. Their numbers are in package {package_id} and stay "
+            "there, and others of the new list would be imported with them. Put the list back as it was and run the "
+            "task again; a new list is for a new DAG run"
+        )
 
 
 def of_manifest(
@@ -72,7 +87,8 @@ def of_manifest(
         for file in manifest.files
     )
     uri = identified(where.uri, manifest.identity)
-    return Outgoing(manifest.bank_type, len(manifest.files), manifest.rows, files, uri)
+    names = [file.filename for file in manifest.files]
+    return Outgoing(manifest.bank_type, names, manifest.rows, files, uri)
 
 
 def of_encrypted_file(where: Location, naming_key: bytes, prefix: str, bank_type: str, serial_no: str) -> Outgoing:
@@ -85,7 +101,7 @@ def of_encrypted_file(where: Location, naming_key: bytes, prefix: str, bank_type
     rows = check_encrypted(content, where.uri)
     filename = named(prefix, naming_key, bank_type, content)
     file = OutgoingFile(filename, rows, bank_type, serial_no, lambda: content)
-    return Outgoing(bank_type, 1, rows, [file])
+    return Outgoing(bank_type, [filename], rows, [file])
 
 
 def of_plain_file(
@@ -97,6 +113,11 @@ def of_plain_file(
     :raises InvalidInput: it is missing, has no number, or a line is none.
     :raises TryLater: it is changed meanwhile.
     """
+
+    if where.is_pattern():
+        raise InvalidInput(
+            f"{where.uri} does not exist, and file is one file: for many give ExportUsersOperator the pattern as source"
+        )
 
     def numbers() -> Iterator[Sequence[str]]:
         return checked_numbers(read_files(where, None), "fail", Skipped())
@@ -113,12 +134,13 @@ def of_plain_file(
         raise InvalidInput(f"{where.uri} has no number in it")
     if (limit := rows_per_file(encryption_key(), MAX_ROWS)) < MAX_ROWS:
         files = checked(limit)
+    names = [name for name, _ in files]
     plain = plain_files(batches(numbers(), encryption_key, MAX_ROWS), prefix, naming_key, bank_type)
     outgoing = (
         OutgoingFile(file.filename, len(file.numbers), bank_type, file.key.serial_no, file.encrypted)
-        for file in _as_checked(plain, [name for name, _ in files], where)
+        for file in _as_checked(plain, names, where)
     )
-    return Outgoing(bank_type, len(files), sum(rows for _, rows in files), outgoing)
+    return Outgoing(bank_type, names, sum(rows for _, rows in files), outgoing)
 
 
 def _as_checked(files: Iterator[PlainFile], names: Sequence[str], where: Location) -> Iterator[PlainFile]:
@@ -132,6 +154,6 @@ def _as_checked(files: Iterator[PlainFile], names: Sequence[str], where: Locatio
             if file is None or file.filename != name:
                 raise changed
             yield file
-    except InvalidInput:
-        # There was no such row before.
+    except (InvalidInput, TryLater):
+        # There was no such row before; or it was seen to change, which is told of exports as if nothing were sent.
         raise changed from None

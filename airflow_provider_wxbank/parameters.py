@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
+from jinja2 import Undefined
 
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
@@ -36,7 +37,10 @@ _NOTHING = frozenset({"none", "nan", "null"})
 """What programs write for nothing, in lower case."""
 
 _NOTHING_INSIDE = re.compile(r"(?<![A-Za-z0-9])(?:None|nan|NaN)(?![A-Za-z0-9])")
-"""What Python writes for nothing, as a word of a name or a path."""
+"""What Python writes for nothing, as a word of a name."""
+
+_NOTHING_IN_PATH = re.compile(r"(?<![A-Za-z0-9])None(?![A-Za-z0-9])|(?<=[/=])(?:nan|NaN)(?=$|/)")
+"""The same of a path, whose parts have names that others chose: he-nan is a province."""
 
 WHY_NONE = "a task that was skipped or returned nothing, or a parameter that is not set, becomes None"
 
@@ -45,10 +49,12 @@ class TextParameters(_Operator):
     """An operator whose text parameters keep the text that was written, however its DAG renders templates.
 
     :cvar texts: templated parameters that are one text each.
+    :cvar paths: those of them that are paths or URLs, which may also be objects.
     :cvar of_texts: templated parameters that hold texts, as lists and mappings do. A template may give one as a whole.
     """
 
     texts: ClassVar[Collection[str]] = ()
+    paths: ClassVar[Collection[str]] = ()
     of_texts: ClassVar[Collection[str]] = ()
 
     def _do_render_template_fields(
@@ -62,12 +68,24 @@ class TextParameters(_Operator):
         for name in template_fields:
             written = getattr(parent, name)
             is_text = name in self.texts and isinstance(written, str)
-            if parent is self and (is_text or (name in self.of_texts and isinstance(written, (list, tuple, dict)))):
+            if parent is self and (
+                is_text or (name in self.of_texts and isinstance(written, (list, tuple, set, frozenset, dict)))
+            ):
                 setattr(self, name, self._rendered(name, written, context, jinja_env, seen_oids))
                 continue
             super()._do_render_template_fields(parent, [name], context, jinja_env, seen_oids)
             if parent is self and written is not None and getattr(self, name) is None:
                 raise InvalidInput(f"{name} became None: {WHY_NONE}")
+
+    def check_texts(self) -> None:
+        """Check all texts that were given; paths become texts.
+
+        :raises InvalidInput: one is no text, an empty one, or what Python writes for nothing.
+        """
+        for name in sorted(self.texts):
+            value = getattr(self, name)
+            if value is not None:
+                setattr(self, name, (path_text if name in self.paths else text)(value, name))
 
     def _rendered(self, name: str, written: Any, context: Context, jinja_env: Environment, seen_oids: set[int]) -> Any:
         if id(written) in seen_oids:
@@ -79,11 +97,13 @@ class TextParameters(_Operator):
                 key: self._rendered(f"{name}[{key!r}]", value, context, jinja_env, seen_oids)
                 for key, value in written.items()
             }
-        if isinstance(written, (list, tuple)):
-            return [
+        if isinstance(written, (list, tuple, set, frozenset)):
+            values = [
                 self._rendered(f"{name}[{index}]", value, context, jinja_env, seen_oids)
                 for index, value in enumerate(written)
             ]
+            # Drivers tell a tuple, for IN, from a list.
+            return type(written)(*values) if hasattr(written, "_fields") else type(written)(values)
         value = self.render_template(written, context, jinja_env, seen_oids)
         if written is not None and value is None:
             raise InvalidInput(f"{name} became None: {WHY_NONE}")
@@ -98,7 +118,10 @@ class TextParameters(_Operator):
 
         def checked(value: object) -> object:
             given.append(value)
-            return _not_none(name, value) if is_parameter or name == "sql" else _printable(name, value)
+            if is_parameter or name == "sql":
+                return _not_none(name, value)
+            # A text that is one expression may be empty, and says so itself.
+            return _printable(name, value, is_whole=_ONE_EXPRESSION.fullmatch(written) is not None)
 
         env = env.overlay(finalize=checked)
         is_file = written.endswith(tuple(self.template_ext))
@@ -119,11 +142,19 @@ def _not_none(name: str, value: object) -> object:
     return value
 
 
-def _printable(name: str, value: object) -> object:
+def _printable(name: str, value: object, *, is_whole: bool) -> object:
     """What a template puts into a text.
 
+    :param is_whole: whether it is all of the text.
     :raises InvalidInput: its text would not be what was meant.
     """
+    if not is_whole and (isinstance(value, Undefined) or value == ""):
+        what = "something that is not defined" if isinstance(value, Undefined) else "an empty text"
+        raise InvalidInput(
+            f"{name} has a template that gives {what}, and without that part it would name something else: a path "
+            "without its last part is a folder with all lists. Let it give a text; for a part that may be missing, "
+            "write {% if ... %}...{% endif %} around it"
+        )
     if isinstance(value, float):
         raise InvalidInput(
             f"{name} has a template that gives a number with a fraction, of which Python keeps no last zero: "
@@ -153,9 +184,8 @@ def text(value: object, name: str) -> str:
 
 def check_nothing_inside(value: str, name: str) -> None:
     """:raises InvalidInput: a part of a path, or a word of a name, is what is written for nothing."""
-    words = _NOTHING_INSIDE.findall(value) + [part for part in value.split("/") if part.lower() in _NOTHING]
-    if words:
-        raise InvalidInput(f"{name} {value!r} has {words[0]!r} in it, which a template makes of nothing: {WHY_NONE}")
+    if word := (_NOTHING_IN_PATH if "/" in value else _NOTHING_INSIDE).search(value):
+        raise InvalidInput(f"{name} {value!r} has {word[0]!r} in it, which a template makes of nothing: {WHY_NONE}")
 
 
 def optional_text(value: object, name: str) -> str | None:
@@ -163,11 +193,21 @@ def optional_text(value: object, name: str) -> str | None:
     return None if value is None else text(value, name)
 
 
+def path_text(value: object, name: str) -> str:
+    """A parameter that is a path or a URL, also as an object.
+
+    :raises InvalidInput: as :func:`text`.
+    """
+    return text(str(value) if isinstance(value, (PathLike, ObjectStoragePath)) else value, name)
+
+
 def list_of_texts(values: object, name: str) -> list[str]:
     """A parameter that is a list of ids or names.
 
     :raises InvalidInput: it is one text, as a template of a list renders to, or something in it is no text.
     """
+    if isinstance(values, Mapping):
+        raise InvalidInput(f"{name} is a mapping, not a list: the result of an UploadTaskOperator goes into upload")
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise InvalidInput(
             f"{name} {_what_it_is(values)}, not a list. If it is a template, let the DAG have "
@@ -181,12 +221,15 @@ def location(uri: str | PathLike[str] | ObjectStoragePath, name: str) -> Locatio
 
     :raises InvalidInput: empty, relative to a folder that nobody can know, or with None for a part of it.
     """
-    written = text(str(uri) if isinstance(uri, (PathLike, ObjectStoragePath)) else uri, name).strip()
-    if "://" not in written and not written.startswith("/"):
+    written = path_text(uri, name).strip()
+    if ("://" not in written and not written.startswith("/")) or re.match("file://[^/]", written):
         raise InvalidInput(f"{name} {written!r} must be an absolute path or a URL like s3://conn_id@bucket/folder")
     check_nothing_inside(written, name)
-    path = ObjectStoragePath(written)
-    return Location(written, path.fs, path.path)
+    try:
+        path = ObjectStoragePath(written)
+        return Location(written, path.fs, path.path)
+    except ValueError as failure:
+        raise InvalidInput(f"{name} {written!r} cannot be used: {failure}") from None
 
 
 def check_single(value: object, name: str, instead: str) -> None:

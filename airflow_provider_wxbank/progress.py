@@ -76,10 +76,10 @@ class UploadProgress:
 
     def note(self, uploaded: Uploaded, progress: Progress) -> None:
         """Take note of a file; log and save now and then, and when it was the last one."""
-        if uploaded.file.filename not in self._saved:
-            self._unsaved[uploaded.file.filename] = uploaded.task_id
+        if uploaded.filename not in self._saved:
+            self._unsaved[uploaded.filename] = uploaded.task_id
         uploaded_at = None if uploaded.adopted else int(time.time())
-        self._untold.append([uploaded.file.filename, uploaded.task_id, uploaded.file.rows, uploaded_at])
+        self._untold.append([uploaded.filename, uploaded.task_id, uploaded.rows, uploaded_at])
         self._progress = progress
         if progress.files != progress.total_files and self._clock() - self._saved_at < SAVE_SECONDS:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from functools import cached_property
@@ -180,7 +180,10 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         if not (self.package_id is None and self.task_ids is None and self.filenames is None):
             raise InvalidInput("give upload, or package_id with task_ids or filenames, and not both")
         given: object = self.upload
+        if not isinstance(given, (str, Iterable)):
+            raise InvalidInput(f"upload is of type {type(given).__name__}, not a result of UploadTaskOperator")
         if isinstance(given, str):
+            text(given, "upload")
             raise InvalidInput(
                 "upload is a text, not a result of UploadTaskOperator. If it is a template, let the DAG have "
                 "render_template_as_native_obj=True, or give the output of a task"
@@ -193,7 +196,10 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
             raise InvalidInput(f"upload has None among its {len(results)} results: {WHY_NONE}")
         try:
             package_ids = {result["package_id"] for result in results}
-            task_ids = [tuple(task["task_id"] for task in result["tasks"]) for result in results]
+            task_ids = [
+                tuple(list_of_texts([task["task_id"] for task in result["tasks"]], "upload's task_ids"))
+                for result in results
+            ]
         except (KeyError, TypeError):
             raise InvalidInput("upload must be a result of UploadTaskOperator, or a list of them") from None
         if len(package_ids) != 1:

@@ -1,8 +1,9 @@
 """Run the tests in several environments, show what each part printed, what was skipped, and the coverage of all.
 
 Parts run beside one another, but no more of them than there are cores: a machine that does more at once than it can
-tests its own patience. Tests of what imports nothing of Airflow (marked ``without_airflow``) are run in the last
-environment only.
+tests its own patience. Tests of what imports nothing of Airflow (marked ``without_airflow``) are run once, in the last
+environment. Measuring what is covered takes half as long again, so it is done where it finds something: in the tests of
+what imports nothing of Airflow, and in those of the rest in the first environment.
 
 Usage: python -m tools.test PYTHON [PYTHON ...]; set PYTEST to pass arguments to pytest.
 """
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,18 +27,8 @@ from typing import IO
 from tools.airflow_home import running
 from tools.terminal import end_with
 
-PYTEST = ("-m", "pytest", "-q", "--no-fold-skipped", "--cov", "--cov-report=")
-OTHERS = ("-m", "not without_airflow")
-"""What the environments but the last run."""
-
-APART = ("tests/system/test_dags.py", "tests/system/test_docs.py")
-PARTS = (
-    ("tests/integration",),
-    ("tests/system", *(f"--ignore={path}" for path in APART)),
-    *((path,) for path in APART),
-    ("tests/unit",),
-)
-"""What is run by a process of its own, what takes longest first."""
+PYTEST = ("-m", "pytest", "-q", "--no-fold-skipped")
+MEASURED = ("--cov", "--cov-report=")
 
 COVERAGE = 95
 POLL_SECONDS = 0.5
@@ -68,12 +59,8 @@ def main(pythons: list[str]) -> int:
     arguments = shlex.split(os.environ.get("PYTEST", ""))
     versions = [airflow_version(python) for python in pythons]
     jobs = [
-        Job(
-            f"Airflow {version}, {part[0]}",
-            [python, *PYTEST, *([] if python == pythons[-1] else OTHERS), *part, *arguments],
-        )
-        for part in PARTS
-        for python, version in zip(pythons, versions, strict=True)
+        Job(f"Airflow {version}, {name}", [python, *PYTEST, *options, *arguments])
+        for name, python, version, options in parts(list(zip(pythons, versions, strict=True)))
     ]
     cores = len(os.sched_getaffinity(0))
     print(f"== Testing on Airflow {' and '.join(versions)}, {min(cores, len(jobs))} parts at a time", flush=True)
@@ -84,6 +71,22 @@ def main(pythons: list[str]) -> int:
         print(f"   skipped {line}" + (f" ({count} times)" if count > 1 else ""))
     print("\n".join(f"== {job.summary}" for job in jobs))
     return code
+
+
+def parts(environments: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, str, Sequence[str]]]:
+    """What is run by a process of its own, what takes longest first.
+
+    :param environments: interpreter and version of Airflow of each.
+    :return: name, interpreter, version of Airflow, and arguments of pytest.
+    """
+    with_airflow = ("-m", "not without_airflow", "tests/integration", "tests/unit")
+    for index, environment in enumerate(environments):
+        yield "system", *environment, ["tests/system"]
+        if index == 0:
+            without_airflow = ("-m", "without_airflow", "tests/integration", "tests/unit")
+            yield "without Airflow", *environments[-1], [*MEASURED, *without_airflow]
+    for index, environment in enumerate(environments):
+        yield "with Airflow", *environment, [*(MEASURED if index == 0 else ()), *with_airflow]
 
 
 def run_all(jobs: Sequence[Job], at_once: int, folder: Path) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from string import ascii_letters
 from typing import Literal
 
 from airflow_provider_wxbank.agreements.encryption import MAX_NUMBER_BYTES
@@ -19,9 +20,14 @@ MAX_SKIPPED = 100_000
 MIN_DIGITS = 8
 """Digits of a number from which on a line of half as many is not taken for another one."""
 
-
 MAX_RECORDS = 3
 """Lines at each end of a file that may be records of it."""
+
+MANY = 10
+"""Numbers of one shape from which on a line at an end of another shape is not taken for one of them."""
+
+MAX_SHAPES = 1000
+"""Shapes that are remembered of a file; numbers of more are of any shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +71,14 @@ _CHARACTERS = "a number has ASCII letters and digits, and '-', '_' or '.' betwee
 
 _FRACTION = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)")
 # With a point before it any power of ten is one; without, 2024E00001234 may be a number: a double has three digits.
-_EXPONENT = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*[eE][+-]?[0-9]+|\.[0-9]+[eE][+-]?[0-9]+|[0-9]+[eE][+-]?[0-9]{1,3})")
+_EXPONENT = re.compile(r"[+-]?(?:[0-9]+\.[0-9]*[eEdD][+-]?[0-9]+|\.[0-9]+[eE][+-]?[0-9]+|[0-9]+[eE][+-]?[0-9]{1,3})")
 _MASKED = re.compile(r".*([xX])\1{3}.*")
-_DATE = re.compile(r"[12][0-9]{3}([-._])[0-9]{1,2}\1[0-9]{1,2}")
-_NUMBER_AND_WORD = re.compile(r"[0-9]{8,}[-_.][A-Za-z]{4,}")
+_MASKED_BY_SIGNS = re.compile(r".*[._-]{2}.*")
+_DATE = re.compile(
+    r"(?:[12][0-9]{3}([-._])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-._])(?:[0-9]{1,2}|[A-Za-z]{3})\2[12][0-9]{3})"
+    r"(?:T[0-9.]+)?"
+)
+_NUMBER_AND_WORD = re.compile(r"[0-9]{8,}[-_.](?:[A-Za-z]{4,}|[A-Z][a-z]+)|[A-Z][a-z]+[-_.][0-9]{8,}")
 _NULL_WORDS = frozenset({"null", "none", "nan", "na", "nat", "nil", "undefined"})
 # Tools put them into brackets or quotes, or a sign before them: (null), <NA>, #N/A, -nan.
 _AROUND_NULL = re.compile(r"""[][(){}<>"'#/.+-]""")
@@ -161,8 +171,10 @@ def _problem_as_a_whole(value: str) -> str | None:
         return "is a date; is it the right column?"
     if _MASKED.fullmatch(value):
         return "is masked with x; export the numbers themselves"
+    if _MASKED_BY_SIGNS.fullmatch(value) and _NUMBER.fullmatch(value):
+        return "has two of '-', '_' and '.' in a row, as masked numbers have; export the numbers themselves"
     if _NUMBER_AND_WORD.fullmatch(value):
-        return "ends with a word, a customer's name perhaps; export the number alone"
+        return "is a number and a word, a customer's name perhaps; export the number alone"
     if _FRACTION.fullmatch(value):
         return "is a fraction, even if that is .0; export it again as text"
     return None
@@ -177,9 +189,10 @@ def checked_numbers(source: Iterable[Values], on_invalid: OnInvalid, skipped: Sk
         to all others, so this is raised after the numbers of the file were given.
     """
     ends: _Ends | None = None
+    files = _Files()
     for read in source:
         if ends is not None and (ends.place != read.place or not read.are_lines):
-            ends.check()
+            files.check(ends)
             ends = None
         positions, numbers = [], []
         for position, value in zip(read.positions, read.values, strict=True):
@@ -202,7 +215,74 @@ def checked_numbers(source: Iterable[Values], on_invalid: OnInvalid, skipped: Sk
                 ends.add(positions, numbers)
             yield numbers
     if ends is not None:
-        ends.check()
+        files.check(ends)
+    files.check_single_lines()
+
+
+def _shape(number: str) -> str | int:
+    """How many digits a number has, or where it has letters and where digits."""
+    return len(number) if number.isdigit() else number.translate(_KINDS)
+
+
+_KINDS = str.maketrans({**dict.fromkeys("0123456789", "9"), **dict.fromkeys(ascii_letters, "A")})
+
+
+@dataclass(slots=True)
+class _Others:
+    """What numbers have in common to which others are compared.
+
+    :ivar shortest: digits of the shortest number of digits alone; None if there is none.
+    :ivar shapes: at most :data:`MAX_SHAPES` and one.
+    """
+
+    count: int = 0
+    of_digits: int = 0
+    shortest: int | None = None
+    shapes: set[str | int] = field(default_factory=set)
+
+    def meet(self, numbers: Sequence[str]) -> None:
+        """Take some more into account."""
+        if not numbers:
+            return
+        # Nearly always all are digits, and one look at them together is enough.
+        digits = numbers if "".join(numbers).isdigit() else [number for number in numbers if number.isdigit()]
+        self.count += len(numbers)
+        self.of_digits += len(digits)
+        if digits:
+            shortest = min(map(len, digits))
+            self.shortest = min(shortest, self.shortest or shortest)
+        if len(self.shapes) <= MAX_SHAPES:
+            self.shapes |= set(map(len, digits)) if len(digits) == len(numbers) else set(map(_shape, numbers))
+
+    def join(self, others: _Others) -> None:
+        """Take those into account that others were compared with."""
+        self.count += others.count
+        self.of_digits += others.of_digits
+        self.shapes |= others.shapes
+        if others.shortest is not None:
+            self.shortest = min(others.shortest, self.shortest or others.shortest)
+
+    def why_not_one_of_them(self, number: str) -> str | None:
+        """What makes a number look like a record of the file among these; None if it may be one of them."""
+        shape, with_letters = _shape(number), self.count - self.of_digits
+        are_nearly_digits = self.of_digits and 10 * with_letters <= self.count
+        is_of_no_shape = shape not in self.shapes and len(self.shapes) <= MAX_SHAPES
+        if isinstance(shape, str):
+            # One among a hundred may be a record itself, of a file that was put together with others.
+            if are_nearly_digits and (is_of_no_shape or 100 * with_letters <= self.count):
+                return "letters where nearly all others are digits" if with_letters else _LETTERS
+        elif are_nearly_digits and (self.shortest or 0) >= max(MIN_DIGITS, 2 * shape):
+            return _FEW_DIGITS
+        if is_of_no_shape and self.count >= MANY and len(self.shapes) == 1:
+            (only,) = self.shapes
+            # Numbers that are counted up get longer.
+            if isinstance(only, str) or isinstance(shape, str) or (only >= MIN_DIGITS and shape < only):
+                return "another shape than all others, which are alike"
+        return None
+
+
+_LETTERS = "letters where all others are digits"
+_FEW_DIGITS = "at most half as many digits as any other"
 
 
 @dataclass(slots=True)
@@ -215,44 +295,75 @@ class _Ends:
     place: str
     first: list[tuple[int, str]] = field(default_factory=list, repr=False)
     last: list[tuple[int, str]] = field(default_factory=list, repr=False)
-    others_are_digits: bool = True
-    shortest_other: int | None = None
+    others: _Others = field(default_factory=_Others)
 
     def add(self, positions: Sequence[int], numbers: Sequence[str]) -> None:
+        """Take some more numbers of the file into account."""
         taken = MAX_RECORDS - len(self.first)
         self.first += zip(positions[:taken], numbers[:taken], strict=True)
         # Which ones are the last is known when there are no more.
         self.last += zip(positions[taken:][-MAX_RECORDS:], numbers[taken:][-MAX_RECORDS:], strict=True)
         passed = max(len(self.last) - MAX_RECORDS, 0)
-        self._meet([*(number for _, number in self.last[:passed]), *numbers[taken:-MAX_RECORDS]])
+        self.others.meet([*(number for _, number in self.last[:passed]), *numbers[taken:-MAX_RECORDS]])
         del self.last[:passed]
 
     def check(self) -> None:
         """:raises InvalidInput: some at an end are another kind of thing than all others."""
         ends = [*self.first, *self.last]
-        if self.shortest_other is None:
-            # A short file: only its first and its last line are asked for what the rest is not.
-            self._meet([number for _, number in ends[1:-1]])
-            ends = [ends[0], ends[-1]] if len(ends) > 1 else ends
-        of_digits = [(position, len(number)) for position, number in ends if number.isdigit()]
-        if not self.others_are_digits or (self.shortest_other is None and not of_digits):
-            return
-        shortest = self.shortest_other or max(length for _, length in of_digits)
-        other = [position for position, number in ends if not number.isdigit()]
-        short = [position for position, length in of_digits if MIN_DIGITS <= shortest >= 2 * length]
-        for lines, why in (
-            (other, "letters where all others are digits"),
-            (short, "at most half as many digits as any other"),
-        ):
-            if lines:
-                rows = f" {lines[0]} has" if len(lines) == 1 else f"s {' and '.join(map(str, lines))} have"
-                raise InvalidInput(
-                    f"{self.place}{rows} {why}: that looks like a record of the file, with its date or its number of "
-                    "rows. Nothing was sent. Remove it from the file; if it is a number, put it between others"
-                )
+        if self.others.count:
+            found = [(position, self.others.why_not_one_of_them(number)) for position, number in ends]
+        else:
+            found = _records_of_few(ends)
+        for why in dict.fromkeys(why for _, why in found if why):
+            raise _record(self.place, [position for position, one in found if one == why], why)
 
-    def _meet(self, others: Sequence[str]) -> None:
-        if others and self.others_are_digits:
-            self.others_are_digits = "".join(others).isdigit()
-            shortest = min(map(len, others))
-            self.shortest_other = min(shortest, self.shortest_other or shortest)
+
+def _records_of_few(numbers: Sequence[tuple[int, str]]) -> list[tuple[int, str | None]]:
+    """Records at the ends of a file that has little else: those before and after the digits, or the long numbers."""
+    found: list[tuple[int, str | None]] = []
+    longest = max((len(number) for _, number in numbers if number.isdigit()), default=0)
+    for is_number, why in (
+        (str.isdigit, _LETTERS),
+        (lambda number: 2 * len(number) > longest or longest < MIN_DIGITS, _FEW_DIGITS),
+    ):
+        kinds = [is_number(number) for _, number in numbers]
+        if True in kinds:
+            begin, end = kinds.index(True), len(kinds) - kinds[::-1].index(True)
+            if all(kinds[begin:end]):
+                found += [(position, why) for position, _ in [*numbers[:begin], *numbers[end:]]]
+    return found
+
+
+@dataclass(slots=True)
+class _Files:
+    """Several files of lines: one of a single line may be a record of another, with its number of rows."""
+
+    single: list[tuple[str, int, str]] = field(default_factory=list, repr=False)
+    others: _Others = field(default_factory=_Others)
+
+    def check(self, ends: _Ends) -> None:
+        """Take a whole file into account.
+
+        :raises InvalidInput: it has a record at an end.
+        """
+        ends.check()
+        numbers = [*ends.first, *ends.last]
+        if len(numbers) == 1:
+            self.single.append((ends.place, *numbers[0]))
+            return
+        self.others.meet([number for _, number in numbers])
+        self.others.join(ends.others)
+
+    def check_single_lines(self) -> None:
+        """:raises InvalidInput: the one line of a file is another kind of thing than those of the other files."""
+        for place, position, number in self.single:
+            if self.others.count and (why := self.others.why_not_one_of_them(number)):
+                raise _record(place, [position], why)
+
+
+def _record(place: str, positions: Sequence[int], why: str) -> InvalidInput:
+    rows = f" {positions[0]} has" if len(positions) == 1 else f"s {' and '.join(map(str, positions))} have"
+    return InvalidInput(
+        f"{place}{rows} {why}: that looks like a record of the file, with its date or its number of rows. Nothing was "
+        "sent. Remove it from the file; if it is a number, put it between others"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from airflow_provider_wxbank.agreements.numbers import NOT_UTF8, WORD_FOR_NULL, Values, delimiter, problem
+from airflow_provider_wxbank.agreements.numbers import MIN_DIGITS, NOT_UTF8, WORD_FOR_NULL, Values, delimiter, problem
 from airflow_provider_wxbank.agreements.redaction import connected, rows_kept_out_of_logs, values_kept_out_of_errors
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
@@ -126,6 +127,7 @@ def _unchanged(file: Location) -> Iterator[None]:
                 "was sent"
             )
 
+    file.check_is_file()
     before = file.state()
     try:
         yield
@@ -177,13 +179,37 @@ def _read_csv(file: Location, column: str) -> Iterator[Values]:
         if header[0].startswith("\ufeff"):
             raise InvalidInput(f"{file.uri} starts with a byte order mark (BOM); save it as UTF-8 without it")
         index = _header_index(file, header, column)
+        before = rows.line_num
         while chunk := [(rows.line_num, row) for row in islice(rows, CHUNK_ROWS)]:
             for line, row in chunk:
-                if len(row) != len(header):
-                    raise InvalidInput(f"{place} {line} has {len(row)} fields, but the header has {len(header)}")
+                _check_row(f"{place} {line}", row, header, index, is_of_one_line=line == before + 1)
+                before = line
             yield Values(place, [line for line, _ in chunk], [row[index] for _, row in chunk], are_lines=True)
     except csv.Error as failure:
         raise InvalidInput(f"{place} {rows.line_num} is not CSV: {failure}") from None
+
+
+def _check_row(where: str, row: list[str], header: list[str], index: int, *, is_of_one_line: bool) -> None:
+    """:raises InvalidInput: a row is none of this file, the header once more, or has swallowed others."""
+    if len(row) != len(header):
+        raise InvalidInput(f"{where} has {len(row)} fields, but the header has {len(header)}")
+    if row[index] == header[index]:
+        raise InvalidInput(
+            f"{where} is the header once more, as in files that were put together: remove it. Nothing was sent"
+        )
+    if is_of_one_line:
+        return
+    # A quote too many takes the rows up to the next one for text.
+    kind = _KIND.sub("9", row[index])
+    for field in row[:index] + row[index + 1 :]:
+        if len(kind) >= MIN_DIGITS and any(_KIND.sub("9", part.strip()) == kind for part in re.split("[,\n]", field)):
+            raise InvalidInput(
+                f"{where} ends a row of several lines, and another of its fields has what looks like a number, too: a "
+                'quotation mark (") is missing or one too many. Nothing was sent. Correct the file'
+            )
+
+
+_KIND = re.compile("[A-Za-z0-9]")
 
 
 def _header_index(file: Location, header: list[str], column: str) -> int:

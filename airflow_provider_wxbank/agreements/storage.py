@@ -18,11 +18,12 @@ log = logging.getLogger(__name__)
 GLOB_CHARACTERS = frozenset("*?[")
 
 _FLAGS = (
-    ".ok", ".flg", ".flag", ".ctl", ".done", ".fin", ".end", ".md5", ".sha1", ".sha256", ".sha512", ".crc",
-    ".tmp", ".temp", ".filepart", ".inprogress", "._copying_",
+    ".ok", ".flg", ".flag", ".ctl", ".ctrl", ".control", ".done", ".fin", ".end", ".trg", ".trigger",
+    ".chk", ".check", ".verf", ".cnt", ".count", ".sum", ".sig", ".md5", ".sha1", ".sha256", ".sha512", ".crc",
+    ".tmp", ".temp", ".part", ".partial", ".filepart", ".inprogress", "._copying_", ".swp", ".bak", ".old", "~",
 )  # fmt: skip
-"""Ends of the names of files that say something of the file beside them, that it is whole or has so many rows, and of
-files that are still being written."""
+"""Ends of the names of files that say something of the file beside them, that it is whole or has so many rows, of files
+that are still being written, and of copies that somebody left."""
 
 _NO_LISTS = (
     f"files that are no lists: names, or folders, that begin with _ or ., and those that end with {' '.join(_FLAGS)}"
@@ -81,6 +82,7 @@ class Location:
         :param if_missing: what the error adds when there is no such file.
         :raises InvalidInput: there is no such file, or it is longer than ``max_bytes``.
         """
+        self.check_is_file()
         try:
             with self.filesystem.open(self.path, "rb") as file:
                 content = file.read(max_bytes + 1)
@@ -118,6 +120,11 @@ class Location:
             os.unlink(temporary)
             raise
 
+    def check_is_file(self) -> None:
+        """:raises InvalidInput: on this machine's disk it is something else, such as a pipe, which is read once."""
+        if self.is_local and os.path.exists(self.path) and not os.path.isfile(self.path):
+            raise InvalidInput(f"{self.uri} is no file, but a folder, a pipe or a device")
+
     def delete(self) -> None:
         """Remove the file if it is there."""
         with contextlib.suppress(FileNotFoundError):
@@ -139,6 +146,8 @@ class Location:
     def files(self) -> list[Location]:
         """The lists in this place, by path: of a pattern with ``*``, ``?`` or ``[``, of a folder, or this file itself.
 
+        What is there under this very name is meant by it, also if it has such a character in it.
+
         Files that are no lists by their names are left out: those that begin with ``_`` or ``.``, also those in such a
         folder below what the path says without a wildcard, and flag files.
 
@@ -157,15 +166,18 @@ class Location:
         scheme = self.uri.partition("://")[0] + "://" if "://" in self.uri else ""
         return [Location(f"{scheme}{path}", self.filesystem, path, path.removeprefix(fixed)) for path in lists]
 
+    def is_pattern(self) -> bool:
+        """Whether it has a wildcard in it, and nothing is there under this very name."""
+        return bool(GLOB_CHARACTERS & set(self.path)) and not self.filesystem.exists(self.path)
+
     def _matched(self) -> tuple[str, set[str]]:
         """The part of the path before any wildcard, to its last ``/``, and the files that are meant."""
         self.filesystem.invalidate_cache()
-        wildcards = GLOB_CHARACTERS & set(self.path)
-        if wildcards:
+        if self.is_pattern():
             found = self.filesystem.glob(self.path, detail=True)
             if not found:
                 raise InvalidInput(f"no file matches {self.uri}")
-            folder = self.path[: min(map(self.path.index, wildcards))].rpartition("/")[0]
+            folder = self.path[: min(map(self.path.index, GLOB_CHARACTERS & set(self.path)))].rpartition("/")[0]
         else:
             if not self.filesystem.exists(self.path):
                 raise InvalidInput(f"{self.uri} does not exist")

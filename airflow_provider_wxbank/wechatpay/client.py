@@ -33,7 +33,13 @@ from airflow_provider_wxbank.wechatpay.keys import (
     check_serial_no,
     verified_certificates,
 )
-from airflow_provider_wxbank.wechatpay.refusals import NO_CERTIFICATES, explained_401, is_sign_error, read_refusal
+from airflow_provider_wxbank.wechatpay.refusals import (
+    NO_CERTIFICATES,
+    check_status,
+    explained_401,
+    is_sign_error,
+    read_refusal,
+)
 from airflow_provider_wxbank.wechatpay.retries import MAX_LIMITED_ATTEMPTS, Trouble, next_attempt
 from airflow_provider_wxbank.wechatpay.settings import Settings
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
@@ -249,6 +255,7 @@ class Client:
             return UnverifiedAnswer(answer.unverifiable)
         try:
             check(answer)
+            check_status(answer)
             self._believed.take(answer.headers["Wechatpay-Nonce"])
         except UnverifiedAnswer as failure:
             return failure

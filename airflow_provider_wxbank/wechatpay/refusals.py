@@ -32,6 +32,9 @@ _ON_PACKAGES = {
 
 _CODE = re.compile(r"[A-Z]+(_[A-Z]+)+")
 
+_OF_NO_CERTIFICATES = (*NO_CERTIFICATES, "NO_AUTH", "SYSTEM_ERROR")
+"""Codes with which ``/v3/certificates`` answers a merchant that has only a public key."""
+
 _ON_401 = {
     ("timestamp", "发起请求的时间"): "Compare this machine's clock with WeChat Pay's: at most 5 minutes are allowed",
     ("APIv3密钥",): "Set the APIv3 key in the merchant platform, under API security (API安全)",
@@ -81,11 +84,29 @@ def read_refusal(
 
 def _hint(call: Call, refusal: Refusal, has_public_key: bool) -> str:
     """What to do, as far as is known who answered: a gateway's refusal says nothing about keys and permissions."""
-    has_none = refusal.status in (403, 404, 500) or refusal.code in NO_CERTIFICATES
+    has_none = refusal.status in (400, 403, 404, 500) and refusal.code in _OF_NO_CERTIFICATES
     if call.target == CERTIFICATES and has_none and not has_public_key and is_of_wechat_pay(refusal):
         # While there is no certificate at hand, such an answer cannot be verified.
         return f"If WeChat Pay answers so, this merchant may have a public key only: then {USE_PUBLIC_KEY}"
     return _ON_PACKAGES.get(refusal.status, "") if refusal.verified and call.target.startswith(_PACKAGES) else ""
+
+
+def check_status(answer: Answer) -> None:
+    """Check that the status, which is not signed, is one that the body can have: only errors have a code and a message.
+
+    :raises UnverifiedAnswer: it is not; something on the way has changed it.
+    """
+    body = _json_object(answer.body)
+    has_code = isinstance(body.get("code"), str) and isinstance(body.get("message"), str)
+    is_success = 200 <= answer.status < 300
+    # A success may have members of these names among its own.
+    if has_code and is_success and body.keys() <= {"code", "message", "detail"}:
+        raise UnverifiedAnswer(f"its status {answer.status} says success, but what is signed is an error{_CHANGED}")
+    if not has_code and not is_success:
+        raise UnverifiedAnswer(f"its status {answer.status} says an error, but what is signed is none{_CHANGED}")
+
+
+_CHANGED = "; something on the way has changed the status, which no signature covers"
 
 
 def is_of_wechat_pay(refusal: Refusal) -> bool:

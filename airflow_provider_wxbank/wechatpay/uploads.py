@@ -62,12 +62,13 @@ class OutgoingFile:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """A file that WeChat Pay has.
+    """A file that WeChat Pay has. Of its content nothing is kept: it can be made of plain numbers.
 
     :param adopted: whether it was there already, or was found there after an upload of unknown outcome.
     """
 
-    file: OutgoingFile
+    filename: str
+    rows: int
     task_id: str
     adopted: bool
 
@@ -124,7 +125,7 @@ def upload_once(
                 f"{file.filename} was perhaps taken, but is not listed yet: {failure}. Run it again later"
             ) from failure
         else:
-            return Uploaded(file, task.task_id, adopted=False)
+            return Uploaded(file.filename, file.rows, task.task_id, adopted=False)
         if (found := _look(client, package_id, file.filename, looks, sleep)) is not None:
             return _adopted(file, found)
         sleep(pause(posts, lambda: 0.5))
@@ -149,7 +150,7 @@ def _adopted(file: OutgoingFile, task: UploadTask) -> Uploaded:
             f"the package has {file.filename} already, but for bank_type {task.bank_type}, not {file.bank_type}"
         )
     log.info("Adopted %s: it is there already as task %s", file.filename, task.task_id)
-    return Uploaded(file, task.task_id, adopted=True)
+    return Uploaded(file.filename, file.rows, task.task_id, adopted=True)
 
 
 def _may_mean_exists(failure: Refused) -> bool:
@@ -159,8 +160,8 @@ def _may_mean_exists(failure: Refused) -> bool:
 
 def check_max_workers(max_workers: int) -> None:
     """:raises InvalidInput: not 1 to 64."""
-    if not 1 <= max_workers <= 64:
-        raise InvalidInput(f"max_workers must be 1 to 64, not {max_workers}")
+    if not isinstance(max_workers, int) or not 1 <= max_workers <= 64:
+        raise InvalidInput(f"max_workers must be 1 to 64, not {max_workers!r}")
 
 
 class Uploads:
@@ -217,11 +218,11 @@ class Uploads:
         self._left_today = self._ask_what_is_left()
         results: dict[int, Uploaded] = {}
         failures: list[tuple[str, Exception]] = []
-        under_way: dict[Future[Uploaded], tuple[int, OutgoingFile]] = {}
+        under_way: dict[Future[Uploaded], tuple[int, str]] = {}
         with ThreadPoolExecutor(self._max_workers, thread_name_prefix="wxbank-upload") as pool:
             try:
                 for index, file in enumerate(files):
-                    under_way[pool.submit(self._upload, file)] = index, file
+                    under_way[pool.submit(self._upload, file)] = index, file.filename
                     if len(under_way) >= self._max_workers:
                         self._collect(under_way, results, failures)
                     if failures or self._stopped.is_set():
@@ -238,7 +239,7 @@ class Uploads:
 
     def _upload(self, file: OutgoingFile) -> Uploaded:
         if file.filename in self._known:
-            return Uploaded(file, self._known[file.filename], adopted=True)
+            return Uploaded(file.filename, file.rows, self._known[file.filename], adopted=True)
         if self._missing < self._max_workers:
             if (task := find_task(self._client, self._package_id, file.filename)) is not None:
                 return _adopted(file, task)
@@ -279,24 +280,24 @@ class Uploads:
 
     def _collect(
         self,
-        under_way: dict[Future[Uploaded], tuple[int, OutgoingFile]],
+        under_way: dict[Future[Uploaded], tuple[int, str]],
         results: dict[int, Uploaded],
         failures: list[tuple[str, Exception]],
     ) -> None:
         """Wait for at least one upload to end, and take what has ended."""
         done, _ = wait(under_way, return_when=FIRST_COMPLETED)
         for future in done:
-            index, file = under_way.pop(future)
+            index, filename = under_way.pop(future)
             try:
-                results[index] = future.result()
+                results[index] = uploaded = future.result()
             except Exception as failure:
-                failures.append((file.filename, failure))
+                failures.append((filename, failure))
             else:
                 self.progress = replace(
-                    self.progress, files=self.progress.files + 1, rows=self.progress.rows + file.rows
+                    self.progress, files=self.progress.files + 1, rows=self.progress.rows + uploaded.rows
                 )
                 if self._on_progress is not None:
-                    self._on_progress(results[index], self.progress)
+                    self._on_progress(uploaded, self.progress)
 
     def _report(self, uploaded: Collection[Uploaded], failures: Collection[tuple[str, Exception]]) -> None:
         adopted = sum(one.adopted for one in uploaded)

@@ -240,7 +240,7 @@ def likely_mistake(counts: Counts) -> str | None:
 
 def check_fail_ratio(max_fail_ratio: float | None) -> None:
     """:raises InvalidInput: neither None nor 0 to 1."""
-    if max_fail_ratio is not None and not 0 <= max_fail_ratio <= 1:
+    if max_fail_ratio is not None and not (isinstance(max_fail_ratio, (int, float)) and 0 <= max_fail_ratio <= 1):
         raise InvalidInput(f"max_fail_ratio must be 0 to 1, not {max_fail_ratio!r}")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_wxbank.simulator.faults import KINDS
 from tools import faults
@@ -29,7 +30,8 @@ def isolated(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("isolated")
 def test_no_fault_loses_or_doubles_a_number_or_tells_one() -> None:
-    ended = faults.run_all(reduced(), workers=4)
+    """Each version of Airflow meets half of them: what a fault leads to is decided in code that imports none."""
+    ended = faults.run_all(reduced()[int(AIRFLOW_V_3_0_PLUS) :: 2], workers=4)
     assert [f"{case}: {outcome}" for case, outcome in ended if faults.is_bad(case, outcome)] == []
     assert {outcome.ended for _, outcome in ended} == {"at once", "recovered"}
 

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, ObjectStoragePath
 from jinja2 import Undefined
 
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
+from airflow_provider_wxbank.parameters import check_nothing_inside, location
 from airflow_provider_wxbank.sensors import TaskFinishedSensor
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
-from tests.conftest import PACKAGE
+from tests.conftest import PACKAGE, numbers
 from tests.integration.conftest import context
 
 NATIVE = pytest.mark.parametrize("native", [False, True], ids=["texts", "native"])
+
+
+REQUIRED: dict[Any, dict[str, str]] = {
+    ExportUsersOperator: {"bank_type": "ICBC_DEBIT", "output_path": "/x"},
+    UploadTaskOperator: {"package_id": PACKAGE},
+}
+
+
+class Pair(NamedTuple):
+    text: str
+    number: int
 
 
 def rendered(kind: type[Any], native: bool, values: dict[str, Any] | None = None, **options: Any) -> Any:
@@ -117,6 +129,107 @@ def test_a_part_of_a_path_is_no_word_for_nothing(name: str, path: str) -> None:
     options = {"bank_type": "ICBC_DEBIT", "output_path": "/tmp/out", "source": "/y", name: path}
     with pytest.raises(InvalidInput, match=f"{name} '{path}' has '(None|nan)' in it"):
         ExportUsersOperator(task_id="export", **options).execute(context())  # type: ignore[arg-type]  # by name
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/data/he-nan/out", "/data/hu_nan/out", "s3://lake@bank/nan-jing/out", "s3://hai-nan@bank/out", "/data/none/out"],
+)
+def test_names_of_places_are_names(path: str) -> None:
+    check_nothing_inside(path, "output_path")
+
+
+@NATIVE
+@pytest.mark.parametrize("value", ["", Undefined(name="campaign")])
+@pytest.mark.parametrize(
+    ("kind", "name", "written"),
+    [
+        (ExportUsersOperator, "source", "/lists/{{ value }}"),
+        (ExportUsersOperator, "output_path", "/out/{{ value }}/x"),
+        (ExportUsersOperator, "prefix", "camp-{{ value }}"),
+        (UploadTaskOperator, "package_id", "8473{{ value }}"),
+        (UploadTaskOperator, "file", "/lists/{{ value }}"),
+    ],
+)
+def test_a_part_that_is_missing_does_not_name_something_else(
+    native: bool, value: object, kind: type[Any], name: str, written: str
+) -> None:
+    """A path without its last part is a folder with the lists of all campaigns."""
+    with pytest.raises(InvalidInput, match=f"{name} has a template that gives (an empty text|something that is not)"):
+        rendered(kind, native, {"value": value}, **{**REQUIRED[kind], name: written})
+
+
+def test_a_part_may_be_left_out_on_purpose() -> None:
+    written = "/lists/{% if value %}{{ value }}/{% endif %}users.csv"
+    assert (
+        rendered(UploadTaskOperator, False, {"value": ""}, package_id=PACKAGE, file=written).file == "/lists/users.csv"
+    )
+
+
+@NATIVE
+def test_a_tuple_of_a_query_stays_one(native: bool) -> None:
+    given = {"ids": (1, 2), "cities": ["{{ value }}"], "set": {"0x1"}, "pair": Pair("{{ value }}", 2)}
+    made = rendered(
+        ExportUsersOperator, native, {"value": "0x84e5"}, **REQUIRED[ExportUsersOperator], parameters=given
+    ).parameters
+    assert made == {"ids": (1, 2), "cities": ["0x84e5"], "set": {"0x1"}, "pair": Pair("0x84e5", 2)}
+    assert [type(value) for value in made.values()] == [tuple, list, set, Pair]
+
+
+@pytest.mark.parametrize("path", ["file://exports/run1", "exports/run1", "abc://bank/x"])
+def test_a_path_that_leads_nowhere_is_told(path: str) -> None:
+    with pytest.raises(InvalidInput, match="must be an absolute path|cannot be used"):
+        location(path, "output_path")
+
+
+def test_paths_may_be_objects(connect: Any, simulator: Any, tmp_path: Path) -> None:
+    connect(simulator)
+    (tmp_path / "users.csv").write_text("\n".join(numbers(3)))
+    export = ExportUsersOperator(
+        task_id="export", bank_type="ICBC_DEBIT", output_path=tmp_path / "out",  # type: ignore[arg-type]  # people do
+        source=ObjectStoragePath(str(tmp_path / "users.csv")),  # type: ignore[arg-type]  # likewise
+    )  # fmt: skip
+    manifest = Path(export.execute(context()).partition("#")[0])
+    for given in ({"manifest": manifest}, {"file": tmp_path / "users.csv", "bank_type": "ICBC_DEBIT"}):
+        task = UploadTaskOperator(task_id="upload", package_id=PACKAGE, **given)
+        assert task.execute(context())["rows"] == 3
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (TaskFinishedSensor(task_id="s", upload=5), "upload is of type int, not a result"),  # type: ignore[arg-type]  # what a task gave
+        (
+            TaskFinishedSensor(task_id="s", package_id=PACKAGE, task_ids={"package_id": PACKAGE, "tasks": []}),  # type: ignore[arg-type]  # likewise
+            "task_ids is a mapping, not a list: the result of an UploadTaskOperator goes into upload",
+        ),
+        (
+            TaskFinishedSensor(task_id="s", upload={"package_id": PACKAGE, "tasks": [{"task_id": None}]}),
+            r"upload's task_ids\[0\] is None",
+        ),
+        (
+            TaskFinishedSensor(task_id="s", upload={"package_id": PACKAGE, "tasks": [{"task_id": []}]}),
+            r"upload's task_ids\[0\] is of type list",
+        ),
+        (
+            TaskFinishedSensor(task_id="s", package_id=PACKAGE, max_fail_ratio="0.1"),  # type: ignore[arg-type]  # likewise
+            "max_fail_ratio must be 0 to 1, not '0.1'",
+        ),
+        (
+            UploadTaskOperator(task_id="u", package_id=PACKAGE, manifest="/x", max_workers="8"),  # type: ignore[arg-type]  # likewise
+            "max_workers must be 1 to 64, not '8'",
+        ),
+        (
+            ExportUsersOperator(
+                task_id="e", bank_type="A", output_path="/x", sql="x", sql_conn_id="b", parameters="a=1",  # type: ignore[arg-type]  # likewise
+            ),
+            "parameters is of type str: it must be a mapping",
+        ),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_told(task: Any, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        task.execute(context())
 
 
 def test_names_that_begin_like_nothing_are_names(tmp_path: Path, connect: Any, simulator: Any) -> None:

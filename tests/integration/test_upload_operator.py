@@ -249,7 +249,10 @@ def note_of(log: str, store: Store | None = None) -> tuple[Callable[[int], None]
 
     def note(files: int) -> None:
         file = OutgoingFile(f"file_{files}.csv", 5500, "ICBC_DEBIT", "SERIAL", bytes)
-        progress.note(Uploaded(file, f"task-{files}", adopted=False), Progress(files, files * 5500, 10, 55_000))
+        progress.note(
+            Uploaded(file.filename, file.rows, f"task-{files}", adopted=False),
+            Progress(files, files * 5500, 10, 55_000),
+        )
 
     return note, now
 
@@ -286,6 +289,27 @@ def test_progress_is_saved_every_half_minute_in_the_state_of_the_task() -> None:
 def run_upload(store: Store, **options: Any) -> dict[str, Any]:
     operator = UploadTaskOperator(task_id="upload", **{"package_id": PACKAGE, "max_workers": 1, **options})
     return operator.execute(cast("Any", {**context(), "task_state_store": store}))
+
+
+@pytest.mark.parametrize("change", [lambda rows: ["202499999999999999", *rows], lambda rows: rows[6000:]])
+def test_a_file_that_is_replaced_between_two_tries_is_not_uploaded_beside_the_first(
+    connected: Simulator, tmp_path: Path, change: Callable[[list[str]], list[str]]
+) -> None:
+    """The files of the first are there for good, so what is there in the end would be neither list."""
+    path, store, rows = tmp_path / "users.csv", Store(), numbers(12_000)
+    path.write_text("\n".join(rows))
+    connected.add_fault(Fault("forbidden", on="upload", after=1))
+    with pytest.raises(Refused):
+        run_upload(store, file=str(path), bank_type="ICBC_DEBIT")
+    connected.clear_faults()
+    before = connected.report()["packages"][PACKAGE]["numbers_digest"]
+    path.write_text("\n".join(change(rows)))
+    with pytest.raises(InvalidInput, match="the list was changed since an earlier try of this task: 1 of the files"):
+        run_upload(store, file=str(path), bank_type="ICBC_DEBIT")
+    assert connected.report()["packages"][PACKAGE]["numbers_digest"] == before
+    path.write_text("\n".join(rows))
+    assert run_upload(store, file=str(path), bank_type="ICBC_DEBIT")["rows"] == 12_000
+    assert connected.report()["packages"][PACKAGE]["numbers_digest"] == numbers_digest(rows)
 
 
 def test_a_retry_neither_asks_for_nor_reads_what_the_state_of_the_task_has(

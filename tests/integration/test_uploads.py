@@ -57,7 +57,7 @@ def assert_every_number_once(simulator: Simulator, files: int, rows: int = 2) ->
 
 def test_a_file_is_one_post(simulator: Simulator, new_client: NewClient) -> None:
     uploaded = upload_all(new_client(simulator), 20)
-    assert [one.file.filename for one in uploaded] == [f"file_{index:05d}.csv" for index in range(20)]
+    assert [one.filename for one in uploaded] == [f"file_{index:05d}.csv" for index in range(20)]
     assert not any(one.adopted for one in uploaded)
     report = assert_every_number_once(simulator, 20)
     assert report["requests"]["upload"] == 20
@@ -135,13 +135,13 @@ def test_what_was_taken_although_its_answer_was_lost_is_adopted_and_told(
     simulator.add_fault(Fault("drop", on="upload", every=3, commit=True))
     with caplog.at_level(logging.INFO):
         uploaded = upload_all(new_client(simulator), 9, max_workers=1)
-    assert [one.file.filename for one in uploaded if one.adopted] == [
+    assert [one.filename for one in uploaded if one.adopted] == [
         "file_00002.csv",
         "file_00005.csv",
         "file_00008.csv",
     ]
     for one in uploaded:
-        told = f"Adopted {one.file.filename}: it is there already as task {one.task_id}" in caplog.text
+        told = f"Adopted {one.filename}: it is there already as task {one.task_id}" in caplog.text
         assert told is one.adopted
     assert "6 files uploaded, 3 adopted, 0 failed" in caplog.text
     assert simulator.report()["requests"]["upload"] == 9

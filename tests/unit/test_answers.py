@@ -10,8 +10,16 @@ from typing import Any
 import pytest
 
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.errors import Replayed, UnverifiedAnswer
+from airflow_provider_wxbank.wechatpay.errors import (
+    OutcomeUnknown,
+    RateLimited,
+    Refused,
+    Replayed,
+    TryLater,
+    UnverifiedAnswer,
+)
 from airflow_provider_wxbank.wechatpay.packages import find_task, list_tasks, list_tasks_page
+from airflow_provider_wxbank.wechatpay.retries import MAX_ATTEMPTS, MAX_LIMITED_ATTEMPTS
 from airflow_provider_wxbank.wechatpay.verification import MAX_CLOCK_DIFFERENCE, Nonces
 from tools.fuzz_targets import canned_client
 
@@ -176,3 +184,41 @@ def test_of_many_threads_one_takes_a_nonce() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(take, range(2000))) == 50
+
+
+# The status, which no signature covers
+
+
+ERROR = b'{"code":"RESOURCE_NOT_EXISTS","message":"x"}'
+
+
+@pytest.mark.parametrize("status", [202, 400, 401, 403, 404, 413, 429, 500, 503])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_right_answer_with_another_status_is_none(status: int, method: str) -> None:
+    """It may pass, it is no refusal, and after a POST nothing is known."""
+    whole = page([task(1)], 1).partition(b"\n\n")[2]
+    client = canned_client([b"%d signed\n\n%s" % (status, whole)] * MAX_LIMITED_ATTEMPTS)
+    expected: type[TryLater] = TryLater if method == "GET" else OutcomeUnknown
+    with pytest.raises(expected) as raised:
+        client.request(method, "/v3/x", json=None if method == "GET" else {})
+    assert not isinstance(raised.value, RateLimited)
+    for advice in ("permission", "package id", "merchant_serial_no", "was not taken"):
+        assert advice not in str(raised.value)
+
+
+def test_an_error_is_no_success_whatever_its_status_says() -> None:
+    client = canned_client([b"200 signed\n\n" + ERROR] * MAX_ATTEMPTS)
+    with pytest.raises(UnverifiedAnswer, match="its status 200 says success, but what is signed is an error"):
+        client.request("GET", "/v3/x")
+    with pytest.raises(OutcomeUnknown, match="what is signed is an error"):
+        canned_client([b"200 signed\n\n" + ERROR]).request("POST", "/v3/x", json={})
+
+
+def test_a_success_may_have_a_code_and_a_message_among_others() -> None:
+    client = canned_client([b'200 signed\n\n{"code":"A_B","message":"x","data":1}'])
+    assert client.request("GET", "/v3/x")["data"] == 1
+
+
+def test_an_error_with_its_own_status_is_what_it_is() -> None:
+    with pytest.raises(Refused, match="404 RESOURCE_NOT_EXISTS"):
+        canned_client([b"404 signed\n\n" + ERROR]).request("GET", "/v3/x")

@@ -61,10 +61,20 @@ DELIMITERS = (
         ("2.02400000E0017", "has an exponent"),
         ("NULL.0", "is a word for NULL"),
         ("2026-11-25", "is a date"),
+        ("25-11-2026", "is a date"),
+        ("25.11.2026", "is a date"),
+        ("25-Nov-2026", "is a date"),
+        ("2026-11-25T00.00.00", "is a date"),
+        ("1.5D10", "has an exponent"),
+        ("6222....1111", "has two of"),
+        ("6222--1111", "has two of"),
+        ("6222000011112222-Li", "is a number and a word"),
+        ("6222000011112222.Li", "is a number and a word"),
+        ("Zhang-6222000011112222", "is a number and a word"),
         ("6222xxxxxxxx0001", "is masked"),
         ("6222XXXX0001", "is masked"),
-        ("202400000000000001_zhangsan", "ends with a word"),
-        ("202400000000000001-ZHANGSAN", "ends with a word"),
+        ("202400000000000001_zhangsan", "is a number and a word"),
+        ("202400000000000001-ZHANGSAN", "is a number and a word"),
         ("9" * 215, "longer than 214 bytes"),
         ("9" * 300, "longer than 214 bytes"),
         ("A" * 215 + "9", "longer than 214 bytes"),
@@ -204,6 +214,7 @@ def test_too_many_skipped_rows_are_taken_for_a_wrong_column() -> None:
 
 
 RUN = [f"{number}" for number in range(202400000000000000, 202400000000000020)]
+MANY_RUN = [f"{number}" for number in range(202400000000000000, 202400000000000200)]
 
 
 def lines(*rows: object, chunk: int = 5500, place: str = "users.txt line") -> list[Values]:
@@ -228,6 +239,19 @@ def lines(*rows: object, chunk: int = 5500, place: str = "users.txt line") -> li
         ([*RUN, "000000020"], "21 has at most half as many digits"),
         (["20261125", *RUN, "20"], "1 and 22 have at most half as many digits"),
         ([RUN[0], "1"], "2 has at most half as many digits"),
+        # Others of another kind than these are no reason to take them for numbers
+        ([*RUN, "2024000000"], "21 has another shape"),
+        (["20261125120000", *RUN], "1 has another shape"),
+        (["agreement_no2", *(f"A{number}" for number in RUN)], "1 has another shape"),
+        (["20261125", *(f"A{number}" for number in RUN)], "1 has another shape"),
+        (["H20261125", *MANY_RUN[:90], "62220000A0001", *MANY_RUN[90:], "T0008"], "1 and 203 have letters"),
+        ([*["H20261125", *MANY_RUN, "T200"] * 2], "1 and 404 have letters"),
+        (["20", *MANY_RUN, "62220000A0001", *MANY_RUN], "1 has at most half as many digits"),
+        # With few numbers
+        (["H1", "H2", *RUN[:2]], "1 and 2 have letters"),
+        (["H1", "H2", *RUN[:2], "T1", "T2"], "1 and 2 and 5 and 6 have letters"),
+        (["H1", "H2", "H3", *RUN[:3]], "1 and 2 and 3 have letters"),
+        (["20261125", "00000001", RUN[0]], "1 and 2 have at most half as many digits"),
         # A record is told whatever invalid rows are skipped
         (["H20261125", None, *RUN, "NULL"], "1 has letters"),
         (["", "H20261125", *RUN, " "], "2 has letters"),
@@ -252,7 +276,11 @@ def test_a_first_or_last_line_of_another_kind_is_taken_for_a_record(rows: list[o
         ["20261125"],
         [*map(str, range(1, 1200))],
         [*map(str, range(1200, 0, -1))],
-        [*RUN, "2024000000"],
+        [*RUN[:9], "2024000000"],
+        [*RUN, f"{RUN[-1]}0"],
+        [*(f"A{number}" for number in RUN), f"A{RUN[0]}"],
+        [RUN[0], "A1", "A2", RUN[1]],
+        [*(f"{number}X" if index % 9 else number for index, number in enumerate(RUN)), "A1"],
         [RUN[0], "20", RUN[1]],
     ],
 )

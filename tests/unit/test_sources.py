@@ -235,6 +235,7 @@ NO_LISTS = (
     "_SUCCESS", "_committed_123", ".users.txt.crc", ".hidden", "users.ok", "USERS.OK", "users.txt.flg", "users.ctl",
     "users.done", "users.txt.md5", "users.txt.sha256", "users.tmp", "_temporary/0/part-0", ".spark/part-0",
     "dt=1/_started", "a/_b/c/users.txt", "users.txt.fin", "users.END", "users.txt.temp", "users.txt.filepart",
+    "users.cnt", "users.TRG", "users.txt.bak", "users.txt~", "users.verf", "users.txt.part",
     "users.inprogress", "users.txt._COPYING_", "users.sha1", "users.txt.sha512", "users.flag",
 )  # fmt: skip
 
@@ -386,3 +387,75 @@ def test_a_text_of_a_parquet_file_that_is_not_utf8_is_told(tmp_path: Path) -> No
     path = write_parquet(tmp_path / "users.parquet", agreement_no=damaged)
     with pytest.raises(InvalidInput, match="cannot be read as Parquet: UnicodeDecodeError"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("users.total", "20"),
+        ("users.list", "T0000000020"),
+        ("SUCCESS1", "20261125"),
+        ("users_digest.txt", "d41d8cd98f00b204e9800998ecf8427e"),
+        ("flag", "8\n"),
+    ],
+)
+def test_a_file_of_one_line_beside_a_list_is_no_number_of_it(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / "users.txt").write_text("\n".join(numbers(20)))
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InvalidInput, match=f"{name} line 1 has .*looks like a record"):
+        checked(tmp_path)
+
+
+def test_a_list_of_one_number_is_a_list(tmp_path: Path) -> None:
+    for name, rows in (("a", numbers(20)), ("b", numbers(1, 50)), ("c", numbers(2, 60)), ("d", numbers(1, 70))):
+        (tmp_path / f"{name}.txt").write_text("\n".join(rows))
+    assert len(checked(tmp_path)) == 24
+    (tmp_path / "a.txt").unlink()
+    (tmp_path / "c.txt").unlink()
+    assert len(checked(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("name", ["agreement_no", "agreement_no_1"])
+def test_a_header_in_the_middle_is_no_number(tmp_path: Path, name: str) -> None:
+    text = "".join(f"{row}\n" for row in [name, *numbers(8)])
+    (tmp_path / "users.csv").write_text(text * 2)
+    with pytest.raises(InvalidInput, match="users.csv line 10 is the header once more"):
+        checked(tmp_path / "users.csv", name)
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("agreement_no,name", "{},{}"),
+        ("name,agreement_no", "{1},{0}"),
+        ("id,name,agreement_no,city", "7,{1},{0},Shenzhen"),
+    ],
+)
+@pytest.mark.parametrize("last", [4, 6])
+def test_rows_between_two_stray_quotes_are_not_lost(tmp_path: Path, header: str, row: str, last: int) -> None:
+    names = {3: '"Tom', last: 'Li"'}
+    rows = [row.format(number, names.get(index, "Wang")) for index, number in enumerate(numbers(10))]
+    (tmp_path / "users.csv").write_text("\n".join([header, *rows]))
+    with pytest.raises(InvalidInput, match="missing or one too many|fields, but the header"):
+        checked(tmp_path / "users.csv", "agreement_no")
+
+
+def test_an_address_may_have_several_lines(tmp_path: Path) -> None:
+    rows = [f'{number},"Room 12, Tower 3\nShenzhen, 518000\n+86 755 2601 1234"' for number in numbers(10)]
+    (tmp_path / "users.csv").write_text("\n".join(["agreement_no,address", *rows]))
+    assert checked(tmp_path / "users.csv", "agreement_no") == numbers(10)
+
+
+def test_a_link_to_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "lists" / "users.txt").write_text("2024")
+    (tmp_path / "lists" / "more").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InvalidInput, match="is no file, but a folder"):
+        read(tmp_path / "lists")
+
+
+def checked(path: Path, column: str | None = None) -> list[str]:
+    """The numbers that an export would take."""
+    values = read_files(location(str(path), "source"), column)
+    return [number for some in checked_numbers(values, "fail", Skipped()) for number in some]
