@@ -21,7 +21,7 @@ from tools.s3_server import s3_server
 ROWS = 12_000
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def nothing_is_masked_yet() -> None:
     """Airflow 3 compiles all that it masks anew for each secret more: seconds, after the keys of many tests."""
     if masker := sys.modules.get("airflow.sdk._shared.secrets_masker"):
