@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Everything is done through this file; `make help` lists it. Needs Python 3.11 or later, GNU make and a package index.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -33,7 +34,7 @@ pass_on SSL_CERT_FILE "$$(setting cert)"
 pass_on UV_INDEX_STRATEGY "$${UV_INDEX:+unsafe-best-match}"
 endef
 
-.PHONY: help install demo ui test-ui test lint bench scale faults crash campaigns fuzz docs build test-matrix clean constraints
+.PHONY: help install demo ui test-ui test check lint bench scale faults crash campaigns fuzz docs build test-matrix clean constraints
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -57,23 +58,26 @@ lint: .venv/.made ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+check: .venv/.made ## Check style, types, and the layers that know nothing of Airflow: the first signal, in under a minute
+	@exec $(BIN)/python -m tools.check
+
 bench: .venv-bench/.made ## Measure speed and memory as ratios, and draw the charts of the documentation
 	@exec .venv-bench/bin/python -m tests.benchmarks.run $(BENCH)
 
 scale: .venv-scale/.made ## Import a million users on a cluster of real engines while a worker is killed
-	@exec .venv-scale/bin/python -m tools.scale $(SCALE)
+	@exec .venv-scale/bin/python -m tests.stress.scale $(SCALE)
 
 faults: .venv/.made ## Meet every fault at every step, and count what was lost, doubled or told
-	@exec $(BIN)/python -m tools.faults
+	@exec $(BIN)/python -m tests.stress.faults
 
 crash: .venv/.made ## Kill uploads, exports and the triggerer in a real Airflow, and count what was lost or doubled
-	@exec $(BIN)/python -m tools.crash
+	@exec $(BIN)/python -m tests.stress.crash
 
 campaigns: .venv/.made ## Let imports run the campaign's DAG in a real Airflow while the triggerer is killed
-	@exec $(BIN)/python -m tools.campaigns
+	@exec $(BIN)/python -m tests.stress.campaigns
 
 fuzz: .venv-fuzz/.made ## Fuzz whatever reads bytes from outside, 5 minutes a target; SECONDS_EACH=n changes that
-	@exec .venv-fuzz/bin/python -m tools.fuzz --seconds $(SECONDS_EACH)
+	@exec .venv-fuzz/bin/python -m tests.stress.fuzz --seconds $(SECONDS_EACH)
 
 docs: .venv/.made ## Build the documentation into docs/_build
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html

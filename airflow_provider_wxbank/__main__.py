@@ -1,4 +1,5 @@
-"""``python -m airflow_provider_wxbank``: the commands of ``airflow wxbank``, for Airflow before 3.2, too."""
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m airflow_provider_wxbank``: the commands of ``airflow wxbank``, also for Airflow before 3.2."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from airflow_provider_wxbank.cli.definition import get_cli_commands
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of what Airflow is told of."""
+    """The parser of the commands."""
+    # Made from what Airflow is given, so that both command lines are the same.
     group = get_cli_commands()[0]
     made = argparse.ArgumentParser(prog=f"python -m {__package__}", description=group.description, epilog=group.epilog)
     subparsers = made.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)

@@ -1,4 +1,5 @@
-"""Number packages as assets (datasets, in Airflow 2): a finished import is an event that DAGs can be scheduled on."""
+# SPDX-License-Identifier: Apache-2.0
+"""Number packages as assets (in Airflow 2: datasets). A finished import is an event that DAGs can be scheduled on."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
+
+from airflow_provider_wxbank._compat import HAS_ALIASES_EVERYWHERE
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.openlineage.facet import Dataset
@@ -15,18 +17,11 @@ if TYPE_CHECKING:
 
 SCHEME = "wxbank"
 
-OPENLINEAGE_NAMESPACE = "wxbank://api.mch.weixin.qq.com"
-"""Namespace of number packages in OpenLineage, where they are called by their id."""
-
 FINISHED_IMPORTS = AssetAlias("wxbank_finished_imports")
-"""Stands for the packages of all finished imports (Airflow 3)."""
+"""The alias for the packages of all finished imports (Airflow 3)."""
 
-SENSOR_OUTLETS = (FINISHED_IMPORTS,) if AIRFLOW_V_3_0_PLUS else ()
-"""What a sensor declares, since it may learn its package only when it runs.
-
-In Airflow 2 a task with an alias fails where the database does not know the alias: in ``airflow dags test``, and if the
-task is mapped.
-"""
+SENSOR_OUTLETS = (FINISHED_IMPORTS,) if HAS_ALIASES_EVERYWHERE else ()
+"""The outlets that a sensor declares, since it may learn its package only when it runs."""
 
 
 def number_package(package_id: str, extra: dict[str, Any] | None = None) -> Asset:
@@ -34,7 +29,7 @@ def number_package(package_id: str, extra: dict[str, Any] | None = None) -> Asse
 
     :param package_id: 4 to 16 letters or digits, as the merchant platform shows it.
     :param extra: of the asset, not of its events.
-    :raises InvalidInput: the package id is none.
+    :raises InvalidInput: the package id is invalid.
     """
     return Asset(uri=_uri(package_id), extra=extra)
 
@@ -45,16 +40,17 @@ def watched_number_package(
     """A number package that somebody else fills, watched by an :class:`.ImportFinishedTrigger` (Airflow 3).
 
     Declare a package in the same way wherever it is an asset: Airflow removes the watcher when it reads a DAG file
-    that has the asset without.
+    that has the asset without it.
 
     :param package_id: 4 to 16 letters or digits, as the merchant platform shows it.
     :param poll_interval: seconds between polls.
     :param wxbank_conn_id: connection of type ``wxbank``.
-    :raises InvalidInput: the package id is none, or this is Airflow 2, which has no watchers.
+    :raises InvalidInput: the package id is invalid, or this is Airflow 2, which has no watchers.
     """
     from airflow_provider_wxbank.triggers import ImportFinishedTrigger
 
     trigger = ImportFinishedTrigger(package_id, poll_interval, wxbank_conn_id)
+    # Airflow 2 does not have it, as the trigger has just said with a better reason.
     from airflow.sdk import AssetWatcher
 
     return Asset(uri=_uri(package_id), watchers=[AssetWatcher(name=f"{SCHEME}_{package_id}", trigger=trigger)])
@@ -67,7 +63,7 @@ def finished_imports(context: Context) -> list[dict[str, Any]]:
         triggered the run.
     """
     triggering: Any = context.get("triggering_asset_events") or context.get("triggering_dataset_events") or {}
-    # An event that came through an alias is listed under its alias, too.
+    # An event that came through an alias is listed twice: under the asset, and under the alias, which is passed over.
     events = [
         event
         for asset, listed in triggering.items()
@@ -81,8 +77,8 @@ def finished_imports(context: Context) -> list[dict[str, Any]]:
 def write_event(context: Context, task: BaseOperator, result: Mapping[str, Any]) -> None:
     """Make a finished import an event of its package, which Airflow writes if the task succeeds.
 
-    :param task: the task that runs; if the user has made the package an outlet of it, that event gets the counts.
-    :param result: with ``package_id`` and the counts.
+    :param task: the task that runs. If the user has made the package one of its outlets, that event gets the counts.
+    :param result: ``package_id`` and the counts.
     """
     events = context.get("outlet_events")
     if events is None:  # run by hand, outside of Airflow
@@ -93,7 +89,7 @@ def write_event(context: Context, task: BaseOperator, result: Mapping[str, Any])
         events[FINISHED_IMPORTS].add(package, extra=dict(result))
         return
     if not outlets:
-        # Airflow looks at the outlets only when the task has succeeded.
+        # It is not too late to add one: Airflow looks at the outlets only when the task has succeeded.
         outlets = [package]
         task.outlets = [*task.outlets, package]
     events[outlets[0]].extra = dict(result)
@@ -114,12 +110,14 @@ def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:
     """The package as a dataset of OpenLineage."""
     from airflow.providers.common.compat.openlineage.facet import Dataset
 
-    return Dataset(namespace=OPENLINEAGE_NAMESPACE, name=urlsplit(asset.uri).netloc)
+    from airflow_provider_wxbank.reporting.lineage import NAMESPACE
+
+    return Dataset(namespace=NAMESPACE, name=urlsplit(asset.uri).netloc)
 
 
 def _uri(package_id: str) -> str:
-    # Airflow imports this module for any URI of any provider.
-    from airflow_provider_wxbank.wechatpay.packages import tasks_path
+    # Imported here, since Airflow imports this module for any URI of any provider.
+    from airflow_provider_wxbank.packages.endpoints import tasks_path
 
     tasks_path(package_id)
     return f"{SCHEME}://{package_id}"

@@ -1,4 +1,5 @@
-"""An Airflow connection is read: found or told why not, and what is secret in it is masked in every form."""
+# SPDX-License-Identifier: Apache-2.0
+"""Reads an Airflow connection, says why it cannot be read, and masks what is secret in it in every form."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from airflow.providers.common.compat.connection import get_async_connection, get
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook, mask_secret
 from asgiref.sync import sync_to_async
 
+from airflow_provider_wxbank.wechatpay.crypto.pem import key_lines
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, WxBankError
-from airflow_provider_wxbank.wechatpay.pem import key_lines
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -21,9 +22,9 @@ _TEXTS = ("login", "password", "host", "schema")
 
 
 class NoConnection(WxBankError, AirflowNotFoundException):
-    """Airflow gives no connection of this id.
+    """Airflow has no connection of this id.
 
-    It says the same when its API server could not be asked, so the task keeps its retries.
+    It also says so when its API server could not be reached, so the task keeps its retries.
     """
 
 
@@ -31,7 +32,7 @@ def read_connection(conn_id: str, hook: BaseHook) -> tuple[Connection, Mapping[s
     """A connection and its extra.
 
     :raises NoConnection: there is none of this id.
-    :raises InvalidCredentials: Airflow cannot read it, and what has to be corrected.
+    :raises InvalidCredentials: Airflow cannot read it; the message says what has to be corrected.
     :raises WxBankError: Airflow could not be asked.
     """
     try:
@@ -48,23 +49,25 @@ async def aread_connection(conn_id: str, hook: BaseHook) -> tuple[Connection, Ma
         connection = await get_async_connection(conn_id, hook=hook)
         extra = await get_async_extra_dejson(connection)
     except Exception as failure:
+        # In a thread, since it asks secrets backends, which may block.
         raise await sync_to_async(_told)(conn_id, failure) from None
     return connection, _checked_extra(conn_id, connection, extra)
 
 
 def mask_secrets(connection: Connection, extra: Mapping[str, Any]) -> None:
-    """Mask what is secret in a connection, in every form that it may be written in."""
+    """Mask what is secret in a connection, in every form in which it may be written."""
     mask_secret([*secrets_of(connection.password, extra)])
 
 
 def secrets_of(password: object, extra: Mapping[str, Any]) -> list[str]:
     """What must be masked: the APIv3 key and the lines of keys, as they are and as URIs and JSON have them.
 
-    Airflow masks a field as a whole, so a key that is printed in another layout is found line by line.
+    Airflow masks only a whole field. A key that is printed in another layout is found line by line.
     """
     secrets = {str(password)} if password else set()
     for name in ("merchant_private_key", "wechatpay_public_key"):
-        # A public key is no secret, and each text to be masked slows Airflow down; a key in the wrong field is one.
+        # A public key is not masked: it is no secret, and each masked text slows Airflow down. But a private key may be
+        # in its field by mistake.
         if isinstance(text := extra.get(name), str) and (name == "merchant_private_key" or "PRIVATE" in text):
             secrets |= key_lines(text)
     return sorted({form for secret in secrets for form in _forms(secret)})
@@ -79,7 +82,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 def _checked_extra(conn_id: str, connection: Connection, extra: object) -> Mapping[str, Any]:
     if not extra:
-        # For what is no JSON at all Airflow gives an empty one.
+        # Airflow gives an empty extra for one that is not JSON at all.
         try:
             extra = json.loads(connection.extra or "{}") or {}
         except (ValueError, RecursionError):
@@ -90,7 +93,7 @@ def _checked_extra(conn_id: str, connection: Connection, extra: object) -> Mappi
 
 
 def _told(conn_id: str, failure: Exception) -> WxBankError:
-    """Our error for what Airflow raised. Its text is left out: it may quote the whole connection."""
+    """Our error for what Airflow raised. Airflow's text is left out: it may quote the whole connection."""
     if isinstance(failure, AirflowNotFoundException):
         return _why_not_found(conn_id) or NoConnection(f"Airflow has no connection {conn_id}: add it, of type wxbank")
     if isinstance(failure, PermissionError):
@@ -99,7 +102,7 @@ def _told(conn_id: str, failure: Exception) -> WxBankError:
 
 
 def _why_not_found(conn_id: str) -> WxBankError | None:
-    """What a secrets backend raises: Airflow passes over it, and says that there is no such connection."""
+    """Our error for what a secrets backend raises. Airflow ignores that, and says that there is no such connection."""
     for backend in _secrets_backends():
         connection = None
         try:
@@ -119,7 +122,7 @@ def _why_not_found(conn_id: str) -> WxBankError | None:
 
 
 def _what_is_wrong(connection: Connection | None, failure: Exception) -> str | None:
-    """Why what a backend holds is no connection; None if it is the backend that failed."""
+    """Why what a backend has is not a connection; None if it is the backend that failed."""
     if fields := [name for name in _TEXTS if not isinstance(getattr(connection, name, None), str | None)]:
         return f"{' and '.join(fields)} must be a text, in quotes"
     name = type(failure).__name__

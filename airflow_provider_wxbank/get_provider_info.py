@@ -1,4 +1,5 @@
-"""What Airflow is told of this package. Imports nothing of others, since every ``airflow`` command reads it."""
+# SPDX-License-Identifier: Apache-2.0
+"""What Airflow is told about this package. Imports no other package, since every ``airflow`` command reads it."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ PLACEHOLDERS = {
 
 LABELS = {"login": "Merchant id (mchid)", "password": "APIv3 key", "host": "Base URL"}
 
-# Not the port: the test button of Airflow 3.3 sends 0 for an empty one, and is refused since nothing is stored.
+# Not the port: the test button of Airflow 3.3 sends 0 for an empty one, and Airflow refuses that.
 HIDDEN_FIELDS = ["schema"]
 
 ASSET_URIS = [
@@ -80,6 +81,29 @@ FIELDS: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
+CONFIG: dict[str, Any] = {
+    "wxbank": {
+        "description": "The page WeChat Pay packages and the links of tasks.",
+        "options": {
+            "page": {
+                "description": "Whether there is the page, and links to it.",
+                "version_added": "1.0.0",
+                "type": "boolean",
+                "example": None,
+                "default": "True",
+            },
+            "package_url": {
+                "description": "The address of a package in the merchant platform, with {package_id} in it.",
+                "version_added": "1.0.0",
+                "type": "string",
+                "example": "https://example.com/packages/{package_id}",
+                "default": "",
+            },
+        },
+    }
+}
+
+
 def get_provider_info() -> dict[str, Any]:
     """Metadata in the form of Airflow's provider_info.schema.json."""
     return {
@@ -112,27 +136,7 @@ def get_provider_info() -> dict[str, Any]:
         "cli": [f"{_MODULE}.cli.definition.get_cli_commands"],
         "asset-uris": ASSET_URIS,
         "dataset-uris": ASSET_URIS,  # what Airflow 2 calls them
-        "config": {
-            "wxbank": {
-                "description": "The page WeChat Pay packages and the links of tasks.",
-                "options": {
-                    "page": {
-                        "description": "Whether there is the page, and links to it.",
-                        "version_added": "1.0.0",
-                        "type": "boolean",
-                        "example": None,
-                        "default": "True",
-                    },
-                    "package_url": {
-                        "description": "The address of a package in the merchant platform, with {package_id} in it.",
-                        "version_added": "1.0.0",
-                        "type": "string",
-                        "example": "https://example.com/packages/{package_id}",
-                        "default": "",
-                    },
-                },
-            }
-        },
+        "config": CONFIG,
         "connection-types": [
             {
                 "connection-type": "wxbank",

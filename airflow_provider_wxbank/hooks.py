@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """WxBankHook: an Airflow connection becomes a client of WeChat Pay."""
 
 from __future__ import annotations
@@ -10,20 +11,23 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseHook
 from asgiref.sync import sync_to_async
 
-from airflow_provider_wxbank import xcom  # noqa: F401  # what is returned here may go from task to task
+from airflow_provider_wxbank._compat import allow_in_xcoms
 from airflow_provider_wxbank.agreements.encryption import encrypt
 from airflow_provider_wxbank.connections import aread_connection, mask_secrets, read_connection
-from airflow_provider_wxbank.wechatpay import packages
+from airflow_provider_wxbank.packages import endpoints
+from airflow_provider_wxbank.packages.connection_check import Step, in_one_message, skipped_after, walk
+from airflow_provider_wxbank.packages.tasks import MAX_PAGE, TaskPage, UploadTask
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.connection_check import Step, in_one_message, skipped_after, walk
+from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
-from airflow_provider_wxbank.wechatpay.keys import PlatformKey
-from airflow_provider_wxbank.wechatpay.packages import MAX_PAGE, TaskPage, UploadTask
 from airflow_provider_wxbank.wechatpay.settings import read_settings
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
+
+# The hook's methods return these, and a task may pass them on to other tasks.
+allow_in_xcoms(TaskPage, UploadTask)
 
 
 class WxBankHook(BaseHook):
@@ -47,9 +51,9 @@ class WxBankHook(BaseHook):
 
     @forgets_locals
     def get_conn(self) -> Client:
-        """The client; one for the life of the hook.
+        """The client, which is the same one for the life of the hook.
 
-        :raises NoConnection: Airflow has no such connection; also an ``AirflowNotFoundException``.
+        :raises NoConnection: Airflow has no such connection; it is an ``AirflowNotFoundException``, too.
         :raises InvalidCredentials: the connection cannot be read, or lacks an identity or a key.
         :raises InvalidInput: another field of the connection is wrong.
         """
@@ -59,10 +63,11 @@ class WxBankHook(BaseHook):
 
     @forgets_locals
     async def aget_conn(self) -> Client:
-        """The client, from a trigger or an async task."""
+        """:meth:`get_conn` for triggers and async tasks."""
         if self._client is None:
             connection, extra = await aread_connection(self.wxbank_conn_id, self)
-            # Masking asks Airflow 3.1's triggerer, which dies of a thread whose event loop is not its own.
+            # Not asyncio.to_thread(): masking calls the triggerer of Airflow 3.1, which dies if the call comes from a
+            # thread that has no tie to its event loop.
             self._client = await sync_to_async(self._new_client)(connection, extra)
         return self._client
 
@@ -71,6 +76,7 @@ class WxBankHook(BaseHook):
         try:
             return Client(read_settings(connection.login, connection.password, connection.host, extra, connection.port))
         except WxBankError as failure:
+            # The settings know nothing of Airflow, so the name of the connection is added here.
             failure.add_note(f"Connection: {self.wxbank_conn_id}")
             raise
 
@@ -91,8 +97,8 @@ class WxBankHook(BaseHook):
         """Upload one file of encrypted lines, with one POST (创建快捷交易协议号上传任务).
 
         :param file: path of the file on this machine, or its content; at most 5,500 rows and 2,000,000 bytes.
-        :param filename: unique in the package, 4 to 128 of ``A-Z a-z 0-9 _ . -``; default the file's own name.
-        :param serial_no: the platform key that encrypted the lines; default the key of this hook's :meth:`encrypt`.
+        :param filename: unique in the package, 4 to 128 of ``A-Z a-z 0-9 _ . -``; by default the file's own name.
+        :param serial_no: the platform key that encrypted the lines; by default the key of this hook's :meth:`encrypt`.
         :raises OutcomeUnknown: it is not known whether the file was taken; :meth:`find_task` tells.
         """
         content = file if isinstance(file, bytes) else Path(file).read_bytes()
@@ -101,38 +107,39 @@ class WxBankHook(BaseHook):
                 raise InvalidInput("a file that is given as bytes needs a filename")
             filename = Path(file).name
         serial_no = serial_no or self.encryption_key().serial_no
-        return packages.create_task(self.get_conn(), package_id, content, bank_type, filename, serial_no)
+        return endpoints.create_task(self.get_conn(), package_id, content, bank_type, filename, serial_no)
 
     @forgets_locals
     def list_tasks_page(
         self,
         package_id: str,
-        status: packages.Status | None = None,
+        status: endpoints.Status | None = None,
         filename: str | None = None,
         offset: int = 0,
         limit: int = MAX_PAGE,
     ) -> TaskPage:
-        """One page of a package's upload tasks (查询上传任务列表); see :func:`.packages.list_tasks_page`."""
-        return packages.list_tasks_page(self.get_conn(), package_id, status, filename, offset, limit)
+        """One page of a package's upload tasks (查询上传任务列表); see :func:`.list_tasks_page`."""
+        return endpoints.list_tasks_page(self.get_conn(), package_id, status, filename, offset, limit)
 
     @forgets_locals
     def list_tasks(
-        self, package_id: str, status: packages.Status | None = None, filename: str | None = None
+        self, package_id: str, status: endpoints.Status | None = None, filename: str | None = None
     ) -> list[UploadTask]:
-        """Every upload task of a package, each once; see :func:`.packages.list_tasks`.
+        """Every upload task of a package, each once; see :func:`.list_tasks`.
 
-        A task may return it, for other tasks to take.
+        A task may return this list for other tasks.
         """
-        return list(packages.list_tasks(self.get_conn(), package_id, status, filename))
+        return list(endpoints.list_tasks(self.get_conn(), package_id, status, filename))
 
     @forgets_locals
     def find_task(self, package_id: str, filename: str) -> UploadTask | None:
         """The upload task of a filename, or None."""
-        return packages.find_task(self.get_conn(), package_id, filename)
+        return endpoints.find_task(self.get_conn(), package_id, filename)
 
     @forgets_locals
     async def acreate_task(self, *args: Any, **options: Any) -> UploadTask:
         """:meth:`create_task` for async tasks: the call runs in a thread."""
+        # First, so that the thread finds the client and need not read the connection.
         await self.aget_conn()
         return await asyncio.to_thread(self.create_task, *args, **options)
 
@@ -144,7 +151,7 @@ class WxBankHook(BaseHook):
 
     @forgets_locals
     def encryption_key(self) -> PlatformKey:
-        """The platform key that this hook encrypts with: taken once, so that key and serial stay together."""
+        """The platform key that this hook encrypts with. It is taken once, so that key and serial stay together."""
         if self._encryption_key is None:
             self._encryption_key = self.get_conn().encryption_key()
         return self._encryption_key
@@ -158,12 +165,12 @@ class WxBankHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Make harmless signed calls, in any mode, and say what is wrong: keys, serial, clock or network.
 
-        :return: whether the connection works, and :meth:`examine` in one message.
+        :return: whether the connection works, and the result of :meth:`examine` in one message.
         """
         return in_one_message(self.examine())
 
     def examine(self, package_id: str | None = None) -> Iterator[Step]:
-        """Examine the connection step by step, from finding it on, with calls that change nothing.
+        """Examine the connection step by step, beginning with finding it, with calls that change nothing.
 
         :param package_id: a number package that should be readable.
         """

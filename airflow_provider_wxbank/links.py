@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Links from a task to its import on the page "WeChat Pay packages", and to WeChat Pay's merchant platform."""
 
 from __future__ import annotations
@@ -8,20 +9,20 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink, conf
 
-from airflow_provider_wxbank.record import HAS_PAGE
+from airflow_provider_wxbank._compat import HAS_PAGE
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
 
 URL_ROUTE = "wxbank"
-"""The page is at ``/plugin/wxbank`` of Airflow, and in its frame at ``/wxbank/``."""
+"""The page is at ``/plugin/wxbank`` of Airflow, and at ``/wxbank/`` in the frame there."""
 
 MERCHANT_PLATFORM = "https://pay.weixin.qq.com/"
-"""WeChat Pay publishes no address of a single package."""
+"""The address of the merchant platform: WeChat Pay publishes none for a single package."""
 
 
 class WxBankImportLink(BaseOperatorLink):
-    """To the import of the task's DAG run."""
+    """A link to the import of the task's DAG run."""
 
     name = "WeChat Pay import"
 
@@ -31,12 +32,12 @@ class WxBankImportLink(BaseOperatorLink):
 
 
 class WxBankMerchantPlatformLink(BaseOperatorLink):
-    """To WeChat Pay's merchant platform (商户平台), where packages are made and looked after."""
+    """A link to WeChat Pay's merchant platform (商户平台), where packages are made and managed."""
 
     name = "WeChat Pay merchant platform"
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
-        """The address: of the package, if ``[wxbank] package_url`` says what it looks like."""
+        """The address: that of the package, if ``[wxbank] package_url`` says what it looks like."""
         pattern: str = conf.get("wxbank", "package_url", fallback="")
         package_id = package_of(operator)
         if not (pattern and package_id):
@@ -55,13 +56,13 @@ def page_is_on() -> bool:
 def import_url(dag_id: str, run_id: str) -> str:
     """Where the page shows the import of a DAG run."""
     base = conf.get("api", "base_url", fallback="/").rstrip("/")
-    # Airflow's frame shows the path that follows its own; that has the path of the base URL in it, too.
+    # The frame shows the path that follows Airflow's own, and that must have the path of the base URL in it, too.
     path = f"{urlsplit(base).path}/{URL_ROUTE}/import"
     return f"{base}/plugin/{URL_ROUTE}{path}?{urlencode({'dag_id': dag_id, 'run_id': run_id})}"
 
 
 def package_of(operator: Any) -> str | None:
-    """The package of a task whose templates were rendered, if it has one."""
+    """The package of a task with rendered templates, if it has one."""
     package_id = getattr(operator, "package_id", None)
     upload = getattr(operator, "upload", None)
     if package_id is None and isinstance(upload, Mapping):

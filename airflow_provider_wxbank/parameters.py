@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """What users write becomes what tasks work with: texts as they were written, and paths as places.
 
-Airflow makes of a template what Python would read in it, where a DAG has ``render_template_as_native_obj=True``: the
-package ``0x84e5`` would be 34021, and the prefix ``2026_11_23`` would be 20261123. What a template has nothing for
-becomes the text ``None``. Either would put customers into another package, or import them twice.
+Where a DAG has ``render_template_as_native_obj=True``, Airflow reads the result of a template as Python would: the
+package ``0x84e5`` would be 34021, and the prefix ``2026_11_23`` would be 20261123. A value that is missing becomes the
+text ``None``. Either could put customers into another package, or import them twice.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from jinja2 import Undefined
 
+from airflow_provider_wxbank._compat import render_template_to_string
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
@@ -28,19 +29,14 @@ if TYPE_CHECKING:
 else:
     _Operator = object
 
-if TYPE_CHECKING or AIRFLOW_V_3_0_PLUS:
-    from airflow.sdk.definitions.context import render_template_to_string
-else:
-    from airflow.utils.helpers import render_template_to_string
-
 _NOTHING = frozenset({"none", "nan", "null"})
-"""What programs write for nothing, in lower case."""
+"""What programs write for a missing value, in lower case."""
 
 _NOTHING_INSIDE = re.compile(r"(?<![A-Za-z0-9])(?:None|nan|NaN)(?![A-Za-z0-9])")
-"""What Python writes for nothing, as a word of a name."""
+"""What Python writes for a missing value, as a word in a name."""
 
 _NOTHING_IN_PATH = re.compile(r"(?<![A-Za-z0-9])None(?![A-Za-z0-9])|(?<=[/=])(?:nan|NaN)(?=$|/)")
-"""The same of a path, whose parts have names that others chose: he-nan is a province."""
+"""The same in a path. Others have chosen the names of its parts, so it looks for less: he-nan is a province."""
 
 WHY_NONE = "a task that was skipped or returned nothing, or a parameter that is not set, becomes None"
 
@@ -49,8 +45,8 @@ class TextParameters(_Operator):
     """An operator whose text parameters keep the text that was written, however its DAG renders templates.
 
     :cvar texts: templated parameters that are one text each.
-    :cvar paths: those of them that are paths or URLs, which may also be objects.
-    :cvar of_texts: templated parameters that hold texts, as lists and mappings do. A template may give one as a whole.
+    :cvar paths: those among them that are paths or URLs; these may also be objects.
+    :cvar of_texts: templated parameters that are lists or mappings of texts. A template may give a whole one.
     """
 
     texts: ClassVar[Collection[str]] = ()
@@ -62,9 +58,10 @@ class TextParameters(_Operator):
     ) -> None:
         """Render as Airflow does, but texts always as texts. Airflow calls this for mapped tasks, too.
 
-        :param seen_oids: the values that other tasks gave, which are data and no templates.
+        :param seen_oids: the values that other tasks gave, which are data and not templates.
         :raises InvalidInput: a text is made from None, from a number with a fraction, or from a list.
         """
+        # Fields of another parent, such as the objects that an argument holds, are left to Airflow.
         for name in template_fields:
             written = getattr(parent, name)
             is_text = name in self.texts and isinstance(written, str)
@@ -80,7 +77,7 @@ class TextParameters(_Operator):
     def check_texts(self) -> None:
         """Check all texts that were given; paths become texts.
 
-        :raises InvalidInput: one is no text, an empty one, or what Python writes for nothing.
+        :raises InvalidInput: one is not a text, is empty, or is what programs write for a missing value.
         """
         for name in sorted(self.texts):
             value = getattr(self, name)
@@ -102,7 +99,7 @@ class TextParameters(_Operator):
                 self._rendered(f"{name}[{index}]", value, context, jinja_env, seen_oids)
                 for index, value in enumerate(written)
             ]
-            # Drivers tell a tuple, for IN, from a list.
+            # The type is kept: for drivers a tuple, for IN, is something else than a list.
             return type(written)(*values) if hasattr(written, "_fields") else type(written)(values)
         value = self.render_template(written, context, jinja_env, seen_oids)
         if written is not None and value is None:
@@ -110,7 +107,7 @@ class TextParameters(_Operator):
         return value
 
     def _of_template(self, name: str, written: str, context: Context, jinja_env: Environment) -> Any:
-        """The text that a template gives; in a native DAG a parameter of a query may also be what is no text."""
+        """The text that a template gives. In a native DAG a parameter of a query may also be something else."""
         dag = self.get_dag()
         env = jinja_env if dag is None else dag.get_template_env(force_sandboxed=True)
         is_parameter = name.startswith("parameters[")
@@ -120,7 +117,7 @@ class TextParameters(_Operator):
             given.append(value)
             if is_parameter or name == "sql":
                 return _not_none(name, value)
-            # A text that is one expression may be empty, and says so itself.
+            # If the text is one expression and nothing else, it may be empty: another check says so better.
             return _printable(name, value, is_whole=_ONE_EXPRESSION.fullmatch(written) is not None)
 
         env = env.overlay(finalize=checked)
@@ -143,10 +140,10 @@ def _not_none(name: str, value: object) -> object:
 
 
 def _printable(name: str, value: object, *, is_whole: bool) -> object:
-    """What a template puts into a text.
+    """A value that a template puts into a text.
 
     :param is_whole: whether it is all of the text.
-    :raises InvalidInput: its text would not be what was meant.
+    :raises InvalidInput: the text of the value would not be what was meant.
     """
     if not is_whole and (isinstance(value, Undefined) or value == ""):
         what = "something that is not defined" if isinstance(value, Undefined) else "an empty text"
@@ -171,7 +168,7 @@ def _printable(name: str, value: object, *, is_whole: bool) -> object:
 def text(value: object, name: str) -> str:
     """A parameter that is an id or a name.
 
-    :raises InvalidInput: it is no text, an empty one, or what Python writes for nothing.
+    :raises InvalidInput: it is not a text, is empty, or is what programs write for a missing value.
     """
     if not isinstance(value, str):
         raise InvalidInput(f"{name} {_what_it_is(value)}: it must be a text, in quotes")
@@ -183,20 +180,15 @@ def text(value: object, name: str) -> str:
 
 
 def check_nothing_inside(value: str, name: str) -> None:
-    """:raises InvalidInput: a part of a path, or a word of a name, is what is written for nothing."""
+    """:raises InvalidInput: a part of a path, or a word of a name, is what is written for a missing value."""
     if word := (_NOTHING_IN_PATH if "/" in value else _NOTHING_INSIDE).search(value):
         raise InvalidInput(f"{name} {value!r} has {word[0]!r} in it, which a template makes of nothing: {WHY_NONE}")
 
 
-def optional_text(value: object, name: str) -> str | None:
-    """The same, where None means that it was not given."""
-    return None if value is None else text(value, name)
-
-
 def path_text(value: object, name: str) -> str:
-    """A parameter that is a path or a URL, also as an object.
+    """A parameter that is a path or a URL, as a text or as an object.
 
-    :raises InvalidInput: as :func:`text`.
+    :raises InvalidInput: as for :func:`text`.
     """
     return text(str(value) if isinstance(value, (PathLike, ObjectStoragePath)) else value, name)
 
@@ -204,7 +196,7 @@ def path_text(value: object, name: str) -> str:
 def list_of_texts(values: object, name: str) -> list[str]:
     """A parameter that is a list of ids or names.
 
-    :raises InvalidInput: it is one text, as a template of a list renders to, or something in it is no text.
+    :raises InvalidInput: it is one text, as a rendered template of a list is, or something in it is not a text.
     """
     if isinstance(values, Mapping):
         raise InvalidInput(f"{name} is a mapping, not a list: the result of an UploadTaskOperator goes into upload")
@@ -219,7 +211,7 @@ def list_of_texts(values: object, name: str) -> list[str]:
 def location(uri: str | PathLike[str] | ObjectStoragePath, name: str) -> Location:
     """A local path, or a URL of object storage as Airflow writes it: ``s3://conn_id@bucket/key``.
 
-    :raises InvalidInput: empty, relative to a folder that nobody can know, or with None for a part of it.
+    :raises InvalidInput: it is empty, relative to a folder that nobody can know, or has None for a part.
     """
     written = path_text(uri, name).strip()
     if ("://" not in written and not written.startswith("/")) or re.match("file://[^/]", written):
@@ -235,7 +227,7 @@ def location(uri: str | PathLike[str] | ObjectStoragePath, name: str) -> Locatio
 def check_single(value: object, name: str, instead: str) -> None:
     """:raises InvalidInput: it is a list, as the output of a mapped task is.
 
-    :param instead: what to write for a list.
+    :param instead: what to write to handle a list.
     """
     if isinstance(value, Sequence) and not isinstance(value, str):
         raise InvalidInput(f"{name} is a list, and a task takes one: {instead} makes a task for each")

@@ -1,4 +1,5 @@
-"""Which failures are worth another try of a task, and when (Airflow 3.3 and later)."""
+# SPDX-License-Identifier: Apache-2.0
+"""Decides which failures are worth another try of a task, and when (Airflow 3.3 and later)."""
 
 from __future__ import annotations
 
@@ -7,53 +8,36 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_wxbank.wechatpay.errors import (
-    InvalidCredentials,
-    InvalidInput,
-    QuotaReached,
-    RateLimited,
-    Refused,
-    Unauthorized,
-    WaitFailed,
-)
-from airflow_provider_wxbank.wechatpay.quota import seconds_to_next_day
+from airflow_provider_wxbank._compat import HAS_RETRY_POLICIES, RetryDecision, RetryPolicy
+from airflow_provider_wxbank.packages.quota import seconds_to_next_day
+from airflow_provider_wxbank.wechatpay.errors import QuotaReached, RateLimited, is_lasting
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context, RetryDecision, RetryPolicy
-
-    HAS_RETRY_POLICIES = True
-else:
-    try:
-        from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
-    except ImportError:
-        RetryPolicy = object
-        HAS_RETRY_POLICIES = False
-    else:
-        HAS_RETRY_POLICIES = True
+    from airflow.providers.common.compat.sdk import Context
 
 LIMITED_SECONDS = 5 * 60
-"""After HTTP 429, for which the task has backed off already; so much more after each try."""
+"""The pause after HTTP 429, for which the task has backed off already. After each try it is longer by as much."""
 
 MAX_LIMITED_SECONDS = 60 * 60
 AFTER_MIDNIGHT_SECONDS = (5 * 60, 20 * 60)
-"""The daily quota counts from midnight; clocks differ a little, and tasks should not all start at once."""
+"""The daily quota counts from midnight. Clocks differ a little, and tasks should not all start at once."""
 
 
 class WxBankRetryPolicy(RetryPolicy):
-    """Retries what can succeed, when it can; the operators and the sensor have it unless they are given another.
+    """Retries what can succeed, when it can. The operators and the sensor have it unless they are given another one.
 
     ========================================================= ========================================================
     failure                                                   decision
     ========================================================= ========================================================
-    ``InvalidInput``, ``InvalidCredentials``, ``WaitFailed``, fail at once: a person has to mend something
+    ``InvalidInput``, ``InvalidCredentials``, ``WaitFailed``, fail at once: a person has to correct something
     and ``Refused``, but not ``Unauthorized``
     ``RateLimited``                                           retry after 5 minutes, 10 after the second try, and so on
-                                                              up to an hour
+                                                              up to an hour; each is up to a fifth longer
     ``QuotaReached``                                          retry after midnight, Asia/Shanghai
     anything else                                             as the task's ``retries`` and ``retry_delay`` say
     ========================================================= ========================================================
 
-    A retry counts against the task's ``retries``, as Airflow has it.
+    A retry counts against the task's ``retries``, as always in Airflow.
     """
 
     def evaluate(
@@ -73,28 +57,21 @@ class WxBankRetryPolicy(RetryPolicy):
         return RetryDecision.default()
 
     def serialize(self) -> dict[str, Any]:
-        """It has no settings."""
+        """The settings, of which there are none."""
         return {}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> WxBankRetryPolicy:
-        """The other way round."""
+        """The policy again."""
         return cls()
 
 
-def is_lasting(failure: BaseException) -> bool:
-    """Whether the same task meets a failure again, however often it is run."""
-    # WeChat Pay cannot sign a 401, so that it may be a proxy's, and pass.
-    lasting = InvalidInput | InvalidCredentials | Refused | WaitFailed
-    return isinstance(failure, lasting) and not isinstance(failure, Unauthorized)
-
-
 def with_retry_policy(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of an operator with our retry policy, unless they or the defaults in them name one.
+    """The arguments of an operator with our retry policy, unless they or their ``default_args`` name one.
 
-    Where Airflow has no retry policies, they are left as they are.
+    Where Airflow has no retry policies, the arguments stay as they are.
     """
-    # Airflow puts its defaults in only after this.
+    # Airflow merges the defaults into the arguments only after this.
     named = (arguments, arguments.get("default_args") or {})
     if not HAS_RETRY_POLICIES or any(some.get("retry_policy") is not None for some in named):
         return arguments

@@ -1,47 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
 """TaskFinishedSensor: waits until WeChat Pay has processed upload tasks."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import timedelta
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow.providers.common.compat.sdk import (
-    BaseSensorOperator,
-    PokeReturnValue,
-    conf,
-)
+from airflow.providers.common.compat.sdk import BaseSensorOperator, PokeReturnValue, conf
 
 from airflow_provider_wxbank.assets import SENSOR_OUTLETS, write_event
 from airflow_provider_wxbank.hooks import WxBankHook
-from airflow_provider_wxbank.lineage import ReportsLineage
 from airflow_provider_wxbank.links import LINKS
-from airflow_provider_wxbank.parameters import WHY_NONE, TextParameters, list_of_texts, text
-from airflow_provider_wxbank.record import FINISHED, Record, finished_rows, is_news, waiting
-from airflow_provider_wxbank.retry_policy import with_retry_policy
-from airflow_provider_wxbank.triggers import TaskFinishedTrigger
-from airflow_provider_wxbank.wechatpay.errors import (
-    InvalidInput,
-    TryLater,
-    UnverifiedAnswer,
-    WaitFailed,
-    WxBankError,
-)
-from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
-from airflow_provider_wxbank.wechatpay.waiting import (
+from airflow_provider_wxbank.packages.counts import (
     Counts,
-    Wanted,
     check_fail_ratio,
     check_matched,
     count,
+    finished_file,
     likely_mistake,
-    poll,
-    wanted,
 )
+from airflow_provider_wxbank.packages.poll import Wanted, wanted
+from airflow_provider_wxbank.packages.wait import Look, Waiting, looked, wait
+from airflow_provider_wxbank.parameters import WHY_NONE, TextParameters, list_of_texts, text
+from airflow_provider_wxbank.reporting.events import FinishedFile, Observer, all_of
+from airflow_provider_wxbank.reporting.lineage import Done, ReportsLineage
+from airflow_provider_wxbank.reporting.progress import PollLog
+from airflow_provider_wxbank.reporting.record import Sums, read_finished
+from airflow_provider_wxbank.reporting.recorder import Recorder
+from airflow_provider_wxbank.retry_policy import with_retry_policy
+from airflow_provider_wxbank.triggers import TaskFinishedTrigger
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WaitFailed, WxBankError
+from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
@@ -51,7 +44,7 @@ if TYPE_CHECKING:
 class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
     """Wait until upload tasks are finished, and sum up what WeChat Pay counted.
 
-    WeChat Pay takes about 40 minutes for a file and processes about 1.3 million numbers an hour; a poll costs one call
+    WeChat Pay takes about 40 minutes for a file and processes about 1.3 million numbers an hour. A poll costs one call,
     however many tasks there are. Name the tasks in one of three ways: by ``upload``; by ``package_id`` with
     ``task_ids`` or ``filenames``; by ``package_id`` alone, which means every task in the package.
 
@@ -62,7 +55,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
     :param task_ids: upload tasks of the package (templated).
     :param filenames: files of the package (templated).
     :param max_fail_ratio: fail if more than this share of the numbers did not match, 0 to 1; None accepts any.
-    :param deferrable: wait in the triggerer, where no worker slot is held. Of the arguments of every sensor
+    :param deferrable: wait in the triggerer, without a worker slot. Of the arguments of every sensor
         ``poke_interval``, ``timeout``, ``exponential_backoff``, ``max_wait`` and ``soft_fail`` mean the same there;
         ``mode`` means nothing, and ``silent_fail`` and ``never_fail`` are for ``deferrable=False`` only.
     :param wxbank_conn_id: connection of type ``wxbank`` (templated).
@@ -88,8 +81,9 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**with_retry_policy(kwargs))
+        # Outlets are declared before a run, when the package may not be known yet.
         self.outlets = [*self.outlets, *SENSOR_OUTLETS]
-        # Airflow puts the value in the place of another task's output before it is used.
+        # If this is another task's output, Airflow replaces it with the value before it is used.
         self.upload = cast("Mapping[str, Any] | Sequence[Mapping[str, Any]] | None", upload)
         self.package_id = package_id
         self.task_ids = task_ids
@@ -97,13 +91,12 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         self.max_fail_ratio = max_fail_ratio
         self.deferrable = deferrable
         self.wxbank_conn_id = wxbank_conn_id
-        self._watched: str | None = None
-        self._recorded: dict[str, Any] | None = None
-        self._counts: Counts | None = None
+        self._done = Done()
+        self._waiting: Waiting | None = None
 
     @cached_property
     def hook(self) -> WxBankHook:
-        """One for all pokes, so that certificates are downloaded once."""
+        """One hook for all pokes, so that certificates are downloaded once."""
         return WxBankHook(self.wxbank_conn_id)
 
     @forgets_locals
@@ -111,6 +104,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         """Wait in this worker, or look once and leave the rest to the triggerer."""
         if not self.deferrable:
             return super().execute(context)
+        # What is finished already needs no triggerer, and a wrong connection fails here.
         seen = self.poke(context)
         if seen.is_done:
             return seen.xcom_value
@@ -134,37 +128,37 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
     @forgets_locals
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once. An outage of WeChat Pay is waited through, like tasks that are processing."""
-        target = self._target()
+        target, client = self._target(), self.hook.get_conn()
+        # Kept from poke to poke as long as this process lives, but not after a failure, which ends the generator.
+        waiting = self._waiting or wait(target, self._observer(context, target))
+        self._waiting = None
+        step = next(waiting)
+        assert isinstance(step, Look)
         try:
-            seen = poll(self.hook.get_conn(), target, self._watched)
-        except (TryLater, UnverifiedAnswer) as failure:
-            self.log.warning("This poll failed, the next one may not: %s", failure)
+            waiting.send(looked(step, client))
+        except StopIteration as finished:
+            tasks = finished.value
+        else:
+            self._waiting = waiting
             return PokeReturnValue(is_done=False)
-        self._watched = seen.watched
-        if seen.tasks is None:
-            self._tell(context, target, seen.unfinished)
-            self.log.info("Package %s: %s", target.package_id, seen.note)
-            return PokeReturnValue(is_done=False)
-        result = self._result(context, target, count(seen.tasks), finished_rows(seen.tasks))
+        result = self._result(context, target, count(tasks), map(finished_file, tasks))
         return PokeReturnValue(is_done=True, xcom_value=result)
 
     @forgets_locals
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Take the trigger's event; anything but a finish fails."""
+        """Take the trigger's event; any status but ``finished`` fails the task."""
         status = (event or {}).get("status")
         if event is None or status != "finished":
             message = (event or {}).get("message") or f"the trigger sent an unknown event (status {status!r})"
-            # What may pass is worth the task's retries, as when the sensor itself meets it.
+            # A failure that may pass is worth the task's retries, as it is when the sensor itself polls.
             failure = WaitFailed if (event or {}).get("is_lasting", True) else WxBankError
             raise failure(f"Waiting for the upload tasks failed: {message}")
-        return self._result(context, self._target(), Counts(**event["counts"]), event.get("tasks", ()))
+        files = [file for piece in event.get("tasks", ()) for file in read_finished(piece) if file is not None]
+        return self._result(context, self._target(), Counts(**event["counts"]), files)
 
-    def _tell(self, context: Context, target: Wanted, processing: int | None) -> None:
-        """Record for the page what a poll has seen, if it is news."""
-        news = waiting(self.wxbank_conn_id, target, processing, self.poke_interval)
-        if self._recorded is None or (processing is not None and is_news(news, self._recorded)):
-            Record(context, **news).tell()
-            self._recorded = news
+    def _observer(self, context: Context, target: Wanted) -> Observer:
+        sums = Sums("wait", wxbank_conn_id=self.wxbank_conn_id, package_id=target.package_id)
+        return all_of(PollLog(self.log), Recorder(context, sums), self._done)
 
     def _target(self) -> Wanted:
         """What to wait for, checked."""
@@ -183,6 +177,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         if not isinstance(given, (str, Iterable)):
             raise InvalidInput(f"upload is of type {type(given).__name__}, not a result of UploadTaskOperator")
         if isinstance(given, str):
+            # A text that is empty or says None has a better reason than the one below.
             text(given, "upload")
             raise InvalidInput(
                 "upload is a text, not a result of UploadTaskOperator. If it is a template, let the DAG have "
@@ -217,30 +212,19 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         return wanted(package_ids.pop(), chain.from_iterable(task_ids))
 
     def _result(
-        self, context: Context, target: Wanted, counts: Counts, rows: Sequence[Sequence[Any]]
+        self, context: Context, target: Wanted, counts: Counts, files: Iterable[FinishedFile]
     ) -> dict[str, Any]:
-        package_id = target.package_id
-        record = Record(context, **waiting(self.wxbank_conn_id, target, 0, self.poke_interval))
-        record.tell_rows(FINISHED, rows)
-        record.tell(counts={**asdict(counts), "failed_files": len(counts.failed_files)})
-        self._counts = counts
-        self.log.info(
-            "Package %s: %d tasks finished; %d numbers matched, %d did not; %d WeChat Pay users",
-            package_id,
-            counts.tasks,
-            counts.success_count,
-            counts.fail_count,
-            counts.success_user_count,
-        )
-        if text := likely_mistake(counts):
-            self.log.error(text)
+        # Told before the check below, so that the counts are also recorded when they fail the task.
+        self._observer(context, target)(counts.event(target.package_id, files))
+        if mistake := likely_mistake(counts):
+            self.log.error(mistake)
         check_matched(counts, self.max_fail_ratio)
-        result = counts.of_package(package_id)
+        result = counts.of_package(target.package_id)
         write_event(context, self, result)
         return result
 
     def lineage(self) -> OperatorLineage[Any, Any]:
         """The package, as what was written, and the counts."""
-        from airflow_provider_wxbank.facets import wait_lineage
+        from airflow_provider_wxbank.reporting.openlineage import wait_lineage
 
-        return wait_lineage(self._target().package_id, self._counts)
+        return wait_lineage(self._target().package_id, self._done.finished)

@@ -1,4 +1,5 @@
-"""What waits in the triggerer, where no worker slot is held: for upload tasks, and for imports of somebody else."""
+# SPDX-License-Identifier: Apache-2.0
+"""What waits in the triggerer, without a worker slot: for upload tasks, and for imports of somebody else."""
 
 from __future__ import annotations
 
@@ -8,56 +9,49 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict
-from itertools import count as count_from
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_wxbank._compat import HAS_PAGE, BaseEventTrigger
+from airflow_provider_wxbank._compat import HAS_WATCHERS as HAS_WATCHERS  # public here
 from airflow_provider_wxbank.hooks import WxBankHook
-from airflow_provider_wxbank.pauses import backing_off, steady
-from airflow_provider_wxbank.record import HAS_PAGE, finished_rows, is_news, record_from_trigger, waiting
-from airflow_provider_wxbank.retry_policy import is_lasting
+from airflow_provider_wxbank.packages.counts import Counts, count, finished_file
+from airflow_provider_wxbank.packages.endpoints import tasks_path
+from airflow_provider_wxbank.packages.pauses import backing_off, steady
+from airflow_provider_wxbank.packages.poll import SharedPages, wanted
+from airflow_provider_wxbank.packages.tasks import UploadTask
+from airflow_provider_wxbank.packages.wait import Look, Pause, Seen, Waiting, looked, wait, watch
+from airflow_provider_wxbank.reporting.events import Event, PollFailed, PollMade, all_of
+from airflow_provider_wxbank.reporting.progress import PollLog
+from airflow_provider_wxbank.reporting.record import Sums, pieces
+from airflow_provider_wxbank.reporting.recorder import Waits, record_from_trigger
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, UnverifiedAnswer, WxBankError
-from airflow_provider_wxbank.wechatpay.packages import UploadTask, tasks_path
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError, is_lasting
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
-from airflow_provider_wxbank.wechatpay.waiting import Counts, SharedPages, Wanted, count, poll, poll_new, wanted
-
-if TYPE_CHECKING:
-    from airflow.triggers.base import BaseEventTrigger
-
-    HAS_WATCHERS = True
-else:
-    try:
-        from airflow.triggers.base import BaseEventTrigger
-    except ImportError:
-        BaseEventTrigger = BaseTrigger
-        HAS_WATCHERS = False
-    else:
-        HAS_WATCHERS = True
 
 SHARED_FOR = 0.8
-"""Share of the poll interval for which what one wait saw serves the others of its package."""
+"""Share of the poll interval for which what one wait has seen serves the other waits for its package."""
 
 
 class TaskFinishedTrigger(BaseTrigger):
     """Polls a package until upload tasks are finished.
 
     Its only event is a dict: ``{"status": "finished", "counts": ...}`` with the fields of
-    :class:`~airflow_provider_wxbank.wechatpay.waiting.Counts`, or ``{"status": "error", "message", "is_lasting"}`` for
-    what waiting will not mend; ``is_lasting`` says whether another try of the task would meet it again. From Airflow
-    3.1 on, ``tasks`` beside ``counts`` has a row for each task, for the page. Outages of WeChat Pay are waited through.
-    It only reads, so it may be restarted, or run twice, at any time.
+    :class:`~airflow_provider_wxbank.packages.counts.Counts`, or ``{"status": "error", "message", "is_lasting"}`` for
+    what waiting will not mend; ``is_lasting`` says whether another try of the task would fail in the same way. From
+    Airflow 3.1 on, ``tasks`` beside ``counts`` tells about each task, for the page. Outages of WeChat Pay are waited
+    through. It only reads, so it may be restarted, or run twice, at any time.
 
     :param package_id: the number package.
-    :param task_ids: the tasks to wait for; None together with ``filenames`` None for the whole package.
+    :param task_ids: the tasks to wait for; None, if ``filenames`` is None too, for the whole package.
     :param filenames: instead of ``task_ids``, the files to wait for.
-    :param poll_interval: seconds between polls; each pause is up to a tenth longer or shorter, to spread many waits.
-        Waits of one package in one triggerer share their polls.
+    :param poll_interval: seconds between polls; each pause is up to a tenth longer or shorter, to spread many waits,
+        and the first one may be much shorter. Waits for one package in one triggerer share their polls.
     :param wxbank_conn_id: connection of type ``wxbank``.
-    :param exponential_backoff: make each pause about twice as long as the one before, as Airflow's sensors do; a
-        restart of the triggerer begins with short ones again.
+    :param exponential_backoff: make each pause about twice as long as the one before, as Airflow's sensors do. After a
+        restart of the triggerer the pauses begin short again.
     :param max_wait: seconds of the longest pause while backing off; None for no limit.
     :param deadline: unix seconds at which the wait is ended from outside; no pause that backs off sleeps past it.
     """
@@ -84,7 +78,7 @@ class TaskFinishedTrigger(BaseTrigger):
         self.deadline = deadline
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and arguments, from which the trigger is made again."""
+        """Class path and arguments, from which Airflow makes the trigger again."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
@@ -102,39 +96,44 @@ class TaskFinishedTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until finished; yield one event."""
         try:
-            target = wanted(self.package_id, self.task_ids, self.filenames)
-            with _shared(await WxBankHook(self.wxbank_conn_id).aget_conn()) as line:
-                tasks = await self._finished_tasks(line, target)
+            tasks = await self._finished_tasks()
         except WxBankError as failure:
             message = f"{type(failure).__name__}: {failure}"
             yield TriggerEvent({"status": "error", "message": message, "is_lasting": is_lasting(failure)})
         else:
             event: dict[str, Any] = {"status": "finished", "counts": asdict(count(tasks))}
-            # Airflow 2 keeps an event where MySQL takes 64 kB.
-            yield TriggerEvent({**event, "tasks": finished_rows(tasks)} if HAS_PAGE else event)
+            # Airflow 2 keeps an event in a column that takes 64 kB in MySQL.
+            yield TriggerEvent({**event, "tasks": list(pieces(map(finished_file, tasks)))} if HAS_PAGE else event)
 
     @forgets_locals
-    async def _finished_tasks(self, line: _Line, target: Wanted) -> Sequence[UploadTask]:
-        watched, recorded = None, None
-        for polls in count_from(1):
-            await asyncio.sleep(self._pause(polls))
-            try:
-                seen = await asyncio.to_thread(
-                    poll, line.client, target, watched,
-                    lambda: line.pages.processing(target.package_id, SHARED_FOR * self.poll_interval),
-                )  # fmt: skip
-            except (TryLater, UnverifiedAnswer) as failure:
-                self.log.warning("This poll failed, the next one may not: %s", failure)
-                continue
-            if seen.tasks is not None:
-                return seen.tasks
-            watched = seen.watched
-            self.log.info("Package %s: %s", self.package_id, seen.note)
-            news = waiting(self.wxbank_conn_id, target, seen.unfinished, self.poll_interval)
-            if seen.unfinished is not None and is_news(news, recorded):
-                await record_from_trigger(self.task_instance, news)
-                recorded = news
-        raise AssertionError("it polls until it returns")
+    async def _finished_tasks(self) -> Sequence[UploadTask]:
+        target = wanted(self.package_id, self.task_ids, self.filenames)
+        sums = Sums("wait", wxbank_conn_id=self.wxbank_conn_id, package_id=target.package_id)
+        waits, news = Waits(), list[Sums]()
+
+        def note(event: Event) -> None:
+            if isinstance(event, PollMade) and event.unfinished is not None:
+                news.extend(filter(None, [waits.news(sums, event)]))
+
+        with _shared(await WxBankHook(self.wxbank_conn_id).aget_conn()) as shared:
+            # The sensor has looked once itself.
+            waiting: Waiting = wait(target, all_of(PollLog(self.log), note), looks=1)
+            seen: Seen = None
+            while True:
+                try:
+                    step = waiting.send(seen)
+                except StopIteration as finished:
+                    tasks: Sequence[UploadTask] = finished.value
+                    return tasks
+                # Here, since an observer cannot wait.
+                for sums_then in news:
+                    await record_from_trigger(self.task_instance, sums_then)
+                news.clear()
+                if isinstance(step, Pause):
+                    await asyncio.sleep(self._pause(step.looks))
+                    seen = None
+                else:
+                    seen = await shared.looked(step, target.package_id, self.poll_interval)
 
     def _pause(self, polls: int) -> float:
         """Seconds to the next poll."""
@@ -146,27 +145,27 @@ class TaskFinishedTrigger(BaseTrigger):
 
 
 REPORTED = "wxbank_reported"
-"""Key in the asset's state store of what a package had when the last event was raised."""
+"""Key in the asset's state store: what the package had when the last event was raised."""
 
 
 class ImportFinishedTrigger(BaseEventTrigger):
     """Watches a package that somebody else fills, for an asset (Airflow 3).
 
-    It raises an event each time that the package has upload tasks which no event told of, and all of its tasks are
+    It raises an event each time that the package has upload tasks which no event has covered, and all of its tasks are
     finished; at first that is everything in it. The event is ``{"package_id", "tasks", "success_count", "fail_count",
     "success_user_count"}``, the counts of the tasks that are new.
 
-    Every task is told of at least once. What was told is kept in the asset's state store (Airflow 3.3 and later), one
-    poll after its event, so that a restart of the triggerer repeats at most an event that was just raised. Before
-    Airflow 3.3 there is no store, and each start of the triggerer tells of the whole package again.
+    Every task is covered by at least one event. What was covered is kept in the asset's state store (Airflow 3.3 and
+    later), one poll after its event. So a restart of the triggerer repeats at most an event that was just raised.
+    Before Airflow 3.3 there is no store, and after each start of the triggerer the first event covers everything again.
 
-    It never ends and never raises an error event: outages are waited through, and with a connection that does not work
-    it logs an error and tries again after ``poll_interval``, reading the connection anew.
+    It never ends and never raises an error event. Outages are waited through. If the connection does not work, it logs
+    an error, reads the connection anew after ``poll_interval``, and tries again.
 
     :param package_id: the number package.
     :param poll_interval: seconds between polls, a tenth longer or shorter; a poll is one call while nothing is new.
     :param wxbank_conn_id: connection of type ``wxbank``.
-    :raises InvalidInput: the package id is none, or this is Airflow 2.
+    :raises InvalidInput: the package id is invalid, or this is Airflow 2.
     """
 
     def __init__(
@@ -188,7 +187,7 @@ class ImportFinishedTrigger(BaseEventTrigger):
         self._saved: Counts | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and arguments, from which the trigger is made again."""
+        """Class path and arguments, from which Airflow makes the trigger again."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
@@ -202,11 +201,11 @@ class ImportFinishedTrigger(BaseEventTrigger):
         """Poll for ever; yield an event for each import."""
         while True:
             try:
-                with _shared(await WxBankHook(self.wxbank_conn_id).aget_conn()) as line:
-                    async with aclosing(self._imports(line)) as imports:
+                with _shared(await WxBankHook(self.wxbank_conn_id).aget_conn()) as shared:
+                    async with aclosing(self._imports(shared)) as imports:
                         async for counts in imports:
                             yield TriggerEvent(counts.of_package(self.package_id))
-            except Exception as failure:  # whatever it is, a watch that ends would be missed by nobody
+            except Exception as failure:  # whatever it is: nobody would notice that a watch has ended
                 self.log.error(
                     "Package %s cannot be watched now; next try in %.0f s: %s: %s",
                     self.package_id,
@@ -216,28 +215,31 @@ class ImportFinishedTrigger(BaseEventTrigger):
                 )
             await asyncio.sleep(self.poll_interval)
 
-    async def _imports(self, line: _Line) -> AsyncGenerator[Counts, None]:
+    async def _imports(self, shared: _Shared) -> AsyncGenerator[Counts, None]:
         """What is new each time, until something fails that waiting does not mend."""
         if self._reported is None:
             self._reported = self._saved = await self._load()
+        watching = watch(self.package_id, self._reported, self._log_failures)
+        seen: Seen = None
         while True:
-            # Not before Airflow had a poll's time to write the event: then it would be lost if the triggerer dies.
-            if self._saved != self._reported:
-                await self._save(self._reported)
-            try:
-                seen = await asyncio.to_thread(
-                    poll_new, line.client, self.package_id, self._reported.tasks,
-                    lambda: line.pages.processing(self.package_id, SHARED_FOR * self.poll_interval),
-                )  # fmt: skip
-            except (TryLater, UnverifiedAnswer) as failure:
-                self.log.warning("This poll failed, the next one may not: %s", failure)
-            else:
-                self.log.debug("Package %s: %s", self.package_id, seen.note)
-                if seen.tasks is not None:
-                    counts = count(seen.tasks)
+            match watching.send(seen):
+                case Look() as look:
+                    seen = await shared.looked(look, self.package_id, self.poll_interval)
+                case Pause():
+                    await asyncio.sleep(self.poll_interval * random.uniform(0.9, 1.1))  # noqa: S311  # no secret
+                    seen = None
+                    # Only now that Airflow had a poll's time to write the event: saved earlier, an event could be lost
+                    # with the triggerer.
+                    if self._saved != self._reported:
+                        await self._save(self._reported)
+                case Counts() as counts:
+                    seen = None
                     yield counts.since(self._reported)
                     self._reported = counts
-            await asyncio.sleep(self.poll_interval * random.uniform(0.9, 1.1))  # noqa: S311  # no secret
+
+    def _log_failures(self, event: Event) -> None:
+        if isinstance(event, PollFailed):
+            self.log.warning("This poll failed, the next one may not: %s", event.reason)
 
     async def _load(self) -> Counts:
         store = getattr(self, "asset_state_store", None)
@@ -252,33 +254,41 @@ class ImportFinishedTrigger(BaseEventTrigger):
         self._saved = reported
 
 
-class _Line:
-    """What the waits of one connection in one triggerer share: connections, platform keys, and polls."""
+class _Shared:
+    """What the waits of one connection in one triggerer share: a client with its platform keys, and polls."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.pages = SharedPages(client)
         self.users = 0
 
+    async def looked(self, look: Look, package_id: str, poll_interval: float) -> Seen:
+        """What a look sees, or how it fails. It runs in a thread, since the client blocks."""
+        max_age = SHARED_FOR * poll_interval
+        return await asyncio.to_thread(looked, look, self.client, lambda: self.pages.processing(package_id, max_age))
 
-_LINES: dict[Hashable, _Line] = {}
-_LINES_LOCK = Lock()
+
+_SHARED: dict[Hashable, _Shared] = {}
+"""By connection."""
+
+_SHARED_LOCK = Lock()
 
 
 @contextmanager
-def _shared(client: Client) -> Iterator[_Line]:
-    """The line of the client's connection; it is closed when the last wait leaves it."""
+def _shared(client: Client) -> Iterator[_Shared]:
+    """What the waits of the client's connection share; its client is closed when the last wait leaves it."""
     identity = client.settings.identity
-    with _LINES_LOCK:
-        line = _LINES.setdefault(identity, _Line(client))
-        line.users += 1
-    if line.client is not client:
+    with _SHARED_LOCK:
+        shared = _SHARED.setdefault(identity, _Shared(client))
+        shared.users += 1
+    # Another wait has come first.
+    if shared.client is not client:
         client.close()
     try:
-        yield line
+        yield shared
     finally:
-        with _LINES_LOCK:
-            line.users -= 1
-            if not line.users:
-                del _LINES[identity]
-                line.client.close()
+        with _SHARED_LOCK:
+            shared.users -= 1
+            if not shared.users:
+                del _SHARED[identity]
+                shared.client.close()

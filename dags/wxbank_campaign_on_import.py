@@ -1,14 +1,15 @@
-"""Prepare a campaign as soon as an import into its number package (号码包) is finished.
+# SPDX-License-Identifier: Apache-2.0
+"""Prepare a campaign as soon as an import into its number package (号码包) has finished.
 
 The DAG is scheduled on two packages:
 
 * the package that ``wxbank_export_and_import`` fills: the success of its task ``finished`` is an event of the asset
   ``wxbank://PACKAGE_ID``;
 * a package that somebody else fills, for example an agency. A watcher in the triggerer raises the event when everything
-  in it is finished. Watchers need Airflow 3; on Airflow 2 the DAG has the first package alone.
+  in it is finished. Watchers need Airflow 3; on Airflow 2 the DAG is scheduled on the first package only.
 
 Each event carries the counts of its import. The task checks how many numbers matched, and returns what the campaign may
-use. Put in its place what creates your campaign.
+use. Replace it with the code that creates your campaign.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ with DAG(
 
     @task
     def prepare_campaign(**context: Any) -> list[dict[str, Any]]:
-        """What the campaign may use: a package, and how many users of WeChat Pay an import brought."""
+        """What the campaign may use: the package, the number of matched users, and the match rate of each import."""
         imports = finished_imports(context)  # type: ignore[arg-type]  # Airflow passes its context as arguments
         if not imports:
             raise AirflowSkipException("No import triggered this run")

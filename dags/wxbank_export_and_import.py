@@ -1,16 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
 """Export the active users of a bank's database, and import them into a WeChat Pay number package.
 
 Three tasks, one after the other:
 
 1. ``export_users`` reads the agreement numbers (快捷交易协议号) with a query, encrypts each with WeChat Pay's key, and
-   writes files of at most 5,500 rows, and a manifest that lists them. Only ciphertext is written.
+   writes files of at most 5,500 rows and a manifest that lists them. Only ciphertext is written.
 2. ``upload`` uploads every file of the manifest into the number package (号码包), each exactly once: if the task
-   fails half-way, a retry uploads what is missing.
-3. ``finished`` waits until WeChat Pay has processed them all, and tells how many users matched. It waits in the
-   triggerer, so no worker is busy meanwhile. Create the campaign only after this: numbers that come later are ignored.
+   fails halfway, a retry uploads what is missing.
+3. ``finished`` waits until WeChat Pay has processed them all, and returns how many users matched. It waits in the
+   triggerer, so it occupies no worker. Create the campaign only after this: numbers that arrive later are ignored.
 
-Everything is a parameter of the run, the query and its connection, too: write into your own DAG what those who may
-trigger it should not choose. The connection ``wxbank_default`` holds the merchant's keys.
+Everything is a parameter of the run, including the query and its connection. In your own DAG, hard-code whatever the
+users who may trigger it should not choose. The connection ``wxbank_default`` holds the merchant's keys.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
 """Import a list of millions: in partitions, on many workers, into one WeChat Pay number package.
 
-1. ``export_users`` is mapped over partitions of the query. Each takes the rows whose ``id`` has its remainder, on
-   whatever worker is free, and writes its own files and manifest. The remainder of an id never changes, so a retry
-   exports the same numbers.
-2. ``upload`` is mapped over the manifests; it begins when all partitions are exported.
+1. ``export_users`` is mapped over partitions of the query. Each mapped task exports the rows whose ``id`` has its
+   remainder, on any free worker, and writes its own files and manifest. The remainder of an id never changes, so a
+   retry exports the same numbers.
+2. ``upload`` is mapped over the manifests; it starts when all partitions are exported.
 3. ``finished`` waits once for the upload tasks of all partitions, in the triggerer.
 
-The files must be where every worker reads them: object storage, or a folder that all of them share. Retries are many,
-since each does only what is missing. An export uses every core of its worker, so give its pool one or two slots a
-worker: ``WXBANK_POOL`` names it.
+The files must be where every worker can read them: object storage, or a folder that all of them share. There are many
+retries, since each does only what is missing. An export uses every core of its worker, so give its pool one or two
+slots per worker: ``WXBANK_POOL`` names the pool.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from airflow.providers.common.compat.sdk import DAG, Param
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
 from airflow_provider_wxbank.sensors import TaskFinishedSensor
 
-# Some for each worker, so that the slowest does not hold up the rest. It is fixed when the DAG is parsed: changing it
-# within a run would cut the list in another way.
+# Several for each worker, so that the slowest does not hold up the rest. It is fixed when the DAG is parsed: changing
+# it during a run would split the list differently.
 PARTITIONS = int(os.environ.get("WXBANK_PARTITIONS", "8"))
 POOL = os.environ.get("WXBANK_POOL", "default_pool")
 # WeChat Pay takes about 40 minutes for a file, so once a minute is often enough; the simulator is quicker.
@@ -45,7 +46,7 @@ with DAG(
         "package_id": Param("8473295", type="string", description="The number package, from the merchant platform"),
         "bank_type": Param("ICBC_DEBIT", type="string", description="The bank, and debit or credit"),
         "sql_conn_id": Param("bank_db", type="string", description="The connection of the bank's database"),
-        # It becomes a part of the query, so it may be a name and nothing else.
+        # It becomes part of the query, so only a name is allowed.
         "table": Param(
             "users",
             type="string",
@@ -64,7 +65,7 @@ with DAG(
         task_id="export_users",
         wxbank_conn_id="{{ params.wxbank_conn_id }}",
         sql_conn_id="{{ params.sql_conn_id }}",
-        # PostgreSQL, MySQL and SQLite all write the remainder so; that of a negative id is negative.
+        # The remainder in PostgreSQL, MySQL and SQLite; that of a negative id is negative.
         sql=(
             f"SELECT agreement_no FROM {{{{ params.table }}}} WHERE active AND abs(id) % {PARTITIONS} = :part "  # noqa: S608  # a name
             "ORDER BY id"
@@ -79,7 +80,7 @@ with DAG(
         wxbank_conn_id="{{ params.wxbank_conn_id }}",
         package_id="{{ params.package_id }}",
         pool=POOL,
-        # At most 4 tasks with 4 files each are under way at WeChat Pay at a time.
+        # At most 4 tasks upload at a time, 4 files each.
         max_active_tis_per_dag=4,
         max_workers=4,
         execution_timeout=timedelta(hours=4),

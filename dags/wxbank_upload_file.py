@@ -1,7 +1,8 @@
-"""Upload one file that is at hand into a WeChat Pay number package, and wait until it is processed.
+# SPDX-License-Identifier: Apache-2.0
+"""Upload one existing file into a WeChat Pay number package, and wait until it is processed.
 
-The file has one plain agreement number a line. It is encrypted, and cut into files of at most 5,500 rows, in memory:
-nothing but ciphertext leaves the worker, and nothing is written.
+The file has one plain agreement number per line. It is encrypted and split into files of at most 5,500 rows in memory:
+only ciphertext leaves the worker, and nothing is written to disk.
 """
 
 from __future__ import annotations

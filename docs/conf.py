@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How ``make docs`` builds these pages. Nothing is fetched from the network."""
 
 from __future__ import annotations

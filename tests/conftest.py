@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real things for tests: a simulator on a socket, a connection to it, an Airflow home of their own."""
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, platform, serve
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.settings import read_settings
-from tests.agreed_skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401  # hooks of pytest
+from tests.harness.agreed_skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401  # hooks of pytest
 from tests.vectors import VECTORS
 
 PACKAGE = "8473295"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The main job on real input: 20,000 users in a database, the active ones exported, encrypted, imported, compared.
 
 The bank's database is SQLite, WeChat Pay is the simulator with throwaway keys, Airflow has a home of its own; all of it
@@ -10,14 +11,14 @@ import json
 import random
 import re
 import shutil
-import sqlite3
 import time
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_wxbank.simulator import SimulatorSettings, numbers_digest, serve
-from tools.airflow_home import airflow, environment, run, running
-from tools.terminal import end_with, say
+from tests.harness.airflow_home import airflow, environment, run, running
+from tests.harness.bank import User, make_bank
+from tests.harness.terminal import end_with, say
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".demo"
@@ -35,13 +36,14 @@ def main() -> int:
     shutil.rmtree(HOME, ignore_errors=True)
     HOME.mkdir(mode=0o700)
     say(f"Making the bank's database with {USERS:,} users in {shown(HOME / 'bank.db')}")
-    active = make_bank(HOME / "bank.db")
+    bank = make_bank(HOME / "bank.db", users())
+    active = set(bank.numbers)
     say(f"{len(active):,} of them are active")
     with serve(SimulatorSettings(processing_seconds=PROCESSING_SECONDS)) as simulator:
         say(f"The simulator of WeChat Pay is at {simulator.base_url}, with fresh throwaway keys")
         connections = {
             "wxbank_default": simulator.airflow_connection(),
-            "bank_db": {"conn_type": "sqlite", "host": str(HOME / "bank.db")},
+            "bank_db": bank.connection,
         }
         env = {**environment(HOME, ROOT / "dags", connections), "WXBANK_POLL_SECONDS": "1"}
         say("Making an Airflow home")
@@ -59,17 +61,11 @@ def main() -> int:
     return show(report, active, time.monotonic() - started)
 
 
-def make_bank(path: Path) -> set[str]:
-    """A bank's database, the same every time; the agreement numbers of its active users."""
+def users() -> list[User]:
+    """The bank's users, the same every time; nine of ten are active."""
     generator = random.Random(20261123)
     numbers = generator.sample(range(10**17, 10**18), USERS)
-    users = [(row, f"2024{number}", generator.random() < 0.9) for row, number in enumerate(numbers, 1)]
-    connection = sqlite3.connect(path)
-    with connection:
-        connection.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, agreement_no TEXT NOT NULL, active BOOLEAN)")
-        connection.executemany("INSERT INTO users VALUES (?, ?, ?)", users)
-    connection.close()
-    return {number for _, number, is_active in users if is_active}
+    return [(f"2024{number}", generator.random() < 0.9) for number in numbers]
 
 
 def run_dag(command: list[str], env: dict[str, str]) -> int:

@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the sample DAG and the page's tests from the wheel in clean environments of every supported Airflow and Python.
 
 The wheel is built once. Each environment has a folder of its own in ``.matrix`` with the checkout's DAGs, tools and
 tests in it, but not its package: that comes from the wheel. The oldest versions that pyproject.toml allows run the
-unit and integration tests instead of the page's alone. Set UV to the path of ``uv``.
+tests of all layers instead of the page's alone. Set UV to the path of ``uv``.
 
 Usage: python -m tools.matrix [--keep] [WORD ...]; words choose the combinations whose row has them all.
 """
@@ -21,13 +22,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.airflow_home import run
+from tests.harness.airflow_home import run
+from tests.harness.terminal import end_with, say
 from tools.release import ROOT, build, released_version
-from tools.terminal import end_with, say
 
 FOLDER = ROOT / ".matrix"
-TESTS = ("tests/unit", "tests/integration")
-PAGE_TESTS = ("tests/unit/test_plugin.py", "tests/integration/test_page.py")
+TESTS = ("tests", *(f"--ignore=tests/{name}" for name in ("browser", "stress", "system")))
+PAGE_TESTS = ("tests/airflow/test_plugin.py", "tests/airflow/test_page.py")
 SHOWN = ("apache-airflow-providers-common-compat", "apache-airflow-providers-common-sql")
 
 # What Airflow 3.0 and 3.2 need of others to start at all when nothing else is pinned; no matter of this package.

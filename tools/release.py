@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build wheel, sdist and bill of materials into ``dist``, and check them as those who install them would.
 
 The sdist is built from this checkout and the wheel from the sdist. Both are built again from the unpacked sdist,
@@ -23,7 +24,7 @@ from datetime import UTC, datetime
 from email.policy import default
 from pathlib import Path, PurePosixPath
 
-from tools.terminal import say
+from tests.harness.terminal import say
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
@@ -34,7 +35,13 @@ WHEEL_BYTES = 500_000
 SDIST_BYTES = 2_000_000
 
 # What each archive must have, whatever else of the package is in it.
-IN_WHEEL = (f"{NAME}/__init__.py", f"{NAME}/py.typed", f"{NAME}/bank_types.txt", "/METADATA", "/licenses/LICENSE")
+IN_WHEEL = (
+    f"{NAME}/__init__.py",
+    f"{NAME}/py.typed",
+    f"{NAME}/packages/bank_types.txt",
+    "/METADATA",
+    "/licenses/LICENSE",
+)
 IN_SDIST = ("/pyproject.toml", "/README.md", "/CHANGELOG.md", "/SECURITY.md", "/LICENSE", "/PKG-INFO", *IN_WHEEL[:3])
 TOP_OF_SDIST = {
     NAME, "dags", "docs", "pyproject.toml", "README.md", "README.zh-CN.md", "CHANGELOG.md", "SECURITY.md", "LICENSE",

@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the tests in several environments, show what each part printed, what was skipped, and the coverage of all.
 
 Parts run beside one another, but no more of them than there are cores: a machine that does more at once than it can
-tests its own patience. Tests of what imports nothing of Airflow (marked ``without_airflow``) are run once, in the last
-environment. Measuring what is covered takes half as long again, so it is done where it finds something: in the tests of
-what imports nothing of Airflow, and in those of the rest in the first environment.
+tests its own patience. Tests of what imports nothing of Airflow are run once, in the last environment. Measuring what
+is covered takes half as long again, so it is done where it finds something: in the tests of what imports nothing of
+Airflow, and in those of the rest in the first environment.
 
 Usage: python -m tools.test PYTHON [PYTHON ...]; set PYTEST to pass arguments to pytest.
 """
@@ -24,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tools.airflow_home import running
-from tools.terminal import end_with
+from tests.harness.airflow_home import running
+from tests.harness.terminal import end_with
 
 PYTEST = ("-m", "pytest", "-q", "--no-fold-skipped")
 MEASURED = ("--cov", "--cov-report=")
@@ -73,20 +74,26 @@ def main(pythons: list[str]) -> int:
     return code
 
 
+WITHOUT_AIRFLOW = ("tests/wechatpay", "tests/agreements", "tests/packages", "tests/simulator")
+"""Tests of what imports nothing of Airflow."""
+
+SYSTEM = ("tests/system", "tests/stress")
+"""Tests that start processes of a whole Airflow."""
+
+
 def parts(environments: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, str, Sequence[str]]]:
     """What is run by a process of its own, what takes longest first.
 
     :param environments: interpreter and version of Airflow of each.
     :return: name, interpreter, version of Airflow, and arguments of pytest.
     """
-    with_airflow = ("-m", "not without_airflow", "tests/integration", "tests/unit")
     for index, environment in enumerate(environments):
-        yield "system", *environment, ["tests/system"]
+        yield "whole Airflow", *environment, SYSTEM
         if index == 0:
-            without_airflow = ("-m", "without_airflow", "tests/integration", "tests/unit")
-            yield "without Airflow", *environments[-1], [*MEASURED, *without_airflow]
+            yield "without Airflow", *environments[-1], [*MEASURED, *WITHOUT_AIRFLOW]
+    others = [f"--ignore={path}" for path in ("tests/browser", *WITHOUT_AIRFLOW, *SYSTEM)]
     for index, environment in enumerate(environments):
-        yield "with Airflow", *environment, [*(MEASURED if index == 0 else ()), *with_airflow]
+        yield "with Airflow", *environment, [*(MEASURED if index == 0 else ()), *others, "tests"]
 
 
 def run_all(jobs: Sequence[Job], at_once: int, folder: Path) -> None:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``make ui``: an Airflow to look at, with the simulator and imports in every state, until Ctrl-C.
 
 All of it is in ``.ui``, which is removed at the end, and nothing of it keeps running.
@@ -18,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_provider_wxbank.simulator import Simulator, serve
-from tools.airflow_parts import Airflow
-from tools.terminal import say
-from tools.ui_imports import SAMPLE, SETTINGS, Imports, connections, make_bank, write_dags
+from tests.harness.airflow_parts import Airflow
+from tests.harness.bank import make_bank
+from tests.harness.terminal import say
+from tools.ui_imports import SAMPLE, SETTINGS, Imports, connections, users, write_dags
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".ui"
@@ -48,7 +50,7 @@ def running_ui(folder: Path, port: int | None = None) -> Iterator[Ui]:
     :param folder: an empty one.
     :param port: of the web page; None for a free one.
     """
-    make_bank(folder / "bank.db")
+    make_bank(folder / "bank.db", users())
     write_dags(folder / "dags")
     passwords = folder / "passwords.json"
     passwords.write_text(json.dumps({name: name for name in ROLES}))

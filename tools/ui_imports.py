@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What there is to see in the Airflow of ``make ui``: a bank, a WeChat Pay, and imports in every state.
 
 WeChat Pay is the simulator. Its tasks are moved back in time, so that some imports are weeks old, and so that of one
@@ -7,7 +8,6 @@ that is being processed a file is finished every so many seconds.
 from __future__ import annotations
 
 import random
-import sqlite3
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +19,9 @@ import requests
 from airflow_provider_wxbank.get_provider_info import FIELDS
 from airflow_provider_wxbank.simulator import Fault, Simulator, SimulatorSettings
 from airflow_provider_wxbank.simulator.ledger import Task
-from tools.airflow_parts import Airflow
-from tools.waiting import PATIENCE, until
+from tests.harness.airflow_parts import Airflow
+from tests.harness.bank import User
+from tests.harness.waiting import PATIENCE, until
 
 SAMPLES = Path(__file__).resolve().parent.parent / "dags"
 SAMPLE = "wxbank_export_and_import"
@@ -63,15 +64,10 @@ with DAG("nightly_report", schedule=None, tags=["reports"]):
 '''
 
 
-def make_bank(path: Path) -> None:
-    """Write a bank's database with generated users, the same every time."""
+def users() -> list[User]:
+    """Generated users of a bank, the same every time."""
     generator = random.Random(8473295)
-    users = [(f"2024{number}",) for number in generator.sample(range(10**17, 10**18), USERS)]
-    connection = sqlite3.connect(path)
-    with connection:
-        connection.execute("CREATE TABLE users (agreement_no TEXT NOT NULL)")
-        connection.executemany("INSERT INTO users VALUES (?)", users)
-    connection.close()
+    return [(f"2024{number}", True) for number in generator.sample(range(10**17, 10**18), USERS)]
 
 
 def write_dags(folder: Path) -> None:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the users of ``make ui`` may see. Airflow's API server imports it."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Agreement numbers become encrypted lines, and work on many is done in order."""
+# SPDX-License-Identifier: Apache-2.0
+"""Encrypts agreement numbers into lines, and does work on many items in their order."""
 
 from __future__ import annotations
 
@@ -31,12 +32,12 @@ def encrypt(key: RSAPublicKey, text: str) -> str:
 def encrypt_lines(key: RSAPublicKey, numbers: Sequence[str]) -> bytes:
     """The content of an agreement file: one encrypted number a line, each line ended by a newline.
 
-    Safe under threads: the padding holds no state, and every number is a call of its own.
+    Safe to use from many threads: the padding holds no state, and every number is a call of its own.
     """
-    # WeChat Pay's choice, made nowhere else here: OAEP's security does not rest on collisions of SHA-1.
+    # WeChat Pay's choice, and used for nothing else here. OAEP's security does not depend on collisions of SHA-1.
     padding = OAEP(mgf=MGF1(SHA1()), algorithm=SHA1(), label=None)  # noqa: S303  # see above
     encrypt_one = key.encrypt
-    # What is done between two calls of the library is done under Python's lock, where other threads wait for it.
+    # Between two calls of the library Python's lock is held and other threads wait, so as little as possible is done.
     return b"".join([b2a_base64(encrypt_one(number, padding)) for number in map(str.encode, numbers)])
 
 
@@ -46,9 +47,9 @@ def line_bytes(key: RSAPublicKey) -> int:
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
-    """Apply a function in threads, and give the results in the order of the items.
+    """Apply a function in threads, and yield the results in the order of the items.
 
-    At most two items a thread are taken ahead, so memory is constant and a slow consumer slows the source.
+    At most two items for each thread are taken ahead, so memory is bounded and a slow consumer slows the source.
 
     :param workers: threads.
     """
@@ -62,5 +63,6 @@ def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Ge
             while ahead:
                 yield ahead.popleft().result()
         finally:
+            # After a failure, or if the consumer has stopped, items that have not begun are dropped.
             for future in ahead:
                 future.cancel()

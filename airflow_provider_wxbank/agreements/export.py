@@ -1,10 +1,11 @@
-"""An export: numbers are checked, cut, encrypted and written, and last of all the manifest."""
+# SPDX-License-Identifier: Apache-2.0
+"""An export: numbers are checked, cut, encrypted and written. The manifest is written last of all."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from airflow_provider_wxbank.agreements.manifest import (
     NAME,
     Manifest,
     Origin,
+    identified,
     identity_of,
     origin_in,
     to_bytes,
@@ -22,8 +24,9 @@ from airflow_provider_wxbank.agreements.manifest import (
 from airflow_provider_wxbank.agreements.numbers import OnInvalid, Skipped, Values, checked_numbers
 from airflow_provider_wxbank.agreements.processes import EncryptionProcesses
 from airflow_provider_wxbank.agreements.storage import Location
+from airflow_provider_wxbank.reporting.events import Exported, FileExported, Observer, nobody
+from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
-from airflow_provider_wxbank.wechatpay.keys import PlatformKey
 
 log = logging.getLogger(__name__)
 
@@ -39,19 +42,21 @@ def export(
     max_rows: int,
     on_invalid: OnInvalid,
     origin: Origin | None = None,
+    tell: Observer = nobody,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> tuple[Location, Manifest]:
     """Write the agreement files of some numbers, then the manifest that lists them.
 
-    An earlier manifest in the folder is withdrawn first, so that it never describes files of two exports; if anything
+    An earlier manifest in the folder is removed first, so that it never describes files of two exports. If anything
     fails, the files written so far are removed, and there is no manifest. The manifest of another task of the same DAG
-    run is left, and the export refused: nobody has had the time to upload it.
+    run is left there, and the export is refused: that list is still to be uploaded.
 
-    :param encryption_key: gives the platform key; asked once a file.
+    :param encryption_key: gives the platform key; asked once for each file.
     :param origin: the task that exports; None on the command line.
+    :param tell: hears of each file, and of the whole.
     :return: where the manifest is, and what it says.
-    :raises InvalidInput: a value is no number, there is none at all, or another task of the run exported into the
-        folder.
+    :raises InvalidInput: a value is not a number, there is no number at all, or another task of the run exported into
+        the folder.
     """
     target = folder.child(NAME)
     _check_is_not_of_another_task(target, origin)
@@ -59,8 +64,33 @@ def export(
     skipped = Skipped()
     numbers = checked_numbers(source, on_invalid, skipped)
     plain = plain_files(batches(numbers, encryption_key, max_rows), prefix, naming_key, bank_type)
-    written: list[AgreementFile] = []
     names: list[str] = []
+    try:
+        files = tuple(_write(plain, folder, names, tell))
+        if not files:
+            raise InvalidInput(
+                f"there is no number to export ({skipped.count} rows were skipped); an empty list is taken for a "
+                "mistake"
+            )
+        manifest = Manifest(bank_type, prefix, now().isoformat(), files, skipped.positions, origin)
+        content = to_bytes(manifest, naming_key)
+        # Once more, for a task that has run at the same time. If one slips through, the manifest has another identity,
+        # which the upload checks.
+        _check_is_not_of_another_task(target, origin)
+        target.write(content)
+    except BaseException:  # Ctrl-C and Airflow's task timeout, too
+        _remove(folder, names)
+        raise
+    manifest = replace(manifest, identity=identity_of(content))
+    _tell(target, manifest, tell)
+    return target, manifest
+
+
+def _write(plain: Iterable[PlainFile], folder: Location, names: list[str], tell: Observer) -> Iterator[AgreementFile]:
+    """Encrypt files in processes and write them; yield each one that was written.
+
+    :param names: gets the name of each file before work on it begins, so that a failure can remove it.
+    """
 
     def write(file: PlainFile) -> AgreementFile:
         content = processes.encrypt_lines(file.key.public_key, file.numbers)
@@ -73,28 +103,30 @@ def export(
             file.key.serial_no,
         )
 
-    try:
-        with (
-            EncryptionProcesses() as processes,
-            closing(in_order(write, _noting(plain, names), processes.threads)) as files,
-        ):
-            written.extend(files)
-        if not written:
-            raise InvalidInput(
-                f"there is no number to export ({skipped.count} rows were skipped); an empty list is taken for a "
-                "mistake"
-            )
-        manifest = Manifest(bank_type, prefix, now().isoformat(), tuple(written), skipped.positions, origin)
-        content = to_bytes(manifest, naming_key)
-        # Once more, for tasks that run at the same time.
-        _check_is_not_of_another_task(target, origin)
-        target.write(content)
-    except BaseException:
-        _remove(folder, names)
-        raise
-    if skipped.count:
-        log.warning("%d invalid rows were skipped; their positions are in %s", skipped.count, target.uri)
-    return target, replace(manifest, identity=identity_of(content))
+    def noted() -> Iterator[PlainFile]:
+        for file in plain:
+            names.append(file.filename)
+            yield file
+
+    # The threads, which are entered last, end before the processes that they use.
+    with EncryptionProcesses() as processes, closing(in_order(write, noted(), processes.threads)) as written:
+        for file in written:
+            tell(FileExported(file.filename, file.rows, file.bytes))
+            yield file
+
+
+def _tell(target: Location, manifest: Manifest, tell: Observer) -> None:
+    if manifest.skipped_count:
+        log.warning("%d invalid rows were skipped; their positions are in %s", manifest.skipped_count, target.uri)
+    uri, size = identified(target.uri, manifest.identity), sum(file.bytes for file in manifest.files)
+    tell(Exported(uri, len(manifest.files), manifest.rows, size, manifest.skipped_count))
+    log.info(
+        "Exported %d numbers into %d files; %d rows skipped; manifest: %s",
+        manifest.rows,
+        len(manifest.files),
+        manifest.skipped_count,
+        uri,
+    )
 
 
 def _check_is_not_of_another_task(target: Location, origin: Origin | None) -> None:
@@ -110,17 +142,10 @@ def _check_is_not_of_another_task(target: Location, origin: Origin | None) -> No
 
 
 def _remove(folder: Location, names: Iterable[str]) -> None:
-    """Remove files; one that stays is ciphertext that no manifest lists, and must not hide why the export failed."""
+    """Remove files. One that stays is ciphertext that no manifest lists, and must not hide why the export failed."""
     for name in names:
         file = folder.child(name)
         try:
             file.delete()
         except Exception as failure:
             log.warning("%s could not be removed: %s", file.uri, failure)
-
-
-def _noting(files: Iterable[PlainFile], names: list[str]) -> Iterable[PlainFile]:
-    """The files, with the name of each noted before it is worked on, so that a failure can remove it."""
-    for file in files:
-        names.append(file.filename)
-        yield file

@@ -1,22 +1,23 @@
-"""The check of a file whose lines are encrypted already."""
+# SPDX-License-Identifier: Apache-2.0
+"""Checks a file whose lines are encrypted already."""
 
 from __future__ import annotations
 
 import binascii
 import re
 
+from airflow_provider_wxbank.agreements.files import MAX_BYTES, MAX_ROWS
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
-from airflow_provider_wxbank.wechatpay.packages import MAX_BYTES, MAX_ROWS
 
 MIN_BLOCK_BYTES = 256
 """Bytes of an RSA block of 2048 bits."""
 
 MAX_TEXT_BYTES = 100
-"""Different bytes that a block of text, padded or not, has at most: printable ASCII has 95 and a padding.
+"""Different bytes that a block of text, padded or not, has at most: printable ASCII has 95, and there is a padding.
 
-An encrypted block is random and has 162 of 256 on average. That it has 100 or fewer has a probability below
-C(256, 100) * (100 / 256)**256 < 1e-31; that some 13 of the 1.5 million bytes of a file are ASCII digits in a row, below
-1.5e6 * (10 / 256)**13 < 1e-12.
+An encrypted block is random and has 162 of 256 on average. The probability that it has 100 or fewer is below
+C(256, 100) * (100 / 256)**256 < 1e-31. The probability that among the 1.5 million bytes of a file 13 in a row are ASCII
+digits is below 1.5e6 * (10 / 256)**13 < 1e-12.
 """
 
 _DIGITS = re.compile(rb"[0-9]{13}")
@@ -26,7 +27,8 @@ def check_encrypted(content: bytes, what: str) -> int:
     """Check what can be seen of an agreement file without the key that decrypts it.
 
     :return: the number of rows.
-    :raises InvalidInput: empty, too long, or a line is not Base64 of one RSA block, is text in Base64, or comes twice.
+    :raises InvalidInput: the file is empty or too long, or a line is not Base64 of one RSA block, is Base64 of text, or
+        comes twice.
     """
     if not content:
         raise InvalidInput(f"{what} is empty")
@@ -51,6 +53,7 @@ def check_encrypted(content: bytes, what: str) -> int:
                 f"{what} line {number} is not an encrypted number: expected Base64 of one RSA block "
                 "(344 characters for a 2048-bit key)"
             )
+        # Base64 alone hides nothing: anybody could read such numbers.
         if len(set(block)) <= MAX_TEXT_BYTES or _DIGITS.search(block):
             raise InvalidInput(
                 f"{what} line {number} is Base64 of text that is not encrypted: encrypt the numbers with WeChat Pay's "
@@ -66,6 +69,7 @@ def check_encrypted(content: bytes, what: str) -> int:
 
 
 def _block(line: bytes) -> bytes | None:
+    # Strict, since otherwise the decoder skips what is not Base64.
     try:
         return binascii.a2b_base64(line, strict_mode=True)
     except binascii.Error:

@@ -1,8 +1,9 @@
-"""An export's files, written last and read back checked: the manifest is the export's commit mark.
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest lists an export's files. It is written last, as the commit mark of the export, and checked when read.
 
 It begins with a keyed digest over all that follows, so that it is parsed only once it is known to be our own. The next
-line says which task wrote it. The digest's first digits are the identity by which an export's result names it: a
-manifest that took its place is another.
+line says which task wrote it. The digest's first digits are its identity, by which an export's result names it: a
+manifest that took its place has another one.
 """
 
 from __future__ import annotations
@@ -15,15 +16,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from airflow_provider_wxbank.agreements.files import AgreementFile
+from airflow_provider_wxbank.agreements.files import MAX_BYTES, MAX_ROWS, AgreementFile, check_bank_type, check_filename
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
-from airflow_provider_wxbank.wechatpay.packages import (
-    MAX_BYTES,
-    MAX_ROWS,
-    check_bank_type,
-    check_filename,
-)
 
 NAME = "manifest.json"
 VERSION = 2
@@ -58,7 +53,7 @@ class Origin:
     map_index: int
 
     def is_other_task_of_run(self, other: Origin) -> bool:
-        """Whether another one is of the same DAG run, and is not the same task."""
+        """Whether another task belongs to the same DAG run, and is not this one."""
         return (self.dag_id, self.run_id) == (other.dag_id, other.run_id) and self != other
 
     def __str__(self) -> str:
@@ -95,10 +90,10 @@ class Manifest:
         return sum(map(len, self.skipped.values()))
 
 
-def to_bytes(manifest: Manifest, key: bytes) -> bytes:
-    """The manifest as JSON that begins with a keyed digest over all that follows it.
+def to_bytes(manifest: Manifest, naming_secret: bytes) -> bytes:
+    """The manifest as JSON that begins with a keyed digest over all that follows.
 
-    :param key: see :func:`~airflow_provider_wxbank.agreements.files.naming_key`.
+    :param naming_secret: see :func:`~airflow_provider_wxbank.agreements.files.naming_key`.
     """
     content = {
         "bank_type": manifest.bank_type,
@@ -108,14 +103,15 @@ def to_bytes(manifest: Manifest, key: bytes) -> bytes:
         "skipped": {"count": manifest.skipped_count, "positions": dict(manifest.skipped)},
         "files": [asdict(file) for file in manifest.files],
     }
+    # Laid out by hand, so that digest and origin can be read without parsing the rest.
     origin = json.dumps(None if manifest.origin is None else asdict(manifest.origin))
     rest = f'",\n "version": {VERSION},\n "origin": {origin},{json.dumps(content, indent=1)[1:]}\n'.encode()
-    return sealed(rest, key)
+    return sealed(rest, naming_secret)
 
 
-def sealed(rest: bytes, key: bytes) -> bytes:
-    """A text that begins with its digest."""
-    return _BEGINNING + _digest(rest, key) + rest
+def sealed(rest: bytes, naming_secret: bytes) -> bytes:
+    """A text with its digest put before it."""
+    return _BEGINNING + _digest(rest, naming_secret) + rest
 
 
 def identity_of(content: bytes) -> str:
@@ -131,7 +127,7 @@ def identified(uri: str, identity: str) -> str:
 def split_identity(uri: str) -> tuple[str, str | None]:
     """A manifest's URI and its identity; None where the URI has none.
 
-    :raises InvalidInput: what follows the ``#`` is no identity.
+    :raises InvalidInput: what follows the ``#`` is not an identity.
     """
     match = _IDENTIFIED.fullmatch(uri)
     if match is None:
@@ -146,9 +142,9 @@ def split_identity(uri: str) -> tuple[str, str | None]:
 
 
 def origin_in(location: Location) -> Origin | None:
-    """Which task a manifest says it is of; None if there is no manifest, or none that says so.
+    """Which task wrote a manifest, as it says itself; None if there is no manifest, or it does not say so.
 
-    It is not authenticated: good for not overwriting it, and for nothing else.
+    This is not authenticated. It serves for not overwriting a manifest, and for nothing else.
     """
     match = _ORIGIN.match(location.beginning(_ORIGIN_BYTES))
     try:
@@ -157,20 +153,22 @@ def origin_in(location: Location) -> Origin | None:
         return None
 
 
-def read_manifest(location: Location, key: bytes, identity: str | None = None) -> Manifest:
+def read_manifest(location: Location, naming_secret: bytes, identity: str | None = None) -> Manifest:
     """Read a manifest and check that it is whole and as the export wrote it.
 
-    :param identity: what the export told of it; None if that is not known.
-    :raises InvalidInput: missing, truncated, altered, of another merchant, or not the one of that identity.
+    :param identity: the one that the export gave; None if it is not known.
+    :raises InvalidInput: it is missing, truncated, altered, another merchant's, or has another identity.
     """
     where = location.uri
     content = location.read(MAX_MANIFEST_BYTES, _IF_MISSING)
+    # Version 1 began with its version, and had its digest at the end.
     if (other := _OTHER_VERSION.match(content)) and int(other[1]) != VERSION:
         raise InvalidInput(f"{where} has version {int(other[1])}, not {VERSION}: run the export again")
     digest, rest = content[len(_BEGINNING) :][:64], content[len(_BEGINNING) + 64 :]
     if not content.startswith(_BEGINNING):
         raise InvalidInput(f"{where} is no manifest of an export, or is truncated: run the export again")
-    if not hmac.compare_digest(digest, _digest(rest, key)):
+    # Before anything is parsed, and in constant time.
+    if not hmac.compare_digest(digest, _digest(rest, naming_secret)):
         raise InvalidInput(
             f"{where} was truncated or altered after its export, or was exported with another merchant's connection: "
             "run the export again"
@@ -205,8 +203,8 @@ def read_file(folder: Location, file: AgreementFile) -> bytes:
     return content
 
 
-def _digest(rest: bytes, key: bytes) -> bytes:
-    return hmac.new(key, b"manifest\n" + rest, hashlib.sha256).hexdigest().encode()
+def _digest(rest: bytes, naming_secret: bytes) -> bytes:
+    return hmac.new(naming_secret, b"manifest\n" + rest, hashlib.sha256).hexdigest().encode()
 
 
 def _origin(value: Any) -> Origin | None:
@@ -214,6 +212,7 @@ def _origin(value: Any) -> Origin | None:
         return None
     origin = Origin(**value)
     texts = (origin.dag_id, origin.run_id, origin.task_id)
+    # The type itself, since a boolean is an instance of int, too.
     if not all(isinstance(one, str) for one in texts) or type(origin.map_index) is not int:
         raise TypeError
     return origin
@@ -225,6 +224,7 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
     check_bank_type(content["bank_type"])
     files = tuple(AgreementFile(**file) for file in content["files"])
     for file in files:
+        # It becomes a part of a path.
         check_filename(file.filename)
         if any(
             type(getattr(file, name)) is not kind for name, kind in (("rows", int), ("bytes", int), ("serial_no", str))

@@ -1,12 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes that encrypt, one for each core.
 
-Processes and not threads: the library encrypts without holding Python's lock, yet between two calls a thread waits for
-it, and waits long where another one reads rows. On 2 cores threads reached 0.64 to 0.90 of the speed of two processes
-that do nothing else, and these reach 0.93 to 0.98 (``make bench``).
+Why not threads: the library encrypts without holding Python's lock, but between two calls a thread waits for it, and
+waits long while another thread reads rows. On 2 cores threads reached 0.64 to 0.90 of the speed of two processes that
+do nothing else. These processes reach 0.93 to 0.98 (``make bench``).
 
-They are plain child processes, and none of ``multiprocessing``: it forbids them where Airflow runs a task in a process
-that is itself such a child (LocalExecutor of Airflow 2.11), and they would import Airflow's main module anew. They get
-numbers through a pipe, and end when it closes, so they end with the task whatever kills it.
+They are plain child processes, not those of ``multiprocessing``. It forbids them where Airflow runs a task in a process
+that is itself such a child (LocalExecutor of Airflow 2.11), and its processes would import Airflow's main module again.
+Ours get numbers through a pipe and end when it closes, so they end with the task, whatever kills it.
 """
 
 from __future__ import annotations
@@ -30,24 +31,24 @@ from airflow_provider_wxbank.agreements.encryption import encrypt_lines
 from airflow_provider_wxbank.wechatpay.errors import TryLater
 
 FEW = 500
-"""Numbers that are encrypted here: that takes 12 ms, and starting a process 60 ms."""
+"""Files of at most this many numbers are encrypted in this process: that takes 12 ms, and starting another 60 ms."""
 
 MAX_PROCESSES = 8
-"""More than these the process that reads the rows does not keep busy."""
+"""The process that reads the rows cannot keep more than these busy."""
 
 JOBS = 2
-"""Files that a process has: the one that it encrypts, and the next."""
+"""Files that a process has at a time: the one that it encrypts, and the next."""
 
 PIPE_BYTES = 1 << 20
-"""What a pipe holds: the next file, and a part of the last one until it is taken."""
+"""Bytes that a pipe holds: the next file, and a part of the last one until it is taken."""
 
 END_SECONDS = 5.0
-"""Until a process that was told to end is killed."""
+"""Seconds after which a process that was told to end is killed."""
 
 _PASSED_ON = re.compile(
     r"PATH|LD_LIBRARY_PATH|DYLD_\w+|LANG|LC_\w+|TZ|TMPDIR|PYTHONHOME|OPENSSL_\w+|CRYPTOGRAPHY_\w+|COV(ERAGE|_CORE)_\w+"
 )
-"""Variables that a process needs to run and to be measured. All others stay here: AIRFLOW_CONN_... may hold keys."""
+"""Variables that a process needs to run and to be measured. It gets no others: ``AIRFLOW_CONN_...`` may hold keys."""
 
 _COMMAND = f"import {__name__} as processes; processes.serve()"
 _LENGTHS = Struct(">II")
@@ -56,7 +57,7 @@ _LENGTHS = Struct(">II")
 class EncryptionProcesses:
     """Encrypts agreement files in child processes, which are started when they are first needed.
 
-    :param count: how many at most; default one for each core that this process may use, and at most 8.
+    :param count: how many at most; by default one for each core that this process may use, and at most 8.
     """
 
     def __init__(self, count: int | None = None) -> None:
@@ -67,14 +68,14 @@ class EncryptionProcesses:
 
     @property
     def threads(self) -> int:
-        """Threads that keep all of them busy."""
+        """Threads that keep all processes busy."""
         return self.count * JOBS
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """End them: kindly after success, at once after a failure."""
+        """End the processes: gently after success, at once after a failure."""
         for child in self._children:
             child.close(at_once=kind is not None)
 
@@ -102,8 +103,12 @@ class EncryptionProcesses:
                 if self._has_lost_one:
                     raise self._lost()
                 child = min(self._children, key=lambda child: child.jobs, default=None)
+                # An idle process comes before a new one, and a new one before a second job for one that is busy.
                 if (child is None or child.jobs) and len(self._children) < self.count:
-                    child = _Child()
+                    try:
+                        child = _Child()
+                    except OSError:
+                        raise self._lost() from None
                     self._children.append(child)
                 if child is not None and child.jobs < JOBS:
                     child.jobs += 1
@@ -115,15 +120,15 @@ class EncryptionProcesses:
 
 
 class _Child:
-    """One process. While it is at one job, the next is sent, so that it never waits.
+    """One process. While it works on one job, the next is sent, so that it never waits.
 
-    :ivar jobs: what it has to do.
+    :ivar jobs: how many it has.
     """
 
     def __init__(self) -> None:
         self.jobs = 0
         self._sending, self._receiving = Lock(), Lock()
-        # It imports what this process would import, and nothing from the folder that this process is in.
+        # It imports what this process would import, but nothing from the current folder.
         env = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
         env["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         self._process = subprocess.Popen(  # noqa: S603  # this interpreter and our own code
@@ -138,7 +143,7 @@ class _Child:
         der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         with self._sending:
             _send(self._to, der, "\n".join(numbers).encode())
-            # Taken before the next thread may send: answers come in the order of the jobs.
+            # Before the next thread may send, since answers come in the order of the jobs.
             self._receiving.acquire()
         try:
             return _receive(self._from)[1]
@@ -148,6 +153,7 @@ class _Child:
     def close(self, *, at_once: bool) -> None:
         if at_once:
             self._process.kill()
+        # It ends by itself once its standard input is closed.
         with contextlib.suppress(OSError):
             self._to.close()
         try:
@@ -190,6 +196,7 @@ def _receive(pipe: IO[bytes]) -> tuple[bytes, bytes]:
 
 
 def _exactly(pipe: IO[bytes], length: int) -> bytes:
+    # A buffered pipe gives fewer bytes only at its end.
     content = pipe.read(length)
     if len(content) < length:
         raise EOFError

@@ -1,4 +1,5 @@
-"""What a database, its driver and SQLAlchemy would tell of rows, in errors and in logs, is kept out of them."""
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps rows out of errors and logs, where a database, its driver and SQLAlchemy would write them."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 MAX_WORDS = 5
 """Words of a query that an error quotes."""
 
-# Runs of letters and digits with a digit in them, whatever parts their groups.
+# Runs of letters and digits with a digit in them, whatever separates their groups.
 _NUMBER = re.compile(r"(?:[^\W\d]|[-./:])*\d[\w\-./:]*(?: [\w\-./:]*\d[\w\-./:]*)*")
 _LITERAL = re.compile(r"'[^']*'")
 _WORD = re.compile(r"[^\W\d]\w{2,}")
@@ -33,19 +34,19 @@ def connected(engine: Engine) -> Connection:
     """A connection to the database.
 
     :raises TryLater: it was not reached.
-    :raises InvalidInput: it does not take the connection.
+    :raises InvalidInput: it refuses the connection.
     """
     try:
         return engine.connect()
     except DBAPIError as failure:
-        # No row was read, and why there is no connection is in the text alone.
+        # No row was read yet, and only the text says why there is no connection.
         text = _NUMBER.sub("***", str(failure.orig)[:2000])[:500]
         raise _kind(failure)(f"the database answered {type(failure).__name__} to the connection: {text}") from None
 
 
 @contextmanager
 def values_kept_out_of_errors(sql: str) -> Iterator[None]:
-    """The database's errors as errors of ours, with class and code in the place of a text that may quote rows."""
+    """Turn the database's errors into ours, with class and code in place of a text that may quote rows."""
     try:
         yield
     except DBAPIError as failure:
@@ -58,7 +59,7 @@ def values_kept_out_of_errors(sql: str) -> Iterator[None]:
         ) from None
     except (UnicodeError, ArithmeticError) as failure:
         raise InvalidInput(f"a value of the query's result cannot be read: {type(failure).__name__}") from None
-    except StatementError as failure:
+    except StatementError as failure:  # the base class of DBAPIError: the statement did not reach the database
         raise InvalidInput(f"sql and parameters do not fit: {type(failure.orig).__name__}") from None
 
 
@@ -72,14 +73,15 @@ def _code(orig: object) -> str:
         code = getattr(source, name, None)
         if isinstance(code, int) or (isinstance(code, str) and _CODE.fullmatch(code)):
             return f"code {code}"
-    # The first of several arguments: MySQL's number, ODBC's SQLSTATE. A text that is alone may be a value.
+    # The first of several arguments is MySQL's number or ODBC's SQLSTATE. A single text may be a value.
     if len(getattr(orig, "args", ())) > 1 and (isinstance(first, int) or _CODE.fullmatch(str(first))):
         return f"code {first}"
     return "no code"
 
 
 def _words_of(sql: str, text: str) -> str:
-    """The names in a query that are in the first line of an error too: the user wrote them, so they are no row's."""
+    """The names in a query that the first line of an error has, too: the user wrote them, so they are no row's."""
+    # Without texts in quotes, which may be a customer's data.
     known = set(_WORD.findall(_LITERAL.sub(" ", sql)))
     told = dict.fromkeys(word for word in _WORD.findall(text.partition("\n")[0]) if word in known)
     return ", ".join(word for word in list(told)[:MAX_WORDS] if not re.search(r"\d{5}", word))
@@ -87,10 +89,10 @@ def _words_of(sql: str, text: str) -> str:
 
 @contextmanager
 def rows_kept_out_of_logs(engine: Engine) -> Iterator[None]:
-    """SQLAlchemy prints every row if its logger is at DEBUG, and parameters at INFO; here it does neither.
+    """SQLAlchemy logs every row at DEBUG, and parameters at INFO. In this block it does neither.
 
-    A filter and not a level: it holds whatever sets levels meanwhile, ``echo="debug"`` included, and each of several
-    exports takes its own away again.
+    This is done by a filter and not by a level: it holds whatever sets levels meanwhile, ``echo="debug"`` included, and
+    each of several exports takes only its own away again.
     """
     logger = engine.logger if isinstance(engine.logger, logging.Logger) else engine.logger.logger
     if engine.logger.isEnabledFor(logging.DEBUG):

@@ -1,4 +1,5 @@
-"""Where agreement numbers come from: a database, or text, CSV and Parquet files. All are read as streams."""
+# SPDX-License-Identifier: Apache-2.0
+"""Where agreement numbers come from: a database, or text, CSV and Parquet files. All of them are read as streams."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from airflow_provider_wxbank.agreements.numbers import MIN_DIGITS, NOT_UTF8, WORD_FOR_NULL, Values, delimiter, problem
+from airflow_provider_wxbank.agreements.numbers import NOT_UTF8, WORD_FOR_NULL, Values, delimiter, problem
+from airflow_provider_wxbank.agreements.records import MIN_DIGITS
 from airflow_provider_wxbank.agreements.redaction import connected, rows_kept_out_of_logs, values_kept_out_of_errors
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 5500
 BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 1 << 16
-"""Bytes of a line: far above a number or a table row; a longer one means that the file is not lines of text."""
+"""Bytes of a line: far more than a number or a row has. A longer one means that the file is not lines of text."""
 
 
 def read_sql(
@@ -32,9 +34,9 @@ def read_sql(
 ) -> Generator[Values, None, None]:
     """The values of one column of a query's result, streamed with the database's own cursor where it has one.
 
-    Close it, unless it is read to its end: that drops the connection.
+    Close it if it is not read to its end: that drops the connection.
 
-    :param sql: a query; its parameters are written ``:name``, alike for every database.
+    :param sql: a query; its parameters are written ``:name``, in the same way for every database.
     :param parameters: values by name. Without any, colons in ``sql`` mean nothing special.
     :param column: the column, if the result has several.
     :raises InvalidInput: the query gives no rows at all, several columns and no ``column``, or not the named one; it
@@ -71,24 +73,24 @@ def _never_committed(connection: Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        # The database rolls back what it hears no more of. Before anything else that is said to it, drivers of MySQL
-        # would have to read the rest of the result, be it millions of rows.
+        # A database rolls back what it hears no more of. For an orderly rollback MySQL's drivers would first have to
+        # read the rest of the result, which may be millions of rows.
         connection.invalidate()
         raise
     transaction.rollback()
 
 
 def column_index(names: Sequence[str], column: str | None, what: str) -> int:
-    """Where a column is.
+    """The index of a column.
 
-    :raises InvalidInput: there are several and none is named, or the named one is missing or there twice.
+    :raises InvalidInput: there are several and none is named, or the named one is missing or is there twice.
     """
     if column is None:
         if len(names) == 1:
             return 0
         raise InvalidInput(f"{what} has {len(names)} columns; name the one with the numbers as column")
     if names.count(column) != 1:
-        # The names of the others are left out: in a file without a header they are a customer's data.
+        # The other names are not quoted: in a file without a header they are a customer's data.
         alike = sum(name.strip().lower() == column.strip().lower() for name in names)
         hint = ", and one that differs in case or blanks only" if alike and column not in names else ""
         raise InvalidInput(f"{what} has {names.count(column)} of {len(names)} columns named {column!r}{hint}")
@@ -96,15 +98,13 @@ def column_index(names: Sequence[str], column: str | None, what: str) -> int:
 
 
 def read_files(location: Location, column: str | None) -> Iterator[Values]:
-    """The numbers in files, one file after the other.
-
-    Files whose name ends with ``.gz`` are decompressed; those whose name ends with ``.parquet`` are Parquet.
+    """The numbers in files, one after the other. A name with ``.gz`` at its end means gzip, with ``.parquet`` Parquet.
 
     :param location: a file, a folder, or a pattern with ``*``; see :meth:`~.storage.Location.files`.
     :param column: None for text files with one number a line; else a column of CSV files with a header line. A Parquet
         file of one column needs none.
-    :raises InvalidInput: there is no file, or one is not of the kind that is asked for.
-    :raises TryLater: a file was changed while it was read; this is known only at its end.
+    :raises InvalidInput: there is no file, or one is not of the kind that was asked for.
+    :raises TryLater: a file was changed while it was read, which is known only at its end.
     """
     for file in location.files():
         with _unchanged(file):
@@ -132,14 +132,14 @@ def _unchanged(file: Location) -> Iterator[None]:
     try:
         yield
     except (InvalidInput, TryLater, OSError):
-        # Half a file is no whole gzip or Parquet file, but that is not what is wrong with it.
+        # A file that is half written cannot be read, but the reason to tell is that it was changed.
         check()
         raise
     check()
 
 
 def _place(file: Location, what: str) -> str:
-    """What positions count in a file, for messages and the manifest: other files may have the same name."""
+    """What positions count in a file, for messages and the manifest. The name alone may be another file's, too."""
     return f"{file.below or file.name} {what}"
 
 
@@ -190,7 +190,7 @@ def _read_csv(file: Location, column: str) -> Iterator[Values]:
 
 
 def _check_row(where: str, row: list[str], header: list[str], index: int, *, is_of_one_line: bool) -> None:
-    """:raises InvalidInput: a row is none of this file, the header once more, or has swallowed others."""
+    """:raises InvalidInput: a row does not fit the header, is the header once more, or has swallowed other rows."""
     if len(row) != len(header):
         raise InvalidInput(f"{where} has {len(row)} fields, but the header has {len(header)}")
     if row[index] == header[index]:
@@ -199,7 +199,7 @@ def _check_row(where: str, row: list[str], header: list[str], index: int, *, is_
         )
     if is_of_one_line:
         return
-    # A quote too many takes the rows up to the next one for text.
+    # With a quotation mark too many, the rows up to the next one become one field.
     kind = _KIND.sub("9", row[index])
     for field in row[:index] + row[index + 1 :]:
         if len(kind) >= MIN_DIGITS and any(_KIND.sub("9", part.strip()) == kind for part in re.split("[,\n]", field)):
@@ -232,7 +232,7 @@ def _looks_like(names: list[str]) -> str:
 
 
 def _csv_lines(file: Location) -> Iterator[str]:
-    # The csv module would take a carriage return for the end of a row.
+    # The csv module takes a carriage return for the end of a row, too.
     for number, line in enumerate((line for lines in _lines(file) for line in lines), 1):
         if "\r" in line:
             raise InvalidInput(f"{_place(file, 'line')} {number} has a carriage return (\\r); save it with \\n alone")
@@ -250,7 +250,7 @@ def _read_parquet(file: Location, column: str | None) -> Iterator[Values]:
     first = 1
     with file.filesystem.open(file.path, "rb") as stream:
         try:
-            # Read page by page: a row group as a whole may be larger than the memory.
+            # Page by page, since a whole row group may be larger than the memory.
             table = ParquetFile(stream, buffer_size=BLOCK_BYTES, pre_buffer=False)
             names = table.schema_arrow.names
             name = names[column_index(names, column, file.uri)]
@@ -261,17 +261,17 @@ def _read_parquet(file: Location, column: str | None) -> Iterator[Values]:
                 yield Values(_place(file, "row"), range(first, first + len(values)), values)
                 first += len(values)
         except (ArrowException, UnicodeError) as failure:
-            # Its text is left out: it may quote a value.
+            # Without the library's text, which may quote a value.
             raise InvalidInput(f"{file.uri} cannot be read as Parquet: {type(failure).__name__}") from None
         except OSError as failure:
-            # What the library says of damaged pages, too.
+            # The library raises this for damaged pages, too.
             raise TryLater(
                 f"{file.uri} could not be read to its end: {type(failure).__name__}; if that stays so, it is damaged"
             ) from None
 
 
 def _lines(file: Location) -> Iterator[list[str]]:
-    """The lines of a file, some at a time, without their newline. What is not UTF-8 becomes lone surrogates."""
+    """The lines of a file, some at a time, without newlines. Bytes that are not UTF-8 become lone surrogates."""
     rest = b""
     for block in _blocks(file):
         *whole, rest = (rest + block).split(b"\n")

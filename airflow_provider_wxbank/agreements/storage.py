@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files in any place that fsspec reaches: written whole, readable by their owner only."""
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _FLAGS = (
     ".chk", ".check", ".verf", ".cnt", ".count", ".sum", ".sig", ".md5", ".sha1", ".sha256", ".sha512", ".crc",
     ".tmp", ".temp", ".part", ".partial", ".filepart", ".inprogress", "._copying_", ".swp", ".bak", ".old", "~",
 )  # fmt: skip
-"""Ends of the names of files that say something of the file beside them, that it is whole or has so many rows, of files
-that are still being written, and of copies that somebody left."""
+"""How the names of files end that are not lists: files that say that another one is whole or how many rows it has,
+files that are still being written, and copies that somebody left."""
 
 _NO_LISTS = (
     f"files that are no lists: names, or folders, that begin with _ or ., and those that end with {' '.join(_FLAGS)}"
@@ -31,7 +32,7 @@ _NO_LISTS = (
 
 _STATE = frozenset({"size", "mtime", "lastmodified", "last_modified", "modified", "updated", "created", "etag", "md5",
                     "md5hash", "content_md5", "generation", "versionid", "version_id"})  # fmt: skip
-"""What filesystems of fsspec call that which changes with a file's content."""
+"""What fsspec's filesystems call the properties that change with a file's content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Location:
     :param uri: as users write it, for messages and results.
     :param filesystem: an fsspec filesystem.
     :param path: the path in that filesystem.
-    :param below: the part of the path that tells it from other files of the same pattern; empty for the name.
+    :param below: the part of the path that tells it from other files of the same pattern; empty if the name does.
     """
 
     uri: str
@@ -73,6 +74,7 @@ class Location:
 
     def exists(self) -> bool:
         """Whether there is such a file."""
+        # fsspec keeps listings, and others may have written since.
         self.filesystem.invalidate_cache()
         return bool(self.filesystem.exists(self.path))
 
@@ -85,6 +87,7 @@ class Location:
         self.check_is_file()
         try:
             with self.filesystem.open(self.path, "rb") as file:
+                # One byte more shows that it is too long, without reading all of it.
                 content = file.read(max_bytes + 1)
         except FileNotFoundError:
             raise InvalidInput(f"{self.uri} does not exist{if_missing}") from None
@@ -93,7 +96,7 @@ class Location:
         return bytes(content)
 
     def beginning(self, length: int) -> bytes:
-        """At most so many of its first bytes; none if there is no such file."""
+        """Its first bytes, at most ``length`` of them; none if there is no such file."""
         self.filesystem.invalidate_cache()
         try:
             with self.filesystem.open(self.path, "rb") as file:
@@ -114,14 +117,17 @@ class Location:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
+                # On the disk before it gets its name, so that not even a crash leaves half a file there.
                 os.fsync(file.fileno())
             os.replace(temporary, self.path)
         except BaseException:
-            os.unlink(temporary)
+            # An interrupt may come when it has its name already.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
             raise
 
     def check_is_file(self) -> None:
-        """:raises InvalidInput: on this machine's disk it is something else, such as a pipe, which is read once."""
+        """:raises InvalidInput: it is something else on this machine's disk, such as a pipe, which can be read once."""
         if self.is_local and os.path.exists(self.path) and not os.path.isfile(self.path):
             raise InvalidInput(f"{self.uri} is no file, but a folder, a pipe or a device")
 
@@ -134,7 +140,7 @@ class Location:
         """Size, time and whatever else changes with the content; None if there is no such file."""
         try:
             if self.is_local:
-                # Of what a link leads to, and in nanoseconds.
+                # Of what a link leads to, in nanoseconds, and with the device: more than fsspec tells.
                 found = os.stat(self.path)
                 return {"size": found.st_size, "mtime": found.st_mtime_ns, "file": (found.st_dev, found.st_ino)}
             self.filesystem.invalidate_cache()
@@ -146,12 +152,12 @@ class Location:
     def files(self) -> list[Location]:
         """The lists in this place, by path: of a pattern with ``*``, ``?`` or ``[``, of a folder, or this file itself.
 
-        What is there under this very name is meant by it, also if it has such a character in it.
+        If there is something of exactly this name, it is meant, even if the name has such a character in it.
 
-        Files that are no lists by their names are left out: those that begin with ``_`` or ``.``, also those in such a
-        folder below what the path says without a wildcard, and flag files.
+        Files whose names say that they are not lists are left out: flag files, and files whose name, or whose folder
+        below the part of the path without wildcards, begins with ``_`` or ``.``.
 
-        :raises InvalidInput: there is none; or they belong to a table whose rows its files alone do not tell.
+        :raises InvalidInput: there is none, or they belong to a table whose files alone do not tell its rows.
         """
         fixed, paths = self._matched()
         lists = sorted(path for path in paths if _may_be_list(path.removeprefix(fixed)))
@@ -162,16 +168,16 @@ class Location:
         self._check_no_table(lists)
         if lists == [self.path]:
             return [self]
-        # The folder part of a pattern may hold wildcards itself, so a match is named by its own path.
+        # The folders of a pattern may have wildcards, too, so a match is named by its own path.
         scheme = self.uri.partition("://")[0] + "://" if "://" in self.uri else ""
         return [Location(f"{scheme}{path}", self.filesystem, path, path.removeprefix(fixed)) for path in lists]
 
     def is_pattern(self) -> bool:
-        """Whether it has a wildcard in it, and nothing is there under this very name."""
+        """Whether it has a wildcard in it, and there is nothing of exactly this name."""
         return bool(GLOB_CHARACTERS & set(self.path)) and not self.filesystem.exists(self.path)
 
     def _matched(self) -> tuple[str, set[str]]:
-        """The part of the path before any wildcard, to its last ``/``, and the files that are meant."""
+        """The part of the path before any wildcard, up to its last ``/``, and the files that are meant."""
         self.filesystem.invalidate_cache()
         if self.is_pattern():
             found = self.filesystem.glob(self.path, detail=True)
@@ -191,7 +197,7 @@ class Location:
         return f"{folder}/", paths
 
     def _check_no_table(self, paths: Iterable[str]) -> None:
-        """:raises InvalidInput: the files are of a table that keeps elsewhere which rows of theirs were deleted."""
+        """:raises InvalidInput: the files belong to a table that keeps elsewhere which of their rows were deleted."""
         parquet = [path for path in paths if path.lower().endswith(".parquet")]
         for folder in sorted({str(parent) for path in parquet for parent in PurePosixPath(path).parents} - {"."}):
             # A partition is not a table, and there may be thousands of them.
@@ -208,6 +214,7 @@ class Location:
     def _has_folder(self, folder: str, of_iceberg: bool) -> bool:
         with contextlib.suppress(OSError):
             if self.filesystem.isdir(folder):
+                # Any folder may be called metadata; Iceberg's has such files.
                 return not of_iceberg or any(
                     name.endswith(".metadata.json") for name in self.filesystem.ls(folder, detail=False)
                 )
@@ -219,7 +226,7 @@ def _may_be_list(path: str) -> bool:
 
 
 def _make_private(folder: str) -> None:
-    """Make a folder and what it is in, each for its owner only: ``makedirs`` leaves the upper ones to the umask."""
+    """Make a folder and its missing parents, each for its owner only: ``makedirs`` leaves the parents to the umask."""
     if folder and not os.path.isdir(folder):
         _make_private(os.path.dirname(folder))
         with contextlib.suppress(FileExistsError):

@@ -1,4 +1,5 @@
-"""How a command runs and ends: its log goes to stderr, its errors are one line, its exit code says what happened."""
+# SPDX-License-Identifier: Apache-2.0
+"""How a command runs and ends: its log goes to stderr, an error is one line, the exit code says what happened."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
 )
 
 PATIENCE = 1.0
-"""Seconds for which a command that was told to end may take without a word."""
+"""Seconds that a command may take to end, once it was told to, before it says so."""
 
 
 class Exit(IntEnum):
@@ -63,7 +64,7 @@ class PipeClosed(Exception):
 
 
 _CODES: tuple[tuple[type[BaseException], Exit], ...] = (
-    # An Unauthorized is a Refused, too; the connection is what has to be mended.
+    # First, since an Unauthorized is a Refused, too, and it is the connection that has to be corrected.
     (InvalidCredentials, Exit.CREDENTIALS),
     (AirflowNotFoundException, Exit.CREDENTIALS),
     (InvalidInput, Exit.INPUT),
@@ -89,7 +90,7 @@ def exit_code(failure: BaseException) -> Exit:
 
 
 def command(function: Callable[[argparse.Namespace], int | None]) -> Callable[[argparse.Namespace], None]:
-    """Make a function a command: it takes the parsed arguments; its exit code is in SystemExit unless it is 0."""
+    """Make a function a command. It takes the parsed arguments, and its exit code is in SystemExit unless it is 0."""
 
     @wraps(function)
     def run(args: argparse.Namespace) -> None:
@@ -98,7 +99,7 @@ def command(function: Callable[[argparse.Namespace], int | None]) -> Callable[[a
             try:
                 code = function(args) or Exit.OK
             except PipeClosed:
-                # Python flushes stdout at its end, and would complain of it once more.
+                # Python flushes stdout at its end, and would complain about the closed pipe again.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 code = Exit.PIPE_CLOSED
             except KeyboardInterrupt:
@@ -113,7 +114,7 @@ def command(function: Callable[[argparse.Namespace], int | None]) -> Callable[[a
 
 
 def _tell(failure: Exception, code: Exit, *, verbose: bool) -> None:
-    """Tell an error in a line, and what helps; one that is not ours by its first line only."""
+    """Print an error in one line, and what helps. Of an error that is not ours, only the first line is printed."""
     if verbose:
         say("".join(traceback.format_exception(failure)).rstrip())
     text = str(failure)
@@ -126,12 +127,12 @@ def _tell(failure: Exception, code: Exit, *, verbose: bool) -> None:
 
 
 def say(text: str) -> None:
-    """Tell something that is not the result: on stderr, without the secrets that Airflow knows."""
+    """Print something that is not the result: on stderr, without the secrets that Airflow knows."""
     sys.stderr.write(f"{redact(text)}\n")
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to what stderr is at the moment: a progress bar takes its place to stay below the log."""
+    """Writes to whatever stderr is at the moment: a progress bar replaces it to stay below the log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(self.format(record))
@@ -139,7 +140,7 @@ class _StderrHandler(logging.Handler):
 
 @contextmanager
 def _log_to_stderr(verbose: bool) -> Iterator[None]:
-    """Warnings, and with ``verbose`` the whole log; stdout is for results."""
+    """Send warnings to stderr, and with ``verbose`` the whole log. stdout is for results."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     handler = _StderrHandler(logging.INFO if verbose else logging.WARNING)
@@ -158,7 +159,7 @@ def _log_to_stderr(verbose: bool) -> Iterator[None]:
 
 @contextmanager
 def _structlog_through_logging() -> Iterator[None]:
-    """Airflow 3 logs with structlog, straight to stdout."""
+    """Send structlog's messages to the handler above: Airflow 3 logs with it, straight to stdout."""
     if find_spec("structlog") is None:
         yield
         return
@@ -193,9 +194,9 @@ def _connections_of_airflow() -> Iterator[None]:
 
 @contextmanager
 def _ends_on_signals() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM end the command in order: what is under way ends. A second one ends it at once.
+    """Ctrl-C and SIGTERM end the command in order: what is under way is finished. A second signal ends it at once.
 
-    Both are safe: what was uploaded is adopted by the next run.
+    Both are safe: the next run adopts what was uploaded.
 
     :return: the signals that came.
     """
@@ -209,6 +210,7 @@ def _ends_on_signals() -> Iterator[list[int]]:
         patience.start()
         raise KeyboardInterrupt
 
+    # Python takes signal handlers in its main thread only.
     if current_thread() is not main_thread():
         yield received
         return

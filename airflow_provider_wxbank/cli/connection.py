@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``check`` and ``certificates``: does the connection work, and which platform keys are known."""
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from rich.text import Text
 from airflow_provider_wxbank.cli.command import Exit, command, exit_code, say
 from airflow_provider_wxbank.cli.output import Column, local_minute, render, rfc3339, show
 from airflow_provider_wxbank.hooks import WxBankHook
-from airflow_provider_wxbank.wechatpay.connection_check import Step
-from airflow_provider_wxbank.wechatpay.keys import PlatformKey, is_public_key_id
+from airflow_provider_wxbank.packages.connection_check import Step
+from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey, is_public_key_id
 
 DAY = 86_400
 
 WARN_DAYS = 60
-"""WeChat Pay lists the next certificate 180 days before the end of the last (P/4012068829)."""
+"""Days before its end from which on a certificate without a successor is warned of. WeChat Pay lists the next one 180
+days before (P/4012068829)."""
 
 _COLORS = {"ok": "green", "failed": "bold red", "skipped": "yellow"}
 
@@ -45,7 +47,7 @@ def check(args: argparse.Namespace) -> int:
 
 
 def _told(steps: Iterable[Step]) -> Iterable[Step]:
-    """The steps, each told when it is done."""
+    """The steps, each printed when it is done."""
     console = AirflowConsole()
     for step in steps:
         line = Table.grid(padding=(0, 2))
@@ -74,7 +76,7 @@ def certificates(args: argparse.Namespace) -> None:
 
 
 def ends_soon(current: PlatformKey, now: float) -> str | None:
-    """What to tell if the key that encrypts ends within 60 days.
+    """What to say if the key that encrypts ends within 60 days; otherwise None.
 
     :param now: unix seconds.
     """

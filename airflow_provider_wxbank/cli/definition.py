@@ -1,4 +1,5 @@
-"""What the commands are called and take. Every ``airflow`` command reads this, so it imports nothing heavy."""
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands are called, and what they take. Every ``airflow`` command reads this: it imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,10 +12,10 @@ from airflow.cli.cli_config import (
     lazy_load_command,
 )
 
-from airflow_provider_wxbank.simulator_options import OPTIONS
+from airflow_provider_wxbank.simulator.options import OPTIONS
 
 DEFAULT_PREFIX = "cli"
-"""First part of the filenames when no DAG run gives one: fixed, so that the same numbers make the same files again."""
+"""First part of the filenames without a DAG run. It is fixed, so that the same numbers make the same files again."""
 
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 unexpected error, 2 wrong usage, 3 wrong input, 4 wrong connection, 5 refused by WeChat "
@@ -103,7 +104,7 @@ _CHECK = (Arg(("package_id",), help="a number package that should be readable", 
 
 
 def get_cli_commands() -> list[GroupCommand]:
-    """What Airflow is told: the group ``wxbank``."""
+    """The commands for Airflow: the group ``wxbank``."""
     return [
         GroupCommand(
             name="wxbank",

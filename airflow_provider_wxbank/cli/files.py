@@ -1,28 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
 """``export`` and ``upload``: what the operators do, without a DAG run."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from airflow_provider_wxbank import steps
 from airflow_provider_wxbank.cli.command import command, say
 from airflow_provider_wxbank.cli.definition import DEFAULT_PREFIX
 from airflow_provider_wxbank.cli.output import Column, busy, package_bar, show, thousands
-from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
-from airflow_provider_wxbank.progress import UploadProgress
-from airflow_provider_wxbank.record import Record
+from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.reporting.events import Event, FileUploaded, Observer, UploadPlanned, all_of
+from airflow_provider_wxbank.reporting.progress import ProgressLog
+from airflow_provider_wxbank.steps import ExportInput, UploadInput
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
-from airflow_provider_wxbank.wechatpay.uploads import Progress as Uploading
-from airflow_provider_wxbank.wechatpay.uploads import Uploaded
-
-log = logging.getLogger(__name__)
 
 _EXPORT_COLUMNS = (
     Column("manifest", "manifest", folds=True),
@@ -40,8 +38,7 @@ _UPLOAD_COLUMNS = (
 @command
 def export(args: argparse.Namespace) -> None:
     """Export agreement numbers into encrypted files and a manifest."""
-    operator = ExportUsersOperator(
-        task_id="export",
+    given = ExportInput(
         bank_type=args.bank_type,
         output_path=_absolute(args.output_path),
         sql=_sql(args.sql, args.sql_file),
@@ -51,10 +48,9 @@ def export(args: argparse.Namespace) -> None:
         column=args.column,
         on_invalid=args.on_invalid,
         max_rows_per_file=args.max_rows_per_file,
-        wxbank_conn_id=args.wxbank_conn_id,
     )
     with busy("Exporting"):
-        target, manifest = operator.export(args.prefix or DEFAULT_PREFIX)
+        target, manifest = steps.export(given, WxBankHook(args.wxbank_conn_id), args.prefix or DEFAULT_PREFIX)
     result = {
         "manifest": target.uri,
         "bank_type": manifest.bank_type,
@@ -71,8 +67,7 @@ def upload(args: argparse.Namespace) -> None:
     """Upload an export, or one file, into a number package."""
     if args.manifest is not None and args.prefix is not None:
         raise InvalidInput("--prefix goes with --file; the files of a manifest have their names")
-    operator = UploadTaskOperator(
-        task_id="upload",
+    given = UploadInput(
         package_id=args.package_id,
         manifest=_absolute(args.manifest),
         file=_absolute(args.file),
@@ -80,46 +75,51 @@ def upload(args: argparse.Namespace) -> None:
         encrypted=args.encrypted,
         serial_no=args.serial_no,
         max_workers=args.max_workers,
-        wxbank_conn_id=args.wxbank_conn_id,
     )
-    with _progress(args.package_id) as progress:
-        result = operator.upload(args.prefix or DEFAULT_PREFIX, progress)
-    say(f"{progress.uploaded} files uploaded, {progress.adopted} adopted because they were there already")
+    sent = _Sent()
+    with _progress(args.package_id) as tell:
+        result = steps.upload(
+            given, WxBankHook(args.wxbank_conn_id), args.prefix or DEFAULT_PREFIX, tell=all_of(sent, tell)
+        )
+    say(f"{sent.uploaded} files uploaded, {sent.adopted} adopted because they were there already")
     tasks = result["tasks"]
     show(args.output, result, tasks, _UPLOAD_COLUMNS, {"task_id": f"{len(tasks)} tasks", "rows": result["rows"]})
 
 
-class _Progress(UploadProgress):
-    """Counts what was uploaded and what was there already; moves a bar if there is one, else logs."""
+class _Sent:
+    """Counts the files that were uploaded, and those that were there already."""
 
-    def __init__(self, package_id: str, move: Callable[[Uploading], None] | None) -> None:
-        super().__init__(None, package_id, log, Record(None))
-        self._move = move
+    def __init__(self) -> None:
         self.uploaded = self.adopted = 0
 
-    def note(self, uploaded: Uploaded, progress: Uploading) -> None:
-        """Take note of a file."""
-        self.adopted += uploaded.adopted
-        self.uploaded += not uploaded.adopted
-        if self._move is None:
-            super().note(uploaded, progress)
-        else:
-            self._move(progress)
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, FileUploaded):
+            self.adopted += event.adopted
+            self.uploaded += not event.adopted
 
 
 @contextmanager
-def _progress(package_id: str) -> Iterator[_Progress]:
+def _progress(package_id: str) -> Iterator[Observer]:
+    """An observer that moves a bar on a terminal, or else logs."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Progress(package_id, None)
+        yield ProgressLog()
         return
     with package_bar("files", console) as bar:
         shown = bar.add_task(package_id, total=None)
-        yield _Progress(package_id, lambda seen: bar.update(shown, total=seen.total_files, completed=seen.files))
+
+        def move(event: Event) -> None:
+            match event:
+                case UploadPlanned():
+                    bar.update(shown, total=event.files)
+                case FileUploaded():
+                    bar.update(shown, completed=event.done_files)
+
+        yield move
 
 
 def _absolute(path: Any) -> Any:
-    """A local path as seen from the working folder; a URL, and None, as they are."""
+    """A local path made absolute from the current folder. A URL, and None, stay as they are."""
     return path if path is None or "://" in path else str(Path(path).absolute())
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Results for people and for programs: tables that fit the terminal, JSON, YAML, plain text."""
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from airflow_provider_wxbank.cli.command import PipeClosed
 Row = Mapping[str, object]
 
 MIN_FOLDED = 20
-"""Characters of a column that is folded, at least."""
+"""Characters that a folded column has at least."""
 
 SEPARATOR = 3
 """Characters between two columns of Airflow's tables."""
@@ -33,11 +34,11 @@ class Column:
     """A column of a table.
 
     :param name: its heading.
-    :param field: what of a row is in it.
-    :param shown: how a value is shown.
-    :param is_number: aligned at its right.
-    :param folds: long values take several lines.
-    :param is_optional: left out where the terminal is too narrow, the last one first.
+    :param field: the field of a row that it shows.
+    :param shown: makes a value a text.
+    :param is_number: whether it is aligned to the right.
+    :param folds: whether long values take several lines.
+    :param is_optional: whether it is left out of a terminal that is too narrow; the last such column goes first.
     """
 
     name: str
@@ -53,8 +54,8 @@ class Column:
         return "" if value is None else self.shown(value)
 
 
-def record(value: Any) -> dict[str, object]:
-    """A frozen dataclass as JSON takes it, with times in RFC 3339."""
+def as_json(value: Any) -> dict[str, object]:
+    """A dataclass in a form for JSON, with times in RFC 3339."""
     return {name: one.isoformat() if isinstance(one, datetime) else one for name, one in asdict(value).items()}
 
 
@@ -62,9 +63,9 @@ def show(output: str, value: object, rows: Sequence[Row], columns: Sequence[Colu
     """Print a result on stdout.
 
     :param output: ``table``, ``json``, ``yaml`` or ``plain``.
-    :param value: for JSON and YAML, where nothing is left out.
-    :param rows: for a table and plain text.
-    :param columns: of a table; plain text has every field of a row.
+    :param value: what JSON and YAML show, in full.
+    :param rows: what a table and plain text show.
+    :param columns: the columns of a table; plain text has every field of a row.
     :param sums: the last line of a table.
     """
     if output == "json":
@@ -100,7 +101,7 @@ def table(rows: Sequence[Row], columns: Sequence[Column], sums: Row | None, widt
 
 
 def fitting(rows: Sequence[Row], columns: Sequence[Column], width: int) -> list[Column]:
-    """The columns that fit a width; the ones that are not optional stay in any case."""
+    """The columns that fit a width. Those that are not optional stay in any case."""
     kept = list(columns)
 
     def needed(column: Column) -> int:
@@ -116,9 +117,9 @@ def fitting(rows: Sequence[Row], columns: Sequence[Column], width: int) -> list[
 
 
 def render(what: RenderableType, console: Console | None = None) -> None:
-    """Print something of rich's on stdout, with colours on a terminal."""
+    """Print something of rich on stdout, with colours on a terminal."""
     console = console or AirflowConsole()
-    # Captured, since rich ends the process by itself when a pipe is closed.
+    # Captured and written by us, since rich ends the process by itself when a pipe is closed.
     with console.capture() as captured:
         console.print(what)
     write(captured.get())
@@ -138,7 +139,7 @@ def write(text: str) -> None:
 
 @contextmanager
 def busy(what: str) -> Iterator[None]:
-    """Say on a terminal that something is being done, until it is done."""
+    """Show on a terminal that something is being done, until it is done."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield
@@ -148,7 +149,7 @@ def busy(what: str) -> Iterator[None]:
 
 
 def package_bar(unit: str, console: Console) -> Progress:
-    """A progress bar for a package, which the description of its task names.
+    """A progress bar for a package. The description of the bar's task is the package.
 
     :param unit: what is counted.
     """
@@ -159,7 +160,7 @@ def package_bar(unit: str, console: Console) -> Progress:
 
 
 def local_minute(text: str) -> str:
-    """A time in RFC 3339 as a person reads it, in its own offset."""
+    """A time in RFC 3339, written for a person, in its own offset."""
     return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M")
 
 
@@ -169,5 +170,5 @@ def rfc3339(unix_seconds: float) -> str:
 
 
 def thousands(value: int) -> str:
-    """A number as a person reads it."""
+    """A number, written for a person."""
     return f"{value:,}"

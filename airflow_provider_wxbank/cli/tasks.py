@@ -1,32 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tasks`` and ``wait``: the upload tasks of a number package."""
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from rich.console import Console
 
 from airflow_provider_wxbank.cli.command import TimedOut, command, say
-from airflow_provider_wxbank.cli.output import Column, busy, local_minute, package_bar, record, show, thousands
+from airflow_provider_wxbank.cli.output import Column, as_json, busy, local_minute, package_bar, show, thousands
 from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.packages.counts import Counts, check_fail_ratio, check_matched, count, likely_mistake
+from airflow_provider_wxbank.packages.endpoints import list_tasks, list_tasks_page
+from airflow_provider_wxbank.packages.poll import Wanted, wanted
+from airflow_provider_wxbank.packages.tasks import UploadTask
+from airflow_provider_wxbank.packages.wait import Look, Seen, looked
+from airflow_provider_wxbank.packages.wait import wait as poll_loop
+from airflow_provider_wxbank.reporting.events import Event, Finished, Observer, PollFailed, PollMade, all_of
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, UnverifiedAnswer
-from airflow_provider_wxbank.wechatpay.packages import UploadTask, list_tasks, list_tasks_page
-from airflow_provider_wxbank.wechatpay.waiting import (
-    Counts,
-    Poll,
-    Wanted,
-    check_fail_ratio,
-    check_matched,
-    count,
-    likely_mistake,
-    poll,
-    wanted,
-)
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 _COUNTS = (
     Column("matched", "success_count", thousands, is_number=True),
@@ -48,16 +44,16 @@ def tasks(args: argparse.Namespace) -> None:
     """List the upload tasks of a package."""
     with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client, busy(f"Reading package {args.package_id}"):
         found = list(list_tasks(client, args.package_id, args.status, args.filename))
-    rows = [record(task) for task in found]
+    rows = [as_json(task) for task in found]
     show(args.output, rows, [as_shown(task) for task in found] if args.output == "table" else rows,
          _TASK_COLUMNS, _sums(found))  # fmt: skip
 
 
 def as_shown(task: UploadTask) -> dict[str, object]:
-    """A task for a person: its counts mean nothing before it is finished."""
+    """A task for a person, without counts unless it is finished: before that they mean nothing."""
     if not task.is_finished:
         task = replace(task, success_count=None, fail_count=None, success_user_count=None)
-    return record(task)
+    return as_json(task)
 
 
 def _sums(found: list[UploadTask]) -> dict[str, object]:
@@ -81,6 +77,7 @@ def wait(args: argparse.Namespace) -> None:
         raise InvalidInput("--poke-interval and --timeout must be more than 0 seconds")
     with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client, _progress(client, target) as tell:
         counts = count(_finished(client, target, args.poke_interval, args.timeout, tell))
+        tell(counts.event(target.package_id, ()))
     result = counts.of_package(target.package_id)
     columns = (Column("package", "package_id"), Column("tasks", "tasks", thousands, is_number=True), *_COUNTS)
     show(args.output, result, [result], columns)
@@ -94,45 +91,67 @@ def _judge(counts: Counts, max_fail_ratio: float | None) -> None:
 
 
 def _finished(
-    client: Client, target: Wanted, interval: float, timeout: float, tell: Callable[[Poll], None]
+    client: Client, target: Wanted, interval: float, timeout: float, tell: Observer
 ) -> tuple[UploadTask, ...]:
     """Poll until the tasks are finished, through outages of WeChat Pay."""
     deadline = time.monotonic() + timeout
-    watched, note = None, "no look succeeded"
+    last = _LastPoll()
+    waiting = poll_loop(target, all_of(last, tell))
+    seen: Seen = None
     while True:
         try:
-            seen = poll(client, target, watched)
-        except (TryLater, UnverifiedAnswer) as failure:
-            say(f"warning: this look failed, the next one may not: {failure}")
-        else:
-            tell(seen)
-            if seen.tasks is not None:
-                return seen.tasks
-            watched, note = seen.watched, seen.note
+            step = waiting.send(seen)
+        except StopIteration as finished:
+            tasks: tuple[UploadTask, ...] = finished.value
+            return tasks
+        if isinstance(step, Look):
+            seen = looked(step, client)
+            continue
         left = deadline - time.monotonic()
         if left <= 0:
-            raise TimedOut(f"package {target.package_id} was not finished in {timeout:g} s: {note}")
+            raise TimedOut(f"package {target.package_id} was not finished in {timeout:g} s: {last.note}")
         time.sleep(min(interval, left))
+        seen = None
+
+
+class _LastPoll:
+    """Keeps what the last successful look has seen, and warns about failed ones."""
+
+    def __init__(self) -> None:
+        self.note = "no look succeeded"
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case PollMade():
+                self.note = event.note
+            case PollFailed():
+                say(f"warning: this look failed, the next one may not: {event.reason}")
 
 
 @contextmanager
-def _progress(client: Client, target: Wanted) -> Iterator[Callable[[Poll], None]]:
-    """Gives what tells of each poll: a bar on a terminal, else lines."""
+def _progress(client: Client, target: Wanted) -> Iterator[Observer]:
+    """An observer that shows each poll: by a bar on a terminal, or else by lines."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda seen: None if seen.tasks is not None else say(f"Package {target.package_id}: {seen.note}")
+        yield _say_poll
         return
     with package_bar("tasks", console) as bar:
         shown = bar.add_task(target.package_id, total=None)
         named = target.task_ids or target.filenames
         total = len(named) if named else list_tasks_page(client, target.package_id, limit=1).total_count
 
-        def tell(seen: Poll) -> None:
-            if seen.tasks is not None:
-                bar.update(shown, total=len(seen.tasks), completed=len(seen.tasks))
-            elif seen.unfinished is not None:
-                # At most so many are not finished; what was seen finished stays so.
-                done = max(bar.tasks[0].completed, total - seen.unfinished, 0)
-                bar.update(shown, total=max(total, seen.unfinished), completed=done)
+        def tell(event: Event) -> None:
+            match event:
+                case Finished():
+                    bar.update(shown, total=event.tasks, completed=event.tasks)
+                case PollMade(unfinished=int(unfinished)):
+                    # The number is an upper bound, and what was finished stays finished: the bar never goes back.
+                    done = max(bar.tasks[0].completed, total - unfinished, 0)
+                    bar.update(shown, total=max(total, unfinished), completed=done)
 
         yield tell
+
+
+def _say_poll(event: Event) -> None:
+    if isinstance(event, PollMade):
+        say(f"Package {event.package_id}: {event.note}")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command ``wxbank-simulator``."""
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from threading import Event
 
 from airflow_provider_wxbank.simulator import SimulatorSettings, serve
 from airflow_provider_wxbank.simulator.faults import KINDS
-from airflow_provider_wxbank.simulator_options import OPTIONS
+from airflow_provider_wxbank.simulator.options import OPTIONS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run a simulator until Ctrl-C or SIGTERM.
 
-    :param options: those of :data:`~airflow_provider_wxbank.simulator_options.OPTIONS`.
+    :param options: those of :data:`~airflow_provider_wxbank.simulator.options.OPTIONS`.
     :return: 0 after an orderly end, 1 if it could not start.
     """
     settings = SimulatorSettings(
@@ -74,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a file whole and readable by its owner only."""
+    """Write a file whole, and readable by its owner only."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)

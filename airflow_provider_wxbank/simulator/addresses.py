@@ -1,7 +1,8 @@
-"""Whom the simulator answers: what knows its address.
+# SPDX-License-Identifier: Apache-2.0
+"""Whom the simulator answers: only those who ask it under its own address.
 
-It takes commands without a password, so a page in a browser must not reach it: not by asking another site (``Origin``),
-and not by a name of its own that leads here (``Host``).
+It takes commands without a password, so a page in a browser must not reach it: neither from another site (``Origin``),
+nor by a name of that site that leads here (``Host``).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def own_addresses(base_url: str) -> frozenset[str]:
 
 
 def is_answered(addresses: frozenset[str], hosts: Sequence[str], origins: Sequence[str]) -> bool:
-    """Whether a request with these headers ``Host`` and ``Origin`` is for a simulator and from nobody else's page."""
+    """Whether a request with these headers ``Host`` and ``Origin`` is for the simulator, and not from another page."""
     return (
         len(hosts) == 1
         and hosts[0].lower() in addresses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The simulator's endpoints: a request is checked, committed, answered, and spoiled if a fault is due."""
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 CHUNK_LINES = 250
-
 _TASKS = ["v3", "marketing", "bank", "packages"]
 
 
@@ -65,7 +65,7 @@ class App:
             else:
                 await self._serve(request, scope, receive, send)
         except ClientDisconnect:
-            # Who sent it is gone, and what came of it is not a request.
+            # The client has gone before its request was whole.
             return
         except Ended:
             await Reply(503).send(send)
@@ -115,7 +115,7 @@ class App:
         return self.ledger.report(self.faults.done, self.checks.finish)
 
     async def _reply(self, request: Request, step: str, body: Body, fault: Fault | None) -> Reply:
-        """The answer of a faultless WeChat Pay, signed; a fault may choose who signs it, and when."""
+        """WeChat Pay's answer, signed. A fault may choose who signs it, and with which time."""
         kind = fault.kind if fault else ""
         signer = self.platform.answering(request.headers.get("Wechatpay-Serial"))
         timestamp = self.settings.clock() - (600 if kind == "stale" else 0)
@@ -138,10 +138,7 @@ class App:
     async def _handle(
         self, request: Request, step: str, body: Body, kind: str
     ) -> tuple[bytes | Mapping[str, Any], SigningKey | None]:
-        """The content of the answer, and who signs it if that is not chosen by the request.
-
-        :raises Refusal: an error answer.
-        """
+        """The content of the answer, and who signs it if the request does not choose. Errors are raised as Refusal."""
         package_id = _package_id(request)
         is_upload = step == "upload" and package_id is not None
         signed_body = _signed_body(body, is_upload=is_upload)
@@ -204,7 +201,7 @@ class App:
             raise param_error(
                 Text("平台私钥解密失败", "a line does not decrypt with the key that is declared"), "/file"
             )
-        # Another upload of this name may have come in while the lines were decrypted.
+        # Another upload of this name may have come in while lines were decrypted.
         self.ledger.check_new(package_id, meta.filename)
         rest = None if len(at_once) == len(lines) else self.checks.keep(key.private_key, lines)
         task = self.ledger.add(package_id, meta, len(lines), len(file.content), key.serial_no)
@@ -251,7 +248,7 @@ class App:
         }
 
     def _add_foreign_task(self, package_id: str) -> None:
-        """A task of somebody else, in front of all that are listed."""
+        """Add somebody else's task, listed before all others."""
         meta = check_meta(
             _json({"filename": f"foreign-{secrets.token_hex(8)}.csv", "sha256": "0" * 64, "bank_type": "OTHERS"})
         )
@@ -271,7 +268,7 @@ def _step(request: Request) -> str:
 
 
 def _signed_body(body: Body, *, is_upload: bool) -> bytes | None:
-    """What is signed of a body: ``meta``, whatever else is wrong, or all of it; None if that cannot be told."""
+    """The signed part of a body: ``meta``, whatever else is wrong, or all of it; None if that cannot be told."""
     meta = body.part("meta")
     if meta is not None and not meta.is_cut:
         return meta.content
@@ -279,7 +276,7 @@ def _signed_body(body: Body, *, is_upload: bool) -> bytes | None:
 
 
 async def _refuse_stranger(request: Request, send: Send) -> None:
-    # To its end, so that who still sends it reads the answer.
+    # To its end: a client that is still sending would not read the answer.
     await read_body(request.stream(), "")
     error = "this simulator answers its own address only, as Host and, if there is one, as Origin"
     await Reply(403, _json({"error": error}), {"Content-Type": "application/json"}).send(send)
@@ -292,7 +289,7 @@ def _url_on_the_wire(request: Request) -> str:
 
 
 def _package_id(request: Request) -> str | None:
-    """The package in the address of its tasks; None if it is another address."""
+    """The package whose tasks the address names; None if it is another address."""
     root, *parts = request.url.path.split("/")
     return parts[4] if not root and len(parts) == 6 and parts[:4] == _TASKS and parts[5] == "tasks" else None
 

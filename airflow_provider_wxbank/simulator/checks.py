@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """What WeChat Pay refuses: the checks of a request, and the refusals that they end in.
 
-Written from the protocol alone and without the client's code, so that a mistake there is not made here, too.
+They are written from the protocol alone, without the client's code, so that a mistake there is not repeated here.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Authorizations:
     """Checks signatures and the clock.
 
     :param clock: unix seconds.
-    :param refuse_repeated_nonces: whether no nonce may come twice.
+    :param refuse_repeated_nonces: whether a nonce that came before is refused.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Authorizations:
     def check(self, header: str, method: str, url: str, signed_body: bytes | None) -> None:
         """Check an Authorization.
 
-        :param signed_body: what is signed of the body; None if that cannot be told, so that no signature can be wrong.
+        :param signed_body: the signed part of the body; None if that cannot be told, so that no signature can be wrong.
         :raises Refusal: 401 SIGN_ERROR.
         """
         scheme, _, rest = header.partition(" ")
@@ -157,10 +158,10 @@ _SHAPES = {
 
 
 def check_meta(raw: bytes, part_filename: str | None = None) -> Meta:
-    """What an upload says of its file; members that are not known are left alone.
+    """What an upload says about its file. Unknown members are ignored.
 
     :param part_filename: the name that the file itself came with; it counts where ``meta`` has none.
-    :raises Refusal: not a JSON object with sha256, bank_type and perhaps filename, each of its shape.
+    :raises Refusal: it is not a JSON object with sha256, bank_type and perhaps filename, each of its shape.
     """
     try:
         value = json.loads(raw)
@@ -189,7 +190,7 @@ def check_meta(raw: bytes, part_filename: str | None = None) -> Meta:
 def check_file(meta: Meta, part_name: str | None, content: bytes) -> Sequence[bytes]:
     """The lines of an agreement file.
 
-    :raises Refusal: sha256, size, rows or text are not as documented (chapter9_8_1).
+    :raises Refusal: the sha256, the size, the rows or the text are not as documented (chapter9_8_1).
     """
     if part_name is not None and part_name != meta.filename:
         text = Text("file的filename与meta不一致", "the filename of the file is not that of meta")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faults on demand: which requests they meet, and how often."""
 
 from __future__ import annotations
@@ -67,9 +68,9 @@ class Fault:
 
     :param kind: one of :data:`KINDS`.
     :param on: one of :data:`STEPS`.
-    :param every: each so-many-th of the matching requests.
-    :param times: at most so many times; 0 for always.
-    :param after: so many matching requests are left alone first.
+    :param every: 3 means every third of the matching requests.
+    :param times: how many times at most; 0 for always.
+    :param after: how many matching requests are left alone first.
     :param commit: for kinds that take the place of the answer: whether the request is processed all the same.
     :param seconds: for kinds that last.
     :raises ValueError: a wrong kind, step or number.
@@ -95,7 +96,7 @@ class Fault:
 def parse_fault(text: str) -> Fault:
     """A fault written ``KIND[:name=value,...]``, for example ``drop:on=upload,every=3,commit=true``.
 
-    :raises ValueError: it is written otherwise.
+    :raises ValueError: it is not written like that.
     """
     kind, _, rest = text.partition(":")
     types = get_type_hints(Fault)
@@ -114,7 +115,7 @@ def parse_fault(text: str) -> Fault:
 def faults_from_json(value: object) -> list[Fault]:
     """The faults in a JSON list.
 
-    :raises ValueError: it is no list, or one of them is wrong.
+    :raises ValueError: it is not a list, or one of them is wrong.
     """
     if not isinstance(value, list):
         raise ValueError("faults are a list of objects")
@@ -157,6 +158,7 @@ class FaultPlan:
         for fault, counts in self._faults:
             if fault.on not in ("any", step):
                 continue
+            # Also if another fault is due before this one: it counts requests, not its turns.
             counts["seen"] += 1
             turn = counts["seen"] - fault.after
             if (

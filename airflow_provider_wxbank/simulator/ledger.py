@@ -1,4 +1,5 @@
-"""What has arrived: packages, their tasks, and digests of the numbers. Numbers themselves are never kept."""
+# SPDX-License-Identifier: Apache-2.0
+"""What has arrived: packages, their tasks, and digests of the numbers. The numbers themselves are never kept."""
 
 from __future__ import annotations
 
@@ -20,11 +21,11 @@ from airflow_provider_wxbank.simulator.settings import SimulatorSettings
 COUNTS = ("success_count", "fail_count", "success_user_count")
 
 TWO_USERS = 13
-"""Of 256 numbers, so many belong to two WeChat Pay users."""
+"""How many of 256 numbers belong to two WeChat Pay users."""
 
 
 def numbers_digest(numbers: Iterable[str]) -> str:
-    """A digest of a set of numbers, whatever their order: of the sorted SHA-256 digests of each, a line each."""
+    """A digest of a set of numbers, whatever their order: of the sorted SHA-256 digests of each number, one a line."""
     return _set_digest({hashlib.sha256(number.encode()).digest() for number in numbers})
 
 
@@ -36,9 +37,9 @@ def _set_digest(digests: Iterable[bytes]) -> str:
 class Undecrypted:
     """A file whose lines are still to be decrypted.
 
-    :param start: where it is among the files that are kept for that.
+    :param start: where it begins among the files that are kept for that.
     :param size: its bytes.
-    :param check: the check under way, once it has been asked for.
+    :param check: the check, once it has been asked for.
     """
 
     key: RSAPrivateKey
@@ -52,8 +53,8 @@ class Task:
     """An upload task.
 
     :param digests: SHA-256 of each number decrypted so far.
-    :param undecrypted: what is left to be decrypted.
-    :param checked: unix seconds since when all lines are decrypted; infinite while somebody is at it.
+    :param undecrypted: the lines that are left to be decrypted.
+    :param checked: unix seconds at which all lines were decrypted; infinite while they are being decrypted.
     """
 
     task_id: str
@@ -94,7 +95,7 @@ class Ledger:
     def check_new(self, package_id: str, filename: str) -> None:
         """:raises Refusal: the filename exists in the package, or the day's files are used up."""
         if filename in self.packages.get(package_id, {}):
-            # Inferred: the code for a duplicate filename is documented nowhere.
+            # A guess: the code for a duplicate filename is documented nowhere.
             raise invalid_request(
                 Text(
                     "文件名已存在，同一个号码包的多个上传任务的文件名不可重复",
@@ -119,7 +120,7 @@ class Ledger:
         return task
 
     def listed(self, package_id: str, filename: str | None, status: str | None) -> list[Task]:
-        """The tasks that a list request means, in their order."""
+        """The tasks that a list request asks for, in their order."""
         visible_until = self.settings.clock() - self.settings.listing_delay_seconds
         tasks = [
             task
@@ -131,19 +132,19 @@ class Ledger:
         return tasks[::-1] if self.settings.newest_first else tasks
 
     def page(self, tasks: Sequence[Task], offset: int, limit: int) -> Sequence[Task]:
-        """One page; what ``offset`` counts is a setting."""
+        """One page. What ``offset`` counts is a setting."""
         start = offset * limit if self.settings.offset_unit == "page" else offset
         return tasks[start : start + limit]
 
     def is_finished(self, task: Task) -> bool:
-        """Whether the task's time is over, and its counts are known if all lines are checked."""
+        """Whether the processing time is over, and all lines are decrypted if they are to be."""
         return self.settings.clock() >= self._finished(task)
 
     def _finished(self, task: Task) -> float:
         return max(task.created + self.settings.processing_seconds, task.checked)
 
     def counts(self, task: Task) -> tuple[int, int, int]:
-        """Success, fail and user counts; of lines not decrypted yet it is assumed that they would."""
+        """Success, fail and user counts. Lines that are not decrypted yet are counted as if they would decrypt."""
         ratio = self.settings.unmatched_ratio
         matched = [one for one in task.digests if int.from_bytes(one[:4], "big") >= ratio * 2**32]
         assumed = task.rows - len(task.digests) - task.undecryptable
@@ -152,7 +153,7 @@ class Ledger:
         return success, task.rows - success, users
 
     def as_json(self, task: Task, timespec: str) -> dict[str, Any]:
-        """A task as WeChat Pay answers it; counts are there when it is finished."""
+        """A task as WeChat Pay answers it. It has counts once it is finished."""
         finished = self.is_finished(task)
         updated = self._finished(task) if finished else task.created
         value: dict[str, Any] = {
@@ -171,9 +172,9 @@ class Ledger:
     def report(self, faults: Counter[str], finish: Callable[[Iterable[Task]], None]) -> dict[str, Any]:
         """Everything that a test wants to prove.
 
-        :param finish: decrypts what is left of some tasks.
+        :param finish: decrypts the lines of some tasks that are left.
         """
-        # Copies, since uploads come in meanwhile.
+        # Copies, since uploads may come in meanwhile.
         finish([task for tasks in list(self.packages.values()) for task in list(tasks.values())])
         return {
             "requests": {step: self.requests[step] for step in ("upload", "find", "list", "certificates")},

@@ -1,9 +1,10 @@
-"""Checks of lines beside the answers.
+# SPDX-License-Identifier: Apache-2.0
+"""Checks lines in the background, while requests are answered.
 
-To decrypt a line takes from a quarter of a millisecond to a whole one, so a file takes seconds, and longer where others
-want the cores, too: no client waits so long for an answer. So a few lines are decrypted before the answer, and all of
-them here: in processes, since threads would hold up the server's, and with the files on disk until their turn comes, so
-that memory stays bounded.
+Decrypting a line takes from a quarter of a millisecond to a whole one, so a file takes seconds, and longer on a busy
+machine. No client waits so long for an answer. So a few lines are decrypted before the answer, and all of them here:
+in processes, since threads would hold up the server, and with the files on disk until their turn comes, so that memory
+stays bounded.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ from airflow_provider_wxbank.simulator.lines import LENGTHS, digests_of, unpacke
 from airflow_provider_wxbank.simulator.settings import Check
 
 FEW = 500
-"""Lines that are decrypted at once, without a process: starting one takes as long."""
+"""Files of at most this many lines are decrypted without a process, since starting one takes as long."""
 
 SAMPLE_LINES = 20
 
 INHERITED = ("LD_LIBRARY_PATH", "TMPDIR")
-"""What of the environment a child needs beside the path of its modules."""
+"""Variables of the environment that a child needs in addition to the path of its modules."""
 
 
 def lines_before_answer(lines: Sequence[bytes], check: Check) -> Sequence[bytes]:
-    """The lines that are decrypted before an upload is answered: so few that the answer is in time."""
+    """The lines that are decrypted before an upload is answered: few enough for the answer to be in time."""
     if check == "later":
         return ()
     if check == "all" and len(lines) <= FEW:
@@ -47,11 +48,11 @@ def lines_before_answer(lines: Sequence[bytes], check: Check) -> Sequence[bytes]
 
 
 class Ended(Exception):
-    """The simulator ends, or has been reset, before all lines were decrypted."""
+    """The simulator ended, or was reset, before all lines were decrypted."""
 
 
 class LineChecks:
-    """Decrypts what uploads left to be decrypted, in child processes, which are started when they are first needed.
+    """Decrypts the lines that are left after uploads, in child processes that are started when they are first needed.
 
     :param clock: unix seconds.
     """
@@ -104,11 +105,12 @@ class LineChecks:
                     raise Ended from None
 
     def end(self) -> None:
-        """End the processes, whatever they are at."""
+        """End the processes, whatever they are doing."""
         with self._lock:
             self._has_ended = True
             children = list(self._children)
         self._pool.shutdown(wait=False, cancel_futures=True)
+        # Killed before the pool's threads are waited for, since these wait for the children.
         for child in children:
             child.kill()
         self._pool.shutdown()
@@ -131,7 +133,7 @@ class LineChecks:
             try:
                 return self._child().digests(key, lines)
             except (OSError, EOFError):
-                # It was killed, perhaps for want of memory, or could not be started.
+                # It was killed, perhaps because memory ran out, or could not be started. The lines are decrypted here.
                 self._own.child = None
         with self._lock:
             if self._has_ended:
@@ -151,11 +153,11 @@ class LineChecks:
 
 
 class _Child:
-    """A process that decrypts. It ends when its standard input closes: with this process, whatever kills that."""
+    """A process that decrypts. It ends when its standard input closes, so it ends with this process in any case."""
 
     def __init__(self) -> None:
         env = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        # It imports what this process would import, and nothing from the folder that this process or that file is in.
+        # It imports what this process would import, but nothing from the current folder or from that of its own file.
         env["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         self._process = subprocess.Popen(  # noqa: S603  # this interpreter and our own code
             [sys.executable, "-P", child_code.__file__], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -181,11 +183,11 @@ class _Child:
         return unpacked(answer)
 
     def kill(self) -> None:
-        """End it at once; who waits for its answer gets an EOFError."""
+        """End it at once. A thread that waits for its answer gets an EOFError."""
         self._process.kill()
 
     def close(self) -> None:
-        """Let nothing of it remain."""
+        """Collect the process and close its pipes."""
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
@@ -195,7 +197,7 @@ class _Child:
 
 @dataclass(slots=True)
 class _Spool:
-    """Files on disk, in one that has no name; its space is used again when none is left."""
+    """Contents on disk, in one file without a name. Its space is used again once all of them were taken."""
 
     _file: IO[bytes] = field(default_factory=TemporaryFile)
     _end: int = 0
@@ -203,7 +205,7 @@ class _Spool:
     _lock: Lock = field(default_factory=Lock)
 
     def put(self, content: bytes) -> tuple[int, int]:
-        """Where it is, and how long."""
+        """Keep a content; return where it begins, and its length."""
         with self._lock:
             start = self._end
             self._file.seek(start)
@@ -214,7 +216,7 @@ class _Spool:
         return start, len(content)
 
     def take(self, start: int, size: int) -> bytes:
-        """A file, which is not kept any longer."""
+        """A content, which is not kept any longer."""
         with self._lock:
             self._file.seek(start)
             content = self._file.read(size)

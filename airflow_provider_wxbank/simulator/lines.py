@@ -1,6 +1,8 @@
-"""The lines of agreement files: decrypting them, here or in a child process.
+# SPDX-License-Identifier: Apache-2.0
+"""Decrypts the lines of agreement files, here or in a child process.
 
-A child runs this file alone, since the whole package takes several times as long to import: it imports nothing of it.
+A child runs this file alone, since the whole package takes several times as long to import. So this module imports
+nothing of the package.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 MAX_NUMBER_BYTES = 214
 LENGTHS = Struct(">II")
-"""What comes before a job: the bytes of its key and of its file."""
+"""What comes before a job: how many bytes its key and its file have."""
 
 _NO_NUMBER = bytes(hashlib.sha256().digest_size)
 
@@ -45,25 +47,25 @@ def digests_of(key: RSAPrivateKey, lines: Sequence[bytes]) -> list[bytes | None]
 
 
 def packed(digests: Sequence[bytes | None]) -> bytes:
-    """Digests as a child answers them, one after the other."""
+    """Digests as a child sends them, one after the other."""
     return b"".join(_NO_NUMBER if one is None else one for one in digests)
 
 
 def unpacked(content: bytes) -> list[bytes | None]:
-    """Digests as a child answered them."""
+    """Digests as a child has sent them."""
     size = len(_NO_NUMBER)
     pieces = (content[start : start + size] for start in range(0, len(content), size))
     return [None if piece == _NO_NUMBER else piece for piece in pieces]
 
 
 def serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
-    """What a child does: answer the digests of file after file, until no more come."""
+    """What a child does: send the digests of file after file, until no more come."""
     while len(head := jobs.read(LENGTHS.size)) == LENGTHS.size:
         key_size, size = LENGTHS.unpack(head)
         der, content = jobs.read(key_size), jobs.read(size)
         if len(content) < size:
             return
-        # It comes from the simulator itself, and checking it would take longer than a hundred lines.
+        # The key comes from the simulator itself, and checking it would take longer than a hundred lines.
         key = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
         assert isinstance(key, RSAPrivateKey)
         answers.write(packed(digests_of(key, content.split(b"\n"))))
@@ -75,5 +77,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(BrokenPipeError):
         serve(sys.stdin.buffer, sys.stdout.buffer)
-    # Python would flush once more what nobody takes.
+    # Python would flush once more at its end, although nobody reads any longer.
     os._exit(0)

@@ -1,4 +1,5 @@
-"""Bodies of requests, taken apart while they come: no more is kept of a large one than of the largest that is right."""
+# SPDX-License-Identifier: Apache-2.0
+"""Takes the bodies of requests apart while they come. It keeps no more of a large one than of the largest valid one."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ class Part:
 
     @property
     def is_cut(self) -> bool:
-        """Whether more of it came than is kept."""
+        """Whether more of it may have come than is kept."""
         return len(self.content) >= MAX_KEPT
 
 
@@ -56,7 +57,7 @@ class Body:
 
 
 async def read_body(pieces: AsyncIterator[bytes], content_type: str) -> Body:
-    """Read a body to its end, so that neither an answer nor a fault comes before."""
+    """Read a body to its end, so that neither an answer nor a fault comes before that."""
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
         content = bytearray()
@@ -77,7 +78,7 @@ _NOT_MULTIPART = (
 
 
 class _Form:
-    """A multipart body as far as it has come."""
+    """A multipart body, as far as it has come."""
 
     def __init__(self, boundary: bytes) -> None:
         self.parts: list[Part] = []
@@ -101,7 +102,7 @@ class _Form:
             self._is_broken = True
 
     def write(self, piece: bytes) -> None:
-        """Go on; what comes after something broken is not looked at."""
+        """Take the next piece. What comes after a mistake is ignored."""
         if self._has_boundary and not self._is_broken:
             try:
                 self._parser.write(piece)

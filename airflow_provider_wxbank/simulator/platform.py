@@ -1,4 +1,5 @@
-"""WeChat Pay's keys as the simulator has them: certificates, a public key, and the signing of answers."""
+# SPDX-License-Identifier: Apache-2.0
+"""WeChat Pay's keys in the simulator: certificates, a public key, and the signing of answers."""
 
 from __future__ import annotations
 
@@ -45,9 +46,9 @@ def new_rsa_key() -> RSAPrivateKey:
 
 
 def new_serial_no(*, leading_zero: bool = False) -> str:
-    """The serial of a certificate: 20 bytes, written as 40 digits, of which the first is a zero only if asked for.
+    """The serial of a certificate: 20 bytes, written as 40 digits. The first digit is a zero only if asked for.
 
-    A zero in front is right, but there are SDKs that drop it. A first byte above 7F would make the number negative.
+    A leading zero is allowed, but some SDKs drop it. A first byte above 7F would make the number negative.
     """
     first = 0x0A if leading_zero else 0x10 + secrets.randbelow(0x70)
     return f"{first:02X}{secrets.token_hex(19).upper()}"
@@ -73,7 +74,7 @@ def new_certificate(effective: float, expires: float, *, leading_zero: bool = Fa
 
 
 class Platform:
-    """The keys of WeChat Pay towards one merchant.
+    """WeChat Pay's keys for one merchant.
 
     :param clock: unix seconds.
     :param leading_zero: whether the serials of certificates begin with a zero.
@@ -111,7 +112,7 @@ class Platform:
         return self._stranger
 
     def rotate(self, *, overlap: bool = True) -> str:
-        """Bring a new certificate into force; with overlap the old ones stay valid.
+        """Bring a new certificate into force. With ``overlap`` the old ones stay valid.
 
         :return: the new serial.
         """
@@ -132,7 +133,7 @@ class Platform:
         return next((key for key in usable if key.serial_no == serial_no), None)
 
     def answering(self, requested: str | None) -> SigningKey:
-        """The key that signs an answer: while both are in use, the one that the request names (P/4012154180)."""
+        """The key that signs an answer. While both kinds are in use, the request names it (P/4012154180)."""
         if self.mode == "public-key":
             return self.public_key
         return self.declared(requested or "") or self.certificates[-1]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an error answer of WeChat Pay looks like (P/4012081709)."""
 
 from __future__ import annotations
@@ -6,11 +7,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 MAX_SHOWN = 128
-"""Characters of a wrong value that an answer repeats: as long as the longest right one."""
+"""Characters of a wrong value that an answer repeats: as many as the longest valid value has."""
 
 
 class Text(NamedTuple):
-    """A message in the languages that there are."""
+    """A message in both languages of WeChat Pay."""
 
     zh: str
     en: str
@@ -19,7 +20,7 @@ class Text(NamedTuple):
 class Refusal(Exception):
     """An error answer.
 
-    :param signed: WeChat Pay signs errors, too, but not those to a request whose signature is wrong (P/4013053420).
+    :param signed: WeChat Pay signs errors, too, except for a request whose signature is wrong (P/4013053420).
     """
 
     def __init__(
@@ -45,11 +46,11 @@ class Refusal(Exception):
 def param_error(
     text: Text, field: str, value: object = None, location: str = "body", *, signed: bool = True
 ) -> Refusal:
-    """400 PARAM_ERROR, the nearest documented relative of what these endpoints answer (P/4012557248).
+    """400 PARAM_ERROR, the closest documented error to what these endpoints answer (P/4012557248).
 
     :param field: a JSON Pointer into ``meta``, or ``/meta`` or ``/file``; a name in the address, the query or a header.
     :param value: what is wrong, if it may be repeated: nothing of a line, and nothing whose name is not known.
-    :param location: ``body``, ``url`` or ``query``; ``header``, which is documented nowhere, for headers.
+    :param location: ``body``, ``url`` or ``query``; for headers ``header``, which is documented nowhere.
     """
     return Refusal(400, "PARAM_ERROR", text, _detail(field, value, location), signed=signed)
 
@@ -61,7 +62,7 @@ def invalid_request(text: Text, field: str, value: object = None, location: str 
 
 def _detail(field: str, value: object, location: str) -> dict[str, object]:
     if isinstance(value, str):
-        # JSON can have halves of characters, which nothing can be answered with.
+        # JSON can have halves of characters, which cannot be encoded in an answer.
         value = value[:MAX_SHOWN].encode(errors="replace").decode()
     elif not isinstance(value, int):
         value = None
@@ -69,8 +70,8 @@ def _detail(field: str, value: object, location: str) -> dict[str, object]:
 
 
 def prefers_english(accept_language: str | None) -> bool:
-    """Whether a request asks for English before Chinese, which is the default; zh-HK and zh-TW get the Chinese there is
-    (P/4012081709)."""
+    """Whether a request prefers English to Chinese, which is the default. zh-HK and zh-TW get the one Chinese that
+    there is (P/4012081709)."""
     languages = []
     for item in (accept_language or "").lower().split(","):
         tag, _, weight = item.replace(" ", "").partition(";q=")
@@ -78,6 +79,6 @@ def prefers_english(accept_language: str | None) -> bool:
             languages.append((-float(weight or 1), tag.partition("-")[0]))
         except ValueError:
             continue
-    # Sorting is stable: of two that are wanted alike, the first.
+    # Sorting is stable: of two languages with the same weight, the first one wins.
     known = [tag for weight, tag in sorted(languages, key=lambda one: one[0]) if weight and tag in ("en", "zh")]
     return known[:1] == ["en"]

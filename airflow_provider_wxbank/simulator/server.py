@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A running simulator: a uvicorn server in a thread of its own, on loopback."""
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Simulator:
         return self.app.platform
 
     def reset(self) -> None:
-        """Forget what has arrived and the faults, and begin with new keys of WeChat Pay; the merchant stays."""
+        """Forget what has arrived and the faults, and begin with new keys of WeChat Pay, but with the same merchant."""
+        # The new ones are in place before the old checks end, which may take a while.
         checks = self.app.checks
         self.app.platform, self.app.ledger, self.app.faults, self.app.checks = self._fresh()
         checks.end()
@@ -75,7 +77,7 @@ class Simulator:
         return platform, Ledger(settings), FaultPlan(), LineChecks(settings.clock)
 
     def airflow_connection(self) -> dict[str, Any]:
-        """The Airflow connection to this simulator, as its JSON form takes it; the key in it is a throwaway."""
+        """The Airflow connection to this simulator in its JSON form. The key in it is a throwaway."""
         pem = self._merchant_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         extra = {"merchant_serial_no": self._merchant_serial_no, "merchant_private_key": pem}
         if self.platform.mode != "certificates":
@@ -97,7 +99,7 @@ class Simulator:
         return self.app.report()
 
     def answer_at(self, url: str) -> None:
-        """Answer requests to another address, too: that of a relay in front of this simulator.
+        """Answer requests to another address, too: the address of a relay in front of this simulator.
 
         :param url: ``http://HOST:PORT``.
         """
@@ -120,13 +122,13 @@ class Simulator:
         return self.platform.rotate(overlap=overlap)
 
     def set_key_mode(self, mode: KeyMode) -> None:
-        """Begin, finish or take back the migration to the public key."""
+        """Begin, finish or undo the migration to the public key."""
         self.platform.mode = mode
 
 
 @contextmanager
 def serve(settings: SimulatorSettings | None = None, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[Simulator]:
-    """Run a simulator until the block ends; requests that hang are cut off then.
+    """Run a simulator until the block ends. Requests that hang are cut off then.
 
     :param port: 0 for a free one.
     :raises ValueError: the host is not loopback.
@@ -134,7 +136,8 @@ def serve(settings: SimulatorSettings | None = None, *, host: str = "127.0.0.1",
     """
     if not (host == "localhost" or _is_loopback(host)):
         raise ValueError(f"the simulator listens on loopback only, not on {host}")
-    # With its protocol named, asyncio switches Nagle's algorithm off: an answer is not held back for 40 ms.
+    # Only for a socket whose protocol is named does asyncio switch Nagle's algorithm off, which would hold an answer
+    # back for 40 ms.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -168,13 +171,13 @@ def serve(settings: SimulatorSettings | None = None, *, host: str = "127.0.0.1",
             yield simulator
         finally:
             server.should_exit = True
-            # Before the server ends, which waits for reports, which wait for these.
+            # Before the server ends: it waits for reports, and they wait for these checks.
             simulator.app.checks.end()
             thread.join(START_SECONDS)
 
 
 class _Server(Server):
-    """A server that lets hanging requests know when it stops."""
+    """A server that tells hanging requests when it stops."""
 
     def __init__(self, wire: Wire, config: Config) -> None:
         super().__init__(config)
@@ -191,7 +194,7 @@ class _Server(Server):
 
 
 def _protocol(wire: Wire) -> type[H11Protocol]:
-    """uvicorn's protocol, with its transport known to the faults."""
+    """uvicorn's protocol, which lets the faults reach the transports of its connections."""
 
     class Protocol(H11Protocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP only

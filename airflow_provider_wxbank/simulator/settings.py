@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a simulator behaves."""
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ class SimulatorSettings:
     :param merchant_private_key_pem: None for a throwaway key.
     :param key_mode: what WeChat Pay has given this merchant; ``both`` is a migration under way.
     :param processing_seconds: from upload to FINISHED.
-    :param check: which lines are decrypted: ``all``, a ``sample`` of 20 at the upload and the rest when the report is
-        asked for, or none before that (``later``). Of more than 500 lines ``all`` decrypts a sample before the answer
-        and all beside it, in processes, since a line costs a quarter of a millisecond or more; the task is PROCESSING
-        until then.
+    :param check: which lines are decrypted: ``all``; a ``sample`` of 20 at the upload and the rest when the report is
+        asked for; or none before that (``later``). If there are more than 500 lines, ``all`` decrypts a sample before
+        the answer and all of them in background processes, since a line takes a quarter of a millisecond or more. The
+        task is PROCESSING until then.
     :param daily_file_quota: files a day, Asia/Shanghai (FAQ 4015182386: 6,000).
     :param latency_seconds: added to every answer.
     :param offset_unit: what ``offset`` counts in lists.
     :param newest_first: order of lists.
     :param unmatched_ratio: share of the numbers that do not match, chosen by their digests.
-    :param listing_delay_seconds: a task is listed only so long after its upload.
+    :param listing_delay_seconds: how long after its upload a task is listed.
     :param packages: the packages that exist; None for any.
-    :param refuse_repeated_nonces: whether a nonce is refused that came within ten minutes; no source says that WeChat
-        Pay does, and SDKs send a request again as it was.
+    :param refuse_repeated_nonces: whether a nonce is refused that came before within ten minutes. No source says that
+        WeChat Pay does so, and SDKs send a request again as it was.
     :param leading_zero_serials: whether the serials of platform certificates begin with a zero, which some SDKs drop.
     :param clock: unix seconds.
     """

@@ -1,4 +1,5 @@
-"""Sending an answer, or what a fault makes of it."""
+# SPDX-License-Identifier: Apache-2.0
+"""Sends an answer, or what a fault makes of it."""
 
 from __future__ import annotations
 
@@ -29,9 +30,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 @dataclass(slots=True)
 class Wire:
-    """The open connections by the client's address, for faults below HTTP; and whether the server is stopping.
+    """The open connections by the client's address, for faults below HTTP, and whether the server is stopping.
 
-    ``recorded`` is the last answer that was sent as it should be.
+    ``recorded`` is the last answer that was sent unspoiled.
     """
 
     transports: dict[tuple[str, int], asyncio.Transport] = field(default_factory=dict)
@@ -39,12 +40,13 @@ class Wire:
     recorded: Reply | None = None
 
     def close(self, client: tuple[str, int], *, reset: bool = False) -> None:
-        """Close a connection; with ``reset`` by a TCP reset."""
+        """Close a connection; with ``reset``, by a TCP reset."""
         transport = self.transports.get(client)
         if transport is None:
             return
         if reset:
             connection = transport.get_extra_info("socket")
+            # Lingering for no time makes the system send a reset instead of an orderly end.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             transport.abort()
         else:
@@ -61,7 +63,7 @@ class Wire:
         self.close(client)
 
     async def pause(self, seconds: float, receive: Receive) -> None:
-        """Wait, but not longer than the client or the server."""
+        """Wait, but no longer than the client and the server are there."""
         waits: list[asyncio.Future[Any]] = [
             asyncio.ensure_future(_disconnected(receive)),
             asyncio.ensure_future(asyncio.sleep(seconds)),
@@ -94,7 +96,7 @@ class Reply:
         )
 
     async def send(self, send: Send, part: int | None = None) -> None:
-        """Send it whole, or only so many bytes of its body."""
+        """Send the whole answer, or only the first ``part`` bytes of its body."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.all_headers()})
         body = self.body if part is None else self.body[:part]
         await send({"type": "http.response.body", "body": body, "more_body": part is not None})
@@ -161,7 +163,7 @@ def _spoiled(reply: Reply, kind: str, platform: Platform, requested: Headers) ->
         case "redirect-nowhere":
             return Reply(307, b"<html><body>307</body></html>", {"Content-Type": "text/html", "Location": "http://["})
         case "redirect-bomb":
-            # A million zeros a thousand times: what is packed in parts is unpacked as one.
+            # A million zeros a thousand times: the parts are packed one by one, and unpacked as one.
             return Reply(302, gzip.compress(bytes(1_000_000)) * 1_000, {"Content-Encoding": "gzip", "Location": "/"})
         case "huge-header":
             return Reply(reply.status, reply.body, {**reply.headers, "X-Padding": "x" * 1_000_000})
@@ -188,7 +190,7 @@ def _spoiled(reply: Reply, kind: str, platform: Platform, requested: Headers) ->
 
 
 def _of_gateway(status: int) -> Reply:
-    """What something in between answers by itself."""
+    """What a gateway in between answers by itself."""
     text = f"<html><body>{status} {HTTPStatus(status).phrase}</body></html>"
     return Reply(status, text.encode(), {"Content-Type": "text/html"})
 

@@ -1,6 +1,7 @@
-"""The page and its data, behind Airflow's own authorization: who may read a DAG sees its imports, and nobody else.
+# SPDX-License-Identifier: Apache-2.0
+"""The page and its data, behind Airflow's own authorization: only users who may read a DAG see its imports.
 
-What WeChat Pay lists of a package is for who may read the connection that asks for it.
+What WeChat Pay lists of a package is only for users who may read the connection that asks for it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import Annotated, Any
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user
 from airflow.configuration import conf
-from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 
-from airflow_provider_wxbank.record import FinishedFile, finished_rows
+from airflow_provider_wxbank.packages.counts import finished_file
 from airflow_provider_wxbank.ui import database
 from airflow_provider_wxbank.ui.elsewhere import POLL_SECONDS, Listed, Packages
-from airflow_provider_wxbank.ui.files import file_rows
+from airflow_provider_wxbank.ui.files import columns, file_rows
 from airflow_provider_wxbank.ui.imports import Import, imports
 from airflow_provider_wxbank.ui.permissions import Reader
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
@@ -51,86 +52,101 @@ def new_app(packages: Packages | None = None) -> FastAPI:
 
     :param packages: what is known of packages that were filled elsewhere.
     """
-    # Each worker process of an API server asks for itself.
-    packages = packages or Packages(POLL_SECONDS * max(conf.getint("api", "workers", fallback=1), 1))
-    guards = [Depends(get_user), Depends(check_parameters)]
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=guards)
-
-    @app.get("/", include_in_schema=False)
-    @app.get("/import", include_in_schema=False)
-    @app.get("/package", include_in_schema=False)
-    def page() -> FileResponse:
-        return FileResponse(STATIC / "page.html", headers={**HEADERS, "Cache-Control": "no-cache"})
-
-    @app.get("/static/{name}", include_in_schema=False)
-    def static(name: str) -> FileResponse:
-        if name not in FILES:
-            raise HTTPException(404, "Not found")
-        return FileResponse(FILES[name], headers={**HEADERS, "Cache-Control": "no-cache"})
-
-    @app.get("/api/imports")
-    def list_imports(
-        user: GetUserDep,
-        session: SessionDep,
-        before: Annotated[int | None, Query(ge=0, le=MAX_RUN)] = None,
-        limit: Annotated[int, Query(ge=1, le=RUNS)] = RUNS,
-    ) -> Response:
-        """The newest imports of the DAGs that the user may read."""
-        reader = _reader_of_imports(user)
-        dag_ids = reader.dags_with_imports(database.dags_with_imports(session))
-        runs, has_more = database.recent_runs(session, dag_ids, limit, before)
-        tasks, unreadable = database.tasks_of(session, runs)
-        now = time.time()
-        return _json(
-            now=now,
-            imports=[_shown(one, reader) for run in runs for one, _ in imports(run, tasks.get(run.id, []), now)],
-            unreadable=unreadable,
-            before=runs[-1].id if has_more else None,
-            may_ask=reader.may_read_connection(None),
-            connections=[one for one in database.connection_ids(session) if reader.may_read_connection(one)],
-        )
-
-    @app.get("/api/import")
-    def one_import(user: GetUserDep, session: SessionDep, dag_id: str, run_id: str) -> Response:
-        """The imports of a DAG run, each with its files."""
-        reader = _reader_of_imports(user)
-        run = database.one_run(session, dag_id, run_id) if reader.dags_with_imports([dag_id]) else None
-        if run is None:
-            raise HTTPException(404, "There is no such DAG run, or you may not see it")
-        now = time.time()
-        tasks, unreadable = database.tasks_of(session, [run])
-        found = []
-        for one, group in imports(run, tasks.get(run.id, []), now):
-            files, unreadable_files = database.files_of(session, run, group)
-            found.append({**_shown(one, reader), "file_rows": files, "unreadable": one.unreadable + unreadable_files})
-        return _json(now=now, imports=found, unreadable=unreadable)
-
-    @app.get("/api/package")
-    def one_package(user: GetUserDep, wxbank_conn_id: str, package_id: str) -> Response:
-        """What is known of WeChat Pay's list of a package, for who may read the connection."""
-        if not Reader(user).may_read_connection(wxbank_conn_id):
-            raise HTTPException(403, "You may not read this connection")
-        assert packages is not None
-        try:
-            seen = packages.look(wxbank_conn_id, package_id)
-        except InvalidInput as failure:
-            raise HTTPException(422, str(failure)) from None
-        return _json(
-            now=time.time(),
-            package_id=package_id,
-            wxbank_conn_id=wxbank_conn_id,
-            interval=packages.interval,
-            question=seen.question,
-            failure=seen.failure,
-            tried_at=seen.tried_at,
-            listed=None if seen.listed is None else _listed(seen.listed),
-        )
-
+    app = FastAPI(
+        docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(get_user), Depends(check_parameters)]
+    )
+    # Each worker process of the API server asks by itself, so each asks less often.
+    workers = max(conf.getint("api", "workers", fallback=1), 1)
+    app.state.packages = packages or Packages(POLL_SECONDS * workers)
+    app.include_router(router)
     return app
 
 
+router = APIRouter()
+
+
+@router.get("/")
+@router.get("/import")
+@router.get("/package")
+def page() -> FileResponse:
+    """The page. Its script shows the view that belongs to the path."""
+    return FileResponse(STATIC / "page.html", headers={**HEADERS, "Cache-Control": "no-cache"})
+
+
+@router.get("/static/{name}")
+def static(name: str) -> FileResponse:
+    """A file that the page is made of."""
+    # A name is only looked up, never joined to a path.
+    if name not in FILES:
+        raise HTTPException(404, "Not found")
+    return FileResponse(FILES[name], headers={**HEADERS, "Cache-Control": "no-cache"})
+
+
+@router.get("/api/imports")
+def list_imports(
+    user: GetUserDep,
+    session: SessionDep,
+    before: Annotated[int | None, Query(ge=0, le=MAX_RUN)] = None,
+    limit: Annotated[int, Query(ge=1, le=RUNS)] = RUNS,
+) -> Response:
+    """The newest imports of the DAGs that the user may read."""
+    reader = _reader_of_imports(user)
+    dag_ids = reader.dags_with_imports(database.dags_with_imports(session))
+    runs, has_more = database.recent_runs(session, dag_ids, limit, before)
+    tasks, unreadable = database.tasks_of(session, runs)
+    now = time.time()
+    return _json(
+        now=now,
+        imports=[_shown(one, reader) for run in runs for one, _ in imports(run, tasks.get(run.id, []), now)],
+        unreadable=unreadable,
+        before=runs[-1].id if has_more else None,
+        may_ask=reader.may_read_connection(None),
+        connections=[one for one in database.connection_ids(session) if reader.may_read_connection(one)],
+    )
+
+
+@router.get("/api/import")
+def one_import(user: GetUserDep, session: SessionDep, dag_id: str, run_id: str) -> Response:
+    """The imports of a DAG run, each with its files."""
+    reader = _reader_of_imports(user)
+    run = database.one_run(session, dag_id, run_id) if reader.dags_with_imports([dag_id]) else None
+    if run is None:
+        raise HTTPException(404, "There is no such DAG run, or you may not see it")
+    now = time.time()
+    tasks, unreadable = database.tasks_of(session, [run])
+    found = []
+    for one, group in imports(run, tasks.get(run.id, []), now):
+        files, unreadable_files = database.files_of(session, run, group)
+        found.append(
+            {**_shown(one, reader), "file_columns": columns(files), "unreadable": one.unreadable + unreadable_files}
+        )
+    return _json(now=now, imports=found, unreadable=unreadable)
+
+
+@router.get("/api/package")
+def one_package(request: Request, user: GetUserDep, wxbank_conn_id: str, package_id: str) -> Response:
+    """What is known of WeChat Pay's list of a package, for users who may read the connection."""
+    if not Reader(user).may_read_connection(wxbank_conn_id):
+        raise HTTPException(403, "You may not read this connection")
+    packages: Packages = request.app.state.packages
+    try:
+        seen = packages.look(wxbank_conn_id, package_id)
+    except InvalidInput as failure:
+        raise HTTPException(422, str(failure)) from None
+    return _json(
+        now=time.time(),
+        package_id=package_id,
+        wxbank_conn_id=wxbank_conn_id,
+        interval=packages.interval,
+        question=seen.question,
+        failure=seen.failure,
+        tried_at=seen.tried_at,
+        listed=None if seen.listed is None else _listed(seen.listed),
+    )
+
+
 def check_parameters(request: Request) -> None:
-    """Refuse what no id can be, before anybody is asked for it: PostgreSQL takes no NUL."""
+    """Refuse what cannot be an id before anything is asked for it: PostgreSQL takes no NUL."""
     for name, value in request.query_params.multi_items():
         if "\0" in value or len(value) > MAX_PARAMETER:
             raise HTTPException(422, f"{name[:40]!r} has more than {MAX_PARAMETER} characters, or one that no id has")
@@ -155,7 +171,7 @@ def _listed(listed: Listed) -> dict[str, Any]:
         "asked_at": listed.asked_at,
         "listed_at": listed.listed_at,
         "processing": listed.processing,
-        "file_rows": file_rows([], (FinishedFile(*row) for row in finished_rows(listed.tasks))),
+        "file_columns": columns(file_rows([], map(finished_file, listed.tasks))),
     }
 
 

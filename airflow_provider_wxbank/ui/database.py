@@ -1,7 +1,8 @@
-"""DAG runs, task instances and records from Airflow's database, in few queries whatever the number of imports.
+# SPDX-License-Identifier: Apache-2.0
+"""DAG runs, task instances and records from Airflow's database, in a few queries however many imports there are.
 
-XComs are read from the database alone, as Airflow's own API does: what an XCom backend keeps elsewhere is for workers
-to read, and would hold this thread for as long as that takes. Such a record cannot be read here, which is told.
+XComs are read from the database alone, as Airflow's own API does. What an XCom backend keeps elsewhere is for workers
+to read: it would hold this thread for as long as that takes. Such a record counts as unreadable here.
 """
 
 from __future__ import annotations
@@ -19,15 +20,24 @@ from airflow.models.xcom import XComModel
 from sqlalchemy import Text, cast, func, or_, select
 from sqlalchemy.orm import Session
 
-from airflow_provider_wxbank.record import FINISHED, KEY, UPLOADED, FinishedFile, Told, UploadedFile
+from airflow_provider_wxbank.reporting.events import FinishedFile
+from airflow_provider_wxbank.reporting.record import (
+    FINISHED,
+    KEY,
+    UPLOADED,
+    Sums,
+    UploadedFile,
+    read_finished,
+    read_uploaded,
+)
 from airflow_provider_wxbank.ui.files import FileRow, file_rows
-from airflow_provider_wxbank.ui.imports import STEPS, Run, Task
+from airflow_provider_wxbank.ui.tasks import STEPS, Run, Task
 
 MAX_RECORD = 20_000
-"""Characters of a task's record that are read: its longest text is a path. A longer one is cut, and then is none."""
+"""Characters of a task's record that are read. The longest text in it is a path. A longer record is unreadable."""
 
 MAX_FILES = 250_000
-"""Characters of an XCom of files that are read: 250 files of the longest names have less."""
+"""Characters of an XCom of files that are read. 250 files with the longest names have fewer."""
 
 
 def dags_with_imports(session: Session) -> set[str]:
@@ -38,7 +48,7 @@ def dags_with_imports(session: Session) -> set[str]:
 def recent_runs(
     session: Session, dag_ids: Collection[str], limit: int, before: int | None = None
 ) -> tuple[list[Run], bool]:
-    """The newest DAG runs that have an import, of some DAGs.
+    """The newest DAG runs of some DAGs that have an import.
 
     :param before: the id of a run; only older ones are given.
     :return: the runs, newest first, and whether there are more.
@@ -65,13 +75,13 @@ def one_run(session: Session, dag_id: str, run_id: str) -> Run | None:
 
 
 def tasks_of(session: Session, runs: Collection[Run]) -> tuple[Mapping[int, list[Task]], int]:
-    """Our task instances of some DAG runs, with their records, by the id of the run.
+    """Our task instances in some DAG runs, with their records, by the id of the run.
 
-    :return: these, and how many records that cannot be read other tasks have.
+    :return: these, and how many unreadable records belong to other tasks.
     """
     ids = [run.id for run in runs]
     records = {
-        (run, task_id, map_index): Told.read(_parsed(value))
+        (run, task_id, map_index): Sums.read(_parsed(value))
         for run, task_id, map_index, value in session.execute(
             select(XComModel.dag_run_id, XComModel.task_id, XComModel.map_index, _beginning(MAX_RECORD)).where(
                 XComModel.dag_run_id.in_(ids), XComModel.key == KEY
@@ -129,17 +139,15 @@ def files_of(session: Session, run: Run, tasks: Iterable[Task]) -> tuple[list[Fi
     for task_id, map_index, key, value in session.execute(query):
         if (task_id, map_index) not in ours:
             continue
-        piece = _parsed(value)
-        rows = piece if isinstance(piece, list) else [None]
         if key.startswith(UPLOADED):
-            uploaded.extend(map(UploadedFile.read, rows))
+            uploaded.extend(read_uploaded(_parsed(value)))
         else:
-            finished.extend(map(FinishedFile.read, rows))
+            finished.extend(read_finished(_parsed(value)))
     return file_rows(filter(None, uploaded), filter(None, finished)), uploaded.count(None) + finished.count(None)
 
 
 def _beginning(characters: int) -> Any:
-    """The value of an XCom as text, so that one that cannot be parsed is one that cannot be read, and not the end."""
+    """The beginning of an XCom's value, as text: one that cannot be parsed must not fail the whole query."""
     return func.substr(cast(XComModel.value, Text), 1, characters)
 
 
@@ -154,7 +162,7 @@ def _run(key: int, dag_id: str, run_id: str, state: object, begin: datetime | No
 
 
 def _parsed(text: str | None) -> object:
-    """The value of an XCom; None if it is none."""
+    """The value of an XCom; None if it cannot be parsed."""
     try:
         return json.loads(text or "null")
     except (ValueError, RecursionError):

@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packages that were filled elsewhere: what WeChat Pay lists of them, asked by threads of our own.
 
-Whoever looks gets at once what is known: all requests of Airflow's API server share a few threads, so that none may
-wait for a connection's secrets or for WeChat Pay. However much is looked at, little is asked: one question at a time
-with a connection, of at most :data:`PLACES` packages a connection, each once in an interval.
+Whoever looks at a package gets at once what is known. All requests to Airflow's API server share a few threads, so none
+of them may wait for a connection's secrets or for WeChat Pay. However much is looked at, little is asked: one question
+at a time with each connection, about at most :data:`PLACES` packages a connection, each once in an interval.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from typing import Literal
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.packages.endpoints import list_tasks, list_tasks_page, tasks_path
+from airflow_provider_wxbank.packages.tasks import UploadTask
+from airflow_provider_wxbank.wechatpay.calls import Answer, Call
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import TryLater, WxBankError
-from airflow_provider_wxbank.wechatpay.packages import UploadTask, list_tasks, list_tasks_page, tasks_path
 from airflow_provider_wxbank.wechatpay.settings import Settings
-from airflow_provider_wxbank.wechatpay.transport import Answer, Call
 
 POLL_SECONDS = 60.0
 """Seconds between two questions about one package: a sensor's own interval, by default."""
@@ -35,19 +37,19 @@ ALL_PLACES = 200
 """The same, of all connections."""
 
 KEPT_INTERVALS = 2
-"""Intervals for which a package keeps its place though nobody looks."""
+"""Intervals for which a package keeps its place while nobody looks at it."""
 
 THREADS = 4
-"""Connections that are asked with at the same time."""
+"""Connections with which WeChat Pay is asked at the same time."""
 
 THREAD_NAME = "wxbank-page"
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
-"""What the timeouts of a connection are cut to: somebody looks at a page."""
+"""What the timeouts of a connection are cut to, since somebody is looking at a page."""
 
 QUESTION_SECONDS = 120.0
-"""Seconds after which a list that is still being read is given up: some ten thousand files."""
+"""Seconds after which a list that is still being read is given up. That is enough for some ten thousand files."""
 
 log = logging.getLogger(__name__)
 
@@ -69,11 +71,11 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What whoever looks at a package gets.
+    """What somebody who looks at a package gets.
 
     :param question: ``asking`` while WeChat Pay is being asked or will be next, ``answered`` once it was, ``later`` if
         too much is asked for already.
-    :param listed: what is known, maybe from before; None if nothing is.
+    :param listed: what is known, perhaps from before; None if nothing is.
     :param failure: why the last question was not answered; None if it was.
     :param tried_at: unix seconds of the end of the last question; None if there was none.
     """
@@ -93,8 +95,9 @@ class _Place:
 class Packages:
     """What WeChat Pay lists of packages, shared by all who look.
 
-    A package's list is read when it is first asked for, 20 tasks a call, and again when what was processing is finished
-    or more has come. In between it is one call: how many tasks are processing, as a sensor asks, or how many there are.
+    A package's list is read when it is first asked for, 20 tasks a call. It is read again when what was processing is
+    finished, or when more has come. In between it takes one call, for how many tasks are processing, as a sensor asks,
+    or for how many there are.
 
     :param interval: seconds between two questions about one package.
     :param clock: unix seconds.
@@ -105,15 +108,15 @@ class Packages:
         self._clock = clock
         self._lock = Lock()
         self._places: dict[tuple[str, str], _Place] = {}
-        # What is to be asked, by connection, the one whose turn is next first.
+        # What is to be asked, by connection. The connection whose turn is next comes first.
         self._waiting: dict[str, deque[str]] = {}
         self._asking: set[str] = set()
         self._threads = 0
 
     def look(self, wxbank_conn_id: str, package_id: str) -> Seen:
-        """What is known of a package, at once; if it is older than the interval, it is asked for beside.
+        """What is known of a package, at once. If it is older than the interval, a thread asks for it meanwhile.
 
-        :raises InvalidInput: the package id is none.
+        :raises InvalidInput: the package id is invalid.
         """
         tasks_path(package_id)
         key = wxbank_conn_id, package_id
@@ -127,14 +130,14 @@ class Packages:
                 self._ask_soon(*key)
             place.looked_at = now
             tried_at = place.seen.tried_at
-            # Over is also what lies ahead, when the clock was set back.
+            # A time that lies ahead counts as over, too: the clock was set back.
             if place.seen.question == "answered" and not 0 <= now - (tried_at or 0.0) < self.interval:
                 place.seen = replace(place.seen, question="asking")
                 self._ask_soon(*key)
             return place.seen
 
     def _make_room(self, wxbank_conn_id: str, now: float) -> bool:
-        """Whether another package of a connection has a place; what nobody looks at any more is forgotten for it."""
+        """Whether there is a place for another package of a connection. What nobody looks at any more is forgotten."""
         for key, place in list(self._places.items()):
             if place.seen.question == "answered" and now - place.looked_at > KEPT_INTERVALS * self.interval:
                 del self._places[key]
@@ -148,8 +151,9 @@ class Packages:
             self._threads += 1
 
     def _ask_all(self) -> None:
-        """Ask until nothing waits but what others of these threads will ask when they are done."""
+        """Ask until nothing is waiting, except for what other threads will ask when they are done."""
         while (key := self._next()) is not None:
+            # Without the lock: a place is not removed while it is being asked for.
             known = self._places[key].seen.listed
             listed, failure = self._answer(*key, known)
             with self._lock:
@@ -165,7 +169,7 @@ class Packages:
             packages = self._waiting.pop(wxbank_conn_id)
             package_id = packages.popleft()
             if packages:
-                # Behind all others: no connection has two turns before another has one.
+                # Behind all others, so that no connection has two turns before another has one.
                 self._waiting[wxbank_conn_id] = packages
             self._asking.add(wxbank_conn_id)
             return wxbank_conn_id, package_id
@@ -183,7 +187,7 @@ class Packages:
         except WxBankError as failure:
             return None, str(failure)
         except Exception as failure:
-            # A secrets backend may raise anything, and its text may be a secret.
+            # A secrets backend may raise anything, and its text may be a secret, so the user does not see it.
             log.warning("The page could not ask about a package with %s", wxbank_conn_id, exc_info=True)
             return None, (
                 f"the connection {wxbank_conn_id} could not be used ({type(failure).__name__}); the log of the API "
@@ -204,7 +208,7 @@ class Packages:
 
 
 class _HurriedClient(Client):
-    """A client that tries everything once, and does not go on for longer than somebody looks at a page."""
+    """A client that tries everything once, and gives up a long list while somebody is still looking at the page."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(

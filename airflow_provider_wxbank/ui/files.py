@@ -1,26 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
 """A row for each file, from what uploads and waits recorded of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
-from airflow_provider_wxbank.record import FinishedFile, UploadedFile
+from airflow_provider_wxbank.reporting.events import FinishedFile
+from airflow_provider_wxbank.reporting.record import UploadedFile
 
-FileRow = tuple[str, str, int | None, int | None, int | None, int | None, int | None, int | None]
-"""Filename, task id, rows, when uploaded, when finished, success_count, fail_count, success_user_count."""
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A file on the page. What is not known of it is None; times are unix seconds."""
+
+    filename: str
+    task_id: str
+    rows: int | None
+    uploaded: int | None
+    finished: int | None = None
+    success_count: int | None = None
+    fail_count: int | None = None
+    success_user_count: int | None = None
 
 
 def file_rows(uploaded: Iterable[UploadedFile], finished: Iterable[FinishedFile]) -> list[FileRow]:
-    """The files, those that were uploaded first; what is not known of one is None."""
-    files: dict[str, FileRow] = {
-        one.task_id: (one.filename, one.task_id, one.rows, one.at, None, None, None, None) for one in uploaded
-    }
+    """The files; those that were uploaded come first."""
+    files = {one.task_id: FileRow(one.filename, one.task_id, one.rows, one.at) for one in uploaded}
     for one in finished:
-        _, _, rows, at, *_ = files.get(one.task_id, (None, None, None, None))
+        known = files.get(one.task_id, FileRow(one.filename, one.task_id, None, None))
+        rows = known.rows
         if rows is None and one.success_count is not None and one.fail_count is not None:
             rows = one.success_count + one.fail_count
-        files[one.task_id] = (
-            one.filename, one.task_id, rows, at or one.created, one.finished,
-            one.success_count, one.fail_count, one.success_user_count,
-        )  # fmt: skip
+        files[one.task_id] = FileRow(
+            one.filename,
+            one.task_id,
+            rows,
+            known.uploaded or one.created,
+            one.finished,
+            one.success_count,
+            one.fail_count,
+            one.success_user_count,
+        )
     return list(files.values())
+
+
+def columns(files: Sequence[FileRow]) -> dict[str, list[Any]]:
+    """Files as the page gets them: a list for each field, since there may be ten thousand of them."""
+    return {field.name: [getattr(one, field.name) for one in files] for field in fields(FileRow)}

@@ -1,4 +1,5 @@
-"""What a DAG run's tasks and their records say of its imports: how far each is, and when it will be done."""
+# SPDX-License-Identifier: Apache-2.0
+"""What a DAG run's tasks and their records say about its imports: how far each is, and when it will be done."""
 
 from __future__ import annotations
 
@@ -7,80 +8,25 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from airflow_provider_wxbank.record import Step, Told
-from airflow_provider_wxbank.wechatpay.uploads import FILE_SECONDS, NUMBERS_AN_HOUR
+from airflow_provider_wxbank.packages.pace import FILE_SECONDS, NUMBERS_AN_HOUR
+from airflow_provider_wxbank.reporting.events import Step
+from airflow_provider_wxbank.ui.tasks import NOT_BEGUN, Run, Task
 
 StepState = Literal["none", "todo", "running", "retrying", "done", "failed", "skipped"]
 State = Literal["exporting", "exported", "uploading", "uploaded", "processing", "finished", "failed", "skipped"]
 
-STEPS: Mapping[str, Step] = {
-    "ExportUsersOperator": "export",
-    "UploadTaskOperator": "upload",
-    "TaskFinishedSensor": "wait",
-}
-
-NOT_BEGUN = (None, "scheduled", "queued", "upstream_failed", "skipped", "removed")
-"""States of a task instance that has done nothing yet, or never does."""
-
 TRUSTED_SHARE = 0.1
-"""Share of the files that must be finished before their speed is believed more than WeChat Pay's guide."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A DAG run; times are unix seconds."""
-
-    id: int
-    dag_id: str
-    run_id: str
-    state: str
-    begin: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A task instance of ours and what it told; times are unix seconds.
-
-    :param told: None if it has recorded nothing, or nothing that can be read.
-    :param is_unreadable: whether there is a record that cannot be read here.
-    """
-
-    task_id: str
-    map_index: int
-    step: Step
-    state: str | None
-    begin: float | None = None
-    end: float | None = None
-    told: Told | None = None
-    is_unreadable: bool = False
-
-    @property
-    def package_id(self) -> str | None:
-        """The package, once the task has begun; an export has none."""
-        return None if self.told is None else self.told.package_id
-
-    def number(self, name: str) -> int | None:
-        """A number that the task told; 0 if it told none because it has not come so far, None if it is not known."""
-        number: int | None = None if self.told is None else getattr(self.told, name)
-        if number is not None:
-            return number
-        is_known = self.told is not None or (self.state in NOT_BEGUN and not self.is_unreadable)
-        return 0 if is_known and self.state != "success" else None
-
-    def count(self, name: str) -> int | None:
-        """A number that WeChat Pay counted, once the wait is over."""
-        counts = None if self.told is None else self.told.counts
-        return None if counts is None else getattr(counts, name)
+"""Share of the files that must be finished before their speed is trusted more than WeChat Pay's guide."""
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One DAG run's import into one package; what is not known is None, and times are unix seconds.
+    """One DAG run's import into one package. What is not known is None; times are unix seconds.
 
     :param steps: state of export, upload and wait.
     :param files: how many there are, of which ``uploaded`` are with WeChat Pay and ``finished`` are processed.
     :param rows: numbers in them, of which ``rows_uploaded`` are with WeChat Pay.
-    :param failed_files: files of which not one number matched.
+    :param failed_files: files in which not one number matched.
     :param expected: when WeChat Pay will be done, roughly.
     :param unreadable: records of its tasks that cannot be read here.
     """
@@ -111,14 +57,14 @@ class Import:
 
 
 def imports(run: Run, tasks: Sequence[Task], now: float) -> list[tuple[Import, list[Task]]]:
-    """The imports of a DAG run, one a package, each with its tasks."""
+    """The imports of a DAG run, one for each package, each with its tasks."""
     return [(_import(run, package_id, group, now), group) for package_id, group in by_package(tasks)]
 
 
 def by_package(tasks: Sequence[Task]) -> Iterator[tuple[str | None, list[Task]]]:
     """The tasks of each package. An export belongs to the package that its manifest is uploaded into.
 
-    Where there are several packages, those whose record cannot be read are of none, and by themselves.
+    If there are several packages, tasks whose record cannot be read are a group of their own, without a package.
     """
     packages = list(dict.fromkeys(task.package_id for task in tasks if task.package_id is not None))
     if len(packages) <= 1:
@@ -135,7 +81,7 @@ def by_package(tasks: Sequence[Task]) -> Iterator[tuple[str | None, list[Task]]]
 
 
 def _manifest(task: Task) -> str | None:
-    """Where the manifest is. An upload may have been told that without the manifest's identity."""
+    """Where the manifest is, without its identity: an upload may have been given the path alone."""
     manifest = None if task.told is None else task.told.manifest
     return manifest and _IDENTITY.sub("", manifest)
 
@@ -175,8 +121,8 @@ def state_of(steps: Mapping[Step, StepState], run_is_over: bool) -> State:
 def expected_end(begin: float, last_upload: float, rows: int, finished_share: float, seen_at: float | None) -> float:
     """When WeChat Pay will be done, roughly.
 
-    By its guide (FAQ 4015182386: 40 minutes for one file, 1.3 million numbers an hour), and once a tenth of the files
-    is finished, by the speed of this import.
+    This follows its guide (FAQ 4015182386: 40 minutes for one file, 1.3 million numbers an hour). Once a tenth of the
+    files is finished, it follows the speed of this import.
 
     :param begin: the first upload.
     :param last_upload: the last upload, or now while uploads go on.
@@ -245,7 +191,7 @@ def _sum(tasks: Iterable[Task], name: str) -> int | None:
 def _total(
     exports: Sequence[Task], export: StepState, name: str, uploads: Sequence[Task], upload_name: str
 ) -> int | None:
-    """From the exports once all are done, else from the uploads once all know it."""
+    """A sum from the exports once all are done, or else from the uploads once all of them know it."""
     if exports and export != "done":
         return None
     total = _sum(exports, name) if exports else None
@@ -265,7 +211,7 @@ def _rows_counted(task: Task) -> int | None:
 
 
 def _finished(waits: Sequence[Task]) -> int | None:
-    """How many tasks the waits that have begun have seen finished, at least."""
+    """How many tasks were seen finished, at least, by the waits that have begun."""
     begun = [task for task in waits if task.state not in NOT_BEGUN or task.told is not None or task.is_unreadable]
     return _all([_seen_finished(task) for task in begun]) if begun else None
 
@@ -278,7 +224,7 @@ def _seen_finished(task: Task) -> int | None:
 
 
 def _counted(waits: Iterable[Task], name: str) -> int | None:
-    """What WeChat Pay counted of the waits that are over; None if that of one of them is not known."""
+    """What WeChat Pay counted for the waits that are over; None if it is not known for one of them."""
     counts = [task.count(name) for task in waits if task.state == "success" or task.count(name) is not None]
     return _all(counts) if counts else None
 
@@ -306,4 +252,4 @@ def _texts(tasks: Iterable[Task], name: str) -> list[str]:
 _ORDER: tuple[Step, ...] = ("export", "upload", "wait")
 
 _IDENTITY = re.compile(r"#[0-9a-f]{16}$")
-"""What an export adds to its manifest's place."""
+"""What an export adds to the URI of its manifest."""

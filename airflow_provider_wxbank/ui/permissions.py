@@ -1,4 +1,5 @@
-"""What a user may see of the page, by Airflow's auth manager."""
+# SPDX-License-Identifier: Apache-2.0
+"""What a user may see of the page. Airflow's auth manager decides."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ _PARTS = (None, DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE, DagAccessEnt
 
 
 class Reader:
-    """Who looks at the page, for one request: every question is asked once."""
+    """The user who looks at the page, for one request. Each question to the auth manager is asked once."""
 
     def __init__(self, user: Any) -> None:
         self._user = user
@@ -26,15 +27,15 @@ class Reader:
         self._connections: dict[str | None, bool] = {}
 
     def may_read_imports(self) -> bool:
-        """Whether he may read imports at all, of whichever DAG."""
+        """Whether the user may read imports at all, of whichever DAG."""
         return self._may_read_all([DagDetails()])
 
     def dags_with_imports(self, dag_ids: Collection[str]) -> list[str]:
-        """The DAGs, of some, of which he may read all that an import is made of."""
+        """Those of some DAGs of which the user may read everything that an import is made of."""
         return [details.id for details in self._readable([self._details(one) for one in dag_ids]) if details.id]
 
     def may_read_connection(self, conn_id: str | None) -> bool:
-        """Whether he may read a connection; None for whether he may read any."""
+        """Whether the user may read a connection; with None, whether the user may read any."""
         if conn_id not in self._connections:
             team = Connection.get_team_name(conn_id) if self._has_teams and conn_id is not None else None
             details = ConnectionDetails(conn_id=conn_id, team_name=team)
@@ -44,7 +45,7 @@ class Reader:
         return self._connections[conn_id]
 
     def _readable(self, dags: Sequence[DagDetails]) -> list[DagDetails]:
-        """Those that he may read; they are halved while not all are, since an auth manager answers for all at once."""
+        """Those that the user may read. An auth manager answers for all at once, so they are halved until all are."""
         if not dags or self._may_read_all(dags):
             return list(dags)
         if len(dags) == 1:

@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plugin that puts the page "WeChat Pay packages" into Airflow's navigation.
 
-Every worker, scheduler and DAG processor imports plugins, so this module imports only what Airflow has loaded before,
-and the page itself comes when the API server asks for it.
+Every worker, scheduler and DAG processor imports plugins. So this module imports only what Airflow has loaded before,
+and the page itself only when the API server asks for it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 from airflow.configuration import conf
 
-# A worker of Airflow 3.2 loads plugins by a manager of its own, and has loaded neither the other nor common.compat.
+# A worker of Airflow 3.2 loads plugins with a manager of its own; the other one and common.compat are not loaded there.
 if not TYPE_CHECKING and "airflow.sdk.plugins_manager" in sys.modules and "airflow.plugins_manager" not in sys.modules:
     from airflow.sdk.plugins_manager import AirflowPlugin
 else:
@@ -23,7 +24,7 @@ NAME = "WeChat Pay packages"
 
 
 class WxBankPlugin(AirflowPlugin):
-    """Workers, and Airflow before 3.1, take nothing of it but its name."""
+    """Workers, and Airflow before 3.1, take only its name."""
 
     name = "wxbank"
 

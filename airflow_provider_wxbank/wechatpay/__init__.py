@@ -1,1 +1,2 @@
-"""The protocol: WeChat Pay APIv3 and its number packages. Imports nothing of Airflow."""
+# SPDX-License-Identifier: Apache-2.0
+"""The protocol: WeChat Pay APIv3. Imports nothing of Airflow."""

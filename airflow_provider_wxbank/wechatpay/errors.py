@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What can go wrong, by what the caller can do about it.
 
 ================================ ==========================================================
@@ -38,15 +39,15 @@ class NotReached(TryLater):
 
 
 class RateLimited(TryLater):
-    """HTTP 429, still after backing off. The call was not taken, if the answer was WeChat Pay's own."""
+    """HTTP 429 in a signed answer, even after backing off. The call was not taken."""
 
 
 class QuotaReached(TryLater):
-    """The merchant's daily number of files is used up; uploads are taken again from midnight, Asia/Shanghai."""
+    """The merchant's daily number of files is used up. Uploads are taken again from midnight, Asia/Shanghai."""
 
 
 class OutcomeUnknown(TryLater):
-    """An upload was sent and it is not known whether it was taken; running it again settles that."""
+    """An upload was sent, and it is not known whether it was taken. Running it again settles that."""
 
 
 class WaitFailed(WxBankError):
@@ -54,7 +55,7 @@ class WaitFailed(WxBankError):
 
 
 class UnverifiedAnswer(WxBankError):
-    """An answer's signature does not verify, or it does not fit the question, so the answer is not believed."""
+    """An answer's signature does not verify, or the answer does not fit the question, so it is not trusted."""
 
 
 class UnknownSerial(UnverifiedAnswer):
@@ -62,11 +63,11 @@ class UnknownSerial(UnverifiedAnswer):
 
 
 class WrongSignature(UnverifiedAnswer):
-    """An answer's signature is not that of the platform key which it names, or not over this answer."""
+    """An answer's signature was not made by the platform key that it names, or not over this answer."""
 
 
 class Replayed(UnverifiedAnswer):
-    """An answer has a nonce that was believed before: something repeats WeChat Pay's answers."""
+    """An answer has the nonce of an earlier one: something repeats WeChat Pay's answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Refusal:
     :param verified: whether the answer's signature was verified.
     :param hint: what to do.
     :param evidence: what support asks for.
-    :param doubt: why the answer is not believed, if it was not verified.
+    :param doubt: why the answer is not trusted, if it was not verified.
     """
 
     status: int
@@ -97,7 +98,7 @@ class Refusal:
 
     def __str__(self) -> str:
         answer = f"{self.status} {self.code}".rstrip()
-        # Who answered is known of a signed answer only.
+        # Only a signed answer shows who answered.
         told = f"WeChat Pay answered {answer} to {self.call}" if self.verified else f"{self.call} was answered {answer}"
         detail = f" ({self.detail})" if self.detail else ""
         doubt = "" if self.verified else self.doubt[:1].upper() + self.doubt[1:]
@@ -106,9 +107,9 @@ class Refusal:
 
 
 class UnsignedRefusal(TryLater):
-    """An error answer (3xx or 4xx) that cannot be verified: a proxy or gateway may have given it, so it may pass.
+    """An error answer (4xx) that cannot be verified: a proxy or gateway may have given it, so it may pass.
 
-    :ivar refusal: as of :class:`Refused`; ``doubt`` says why it is not believed.
+    :ivar refusal: as in :class:`Refused`; ``doubt`` says why it is not trusted.
     """
 
     def __init__(self, refusal: Refusal) -> None:
@@ -116,6 +117,7 @@ class UnsignedRefusal(TryLater):
         self.refusal = refusal
 
     def __reduce__(self) -> tuple[type[UnsignedRefusal], tuple[Refusal]]:
+        # By default pickle and copy would give the message to __init__, which takes the refusal.
         return type(self), (self.refusal,)
 
 
@@ -130,11 +132,20 @@ class Refused(WxBankError):
         self.refusal = refusal
 
     def __reduce__(self) -> tuple[type[Refused], tuple[Refusal]]:
+        # As for UnsignedRefusal.
         return type(self), (self.refusal,)
 
 
 class Unauthorized(Refused, InvalidCredentials):
     """HTTP 401: WeChat Pay does not accept the signature.
 
-    The one refusal that it cannot sign: what looks like its own is told with what to do, and may all the same pass.
+    This is the one refusal that WeChat Pay cannot sign. One that looks like its own comes with advice, but may still
+    be a gateway's, and pass.
     """
+
+
+def is_lasting(failure: BaseException) -> bool:
+    """Whether the same task would fail in this way again, however often it is run."""
+    # WeChat Pay cannot sign a 401, so it may be a proxy's, and pass.
+    lasting = InvalidInput | InvalidCredentials | Refused | WaitFailed
+    return isinstance(failure, lasting) and not isinstance(failure, Unauthorized)

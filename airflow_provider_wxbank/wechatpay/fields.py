@@ -1,4 +1,5 @@
-"""What a field of a connection holds, whatever type it came as: forms and secret stores give texts for anything."""
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the fields of a connection, whatever type they come as: forms and secret stores may give anything as text."""
 
 from __future__ import annotations
 
@@ -11,25 +12,26 @@ _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?")
 
 
 def read_text(value: object, what: str) -> str:
-    """A field that is a text, or digits that came as a number; what nobody sees is left out.
+    """A field that is a text, or digits that came as a number. Invisible characters are left out.
 
     :param what: how messages name the field.
-    :raises InvalidCredentials: it is of another type, a boolean or a list for example.
+    :raises InvalidCredentials: it is of another type, for example a boolean or a list.
     """
     if value is None:
         return ""
+    # A boolean is an int in Python.
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise InvalidCredentials(f"{what} must be a text")
     try:
         return visible(str(value)).strip()
-    except ValueError:
+    except ValueError:  # Python does not write out an int of more than 4,300 digits
         raise InvalidCredentials(f"{what} has too many digits") from None
 
 
 def read_number(value: object, what: str, default: float, lowest: float, highest: float) -> float:
     """A field that is a whole number, or one as text.
 
-    :raises InvalidInput: it is none, or not from ``lowest`` to ``highest``.
+    :raises InvalidInput: it is not one, or not from ``lowest`` to ``highest``.
     """
     if value is None or value == "":
         return default
@@ -42,7 +44,7 @@ def read_number(value: object, what: str, default: float, lowest: float, highest
 def read_seconds(value: object, what: str, default: float) -> float:
     """A field that is a number of seconds, or one as text.
 
-    :raises InvalidInput: it is none, or not above 0 and up to 600.
+    :raises InvalidInput: it is not one, or not above 0 and up to 600.
     """
     if value is None or value == "":
         return default
@@ -53,15 +55,17 @@ def read_seconds(value: object, what: str, default: float) -> float:
 
 
 def visible(text: str) -> str:
-    """A text without what nobody sees: byte order marks, zero-width characters, soft hyphens, NULs."""
+    """A text without invisible characters: byte order marks, zero-width characters, soft hyphens, NULs."""
     if text.isascii() and "\0" not in text:
         return text
+    # Cf is Unicode's category of invisible format characters. They come along when a text is copied.
     return "".join(one for one in text if one != "\0" and unicodedata.category(one) != "Cf")
 
 
 def _number(value: object) -> float | None:
-    """A number, also as text; not what Python would take besides, such as ``True``, ``1_0`` or full-width digits."""
+    """A number, also one as text. What only Python takes for one is refused: ``True``, ``1_0``, full-width digits."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
+        # Infinity and what is not a number at all (NaN) fail this comparison, too.
         return float(value) if 0 <= value < 1e9 else None
     if isinstance(value, str) and _NUMBER.fullmatch(text := visible(value).strip()):
         return float(text)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Error answers as values: what WeChat Pay says, and what is to be done about it."""
 
 from __future__ import annotations
@@ -7,17 +8,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from airflow_provider_wxbank.wechatpay.calls import Answer, Call
+from airflow_provider_wxbank.wechatpay.crypto.platform_keys import CERTIFICATES, USE_PUBLIC_KEY
+from airflow_provider_wxbank.wechatpay.crypto.signing import Merchant
+from airflow_provider_wxbank.wechatpay.crypto.verification import MAX_CLOCK_DIFFERENCE
 from airflow_provider_wxbank.wechatpay.errors import Refusal, UnverifiedAnswer
-from airflow_provider_wxbank.wechatpay.keys import CERTIFICATES, USE_PUBLIC_KEY
-from airflow_provider_wxbank.wechatpay.signing import Merchant
-from airflow_provider_wxbank.wechatpay.transport import Answer, Call
-from airflow_provider_wxbank.wechatpay.verification import MAX_CLOCK_DIFFERENCE
 
 NO_CERTIFICATES = ("RESOURCE_NOT_EXISTS", "NOT_ENOUGH")
 """Codes of ``/v3/certificates`` for a merchant that has none, or none in force (P/4012069411)."""
 
 _SIGN_ERROR = "SIGN_ERROR"
-"""The one code that a 401 of WeChat Pay has (P/4012072670)."""
+"""The only code that WeChat Pay's 401 has (P/4012072670)."""
 
 _NO_MESSAGE = "no message"
 
@@ -28,7 +29,7 @@ _ON_PACKAGES = {
     403: "Ask WeChat Pay for the permission (号码包开通需要申请权限), and check that the mchid may use it",
     404: "Check the package id, in the merchant platform, and the host",
 }
-"""What to do about an answer that is WeChat Pay's to a call for a package, by HTTP status."""
+"""What to do about WeChat Pay's refusal of a call for a package, by HTTP status."""
 
 _CODE = re.compile(r"[A-Z]+(_[A-Z]+)+")
 
@@ -55,20 +56,21 @@ _ON_401 = {
     ),
     ("",): "Compare merchant id, merchant_serial_no and private key: all three must belong to one API certificate",
 }
-"""What to do about a refused signature, by words of its message, the most specific first (P/4012072670)."""
+"""What to do about a refused signature, by words in its message, the most specific first (P/4012072670)."""
 
 
 def read_refusal(
     call: Call, answer: Answer, unverified: UnverifiedAnswer | None = None, *, has_public_key: bool = False
 ) -> Refusal:
-    """An error answer as a value; one that is not WeChat Pay's JSON keeps its status only.
+    """An error answer as a value. If it is not WeChat Pay's JSON, only the status is kept.
 
-    :param unverified: why the answer is not to be believed; None if its signature was verified.
+    :param unverified: why the answer cannot be trusted; None if its signature was verified.
     :param has_public_key: whether the connection has WeChat Pay's public key.
     """
     body = _json_object(answer.body)
     code, message = body.get("code"), body.get("message")
     detail = body.get("detail")
+    # Each text is cut and put into one line: an answer that is not verified may hold anything.
     refusal = Refusal(
         answer.status,
         _one_line(code)[:64] if isinstance(code, str) else "",
@@ -83,23 +85,23 @@ def read_refusal(
 
 
 def _hint(call: Call, refusal: Refusal, has_public_key: bool) -> str:
-    """What to do, as far as is known who answered: a gateway's refusal says nothing about keys and permissions."""
+    """What to do, as far as it is known who answered: a gateway's refusal says nothing about keys and permissions."""
     has_none = refusal.status in (400, 403, 404, 500) and refusal.code in _OF_NO_CERTIFICATES
     if call.target == CERTIFICATES and has_none and not has_public_key and is_of_wechat_pay(refusal):
-        # While there is no certificate at hand, such an answer cannot be verified.
+        # Without a certificate at hand such an answer cannot be verified, so its shape has to do.
         return f"If WeChat Pay answers so, this merchant may have a public key only: then {USE_PUBLIC_KEY}"
     return _ON_PACKAGES.get(refusal.status, "") if refusal.verified and call.target.startswith(_PACKAGES) else ""
 
 
 def check_status(answer: Answer) -> None:
-    """Check that the status, which is not signed, is one that the body can have: only errors have a code and a message.
+    """Check that the status, which is not signed, fits the body: only errors have a code and a message.
 
-    :raises UnverifiedAnswer: it is not; something on the way has changed it.
+    :raises UnverifiedAnswer: it does not fit; something on the way has changed it.
     """
     body = _json_object(answer.body)
     has_code = isinstance(body.get("code"), str) and isinstance(body.get("message"), str)
     is_success = 200 <= answer.status < 300
-    # A success may have members of these names among its own.
+    # A success may have members of these names, too, but not these alone.
     if has_code and is_success and body.keys() <= {"code", "message", "detail"}:
         raise UnverifiedAnswer(f"its status {answer.status} says success, but what is signed is an error{_CHANGED}")
     if not has_code and not is_success:
@@ -115,25 +117,28 @@ def is_of_wechat_pay(refusal: Refusal) -> bool:
 
 
 def is_sign_error(refusal: Refusal) -> bool:
-    """Whether a 401 is WeChat Pay's, which has one code only, as far as can be told without a signature."""
+    """Whether a 401 is WeChat Pay's, as far as can be told without a signature: its own has one code only."""
     return refusal.verified or (refusal.code == _SIGN_ERROR and is_of_wechat_pay(refusal))
 
 
-def explained_401(refusal: Refusal, answer: Answer, merchant: Merchant, now: float) -> Refusal:
-    """A refused signature, with what to do about it; and both signing strings, bodies left out.
+def explained_401(refusal: Refusal, answer: Answer, message: bytes, merchant: Merchant, now: float) -> Refusal:
+    """A refused signature with what to do about it, and with both signing strings without their bodies.
 
+    :param message: the string that was signed here.
     :param now: unix seconds.
     """
     difference = answer.clock_difference(now)
+    # A clock that is too far off explains a 401, whatever the message says.
     if difference is not None and abs(difference) > MAX_CLOCK_DIFFERENCE:
         hint = clock_hint(difference)
     else:
-        message = refusal.message.lower()
-        text = next(text for words, text in _ON_401.items() if any(word.lower() in message for word in words))
+        told = refusal.message.lower()
+        # One is always found: the last word is empty, and so in every message.
+        text = next(text for words, text in _ON_401.items() if any(word.lower() in told for word in words))
         hint = text.format(serial_no=merchant.serial_no, mchid=merchant.mchid)
-    ours, theirs = f"Signed here: {shown_message(answer.signed_message)}", _their_message(answer)
+    ours, theirs = f"Signed here: {shown_message(message)}", _their_message(answer)
     evidence = f"{ours}; signed for WeChat Pay: {theirs}" if theirs else ours
-    # No signature is lacking here (P/4013053420).
+    # The usual doubt, that a signature is missing, would mislead: a 401 never has one (P/4013053420).
     doubt = "WeChat Pay signs no 401; if all of this is right, a proxy or gateway may have answered"
     return replace(refusal, doubt=doubt, hint=hint, evidence=evidence)
 
@@ -147,12 +152,14 @@ def clock_hint(difference: float) -> str:
 
 
 def shown_message(message: bytes) -> str:
-    """A string to sign for an error message: its first four lines, and the body's length only."""
+    """A signing string as an error shows it: its first four lines, and only the length of the body."""
+    # A body is input, which may be personal.
     *lines, body = message.split(b"\n", 4)
     return repr(b"\n".join(lines).decode("utf-8", "replace")) + f" and a body of {max(len(body) - 1, 0)} bytes"
 
 
 def _their_message(answer: Answer) -> str:
+    # Nobody has signed this answer, so every type and length in it is checked.
     detail = _json_object(answer.body).get("detail")
     information = detail.get("sign_information") if isinstance(detail, dict) else None
     if not isinstance(information, dict):
@@ -167,6 +174,7 @@ def _their_message(answer: Answer) -> str:
 
 def _detail_line(detail: Mapping[str, object]) -> str:
     """Field, location and issue. ``value`` is left out: it is input, which may be personal."""
+    # A SIGN_ERROR has its issue in a detail of its own, inside this one.
     inner = detail.get("detail")
     parts = {**(inner if isinstance(inner, dict) else {}), **detail}
     return ", ".join(
@@ -177,13 +185,13 @@ def _detail_line(detail: Mapping[str, object]) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A text from outside that can forge no line of a log, and that every log can take."""
+    """A text from outside, made printable: it cannot forge a line of a log, and every log can take it."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _json_object(body: bytes) -> Mapping[str, object]:
     try:
         value = json.loads(body)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # the latter for endless opening brackets
         return {}
     return value if isinstance(value, dict) else {}

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a client is told: merchant, platform keys, hosts, timeouts; read and checked before anything is sent."""
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from airflow_provider_wxbank.wechatpay.crypto.pem import MAX_PEM_BYTES, decoded, load_private_key, load_public_key
+from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey, is_public_key_id
+from airflow_provider_wxbank.wechatpay.crypto.signing import Merchant
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput
 from airflow_provider_wxbank.wechatpay.fields import read_number, read_seconds, read_text
-from airflow_provider_wxbank.wechatpay.keys import PlatformKey, is_public_key_id
-from airflow_provider_wxbank.wechatpay.pem import MAX_PEM_BYTES, decoded, load_private_key, load_public_key
-from airflow_provider_wxbank.wechatpay.signing import Merchant
 
 MAIN_HOST = "https://api.mch.weixin.qq.com"
 BACKUP_HOST = "https://api2.mch.weixin.qq.com"
@@ -26,14 +27,14 @@ READ_TIMEOUT = 30.0
 """Seconds without a byte."""
 
 DAILY_FILE_QUOTA = 6000
-"""Files that WeChat Pay takes of a merchant in a day, Asia/Shanghai (FAQ 4015182386)."""
+"""Files that WeChat Pay takes from a merchant in a day, Asia/Shanghai (FAQ 4015182386)."""
 
 KeyMode = Literal["certificates", "public key", "both"]
 
 _MCHID = re.compile(r"[0-9]{1,32}")
 _SERIAL = re.compile(r"[0-9A-Fa-f]{1,64}")
 _SERIAL_NAME = re.compile(r"serial(number|no)?[=:]|0x", re.IGNORECASE)
-"""What tools write before a serial; openssl ``serial=``."""
+"""What tools write before a serial; openssl writes ``serial=``."""
 _SERIAL_DIGITS = 40
 """Hexadecimal digits of the longest serial that a certificate may have (RFC 5280: 20 octets)."""
 _PORTS = {"https": 443, "http": 80}
@@ -50,7 +51,7 @@ class Settings:
     :param connect_timeout: seconds.
     :param read_timeout: seconds without a byte.
     :param proxies: scheme to proxy URL, as requests takes them; None for the environment's.
-    :param daily_file_quota: files that WeChat Pay takes of the merchant in a day.
+    :param daily_file_quota: files that WeChat Pay takes from the merchant in a day.
     """
 
     merchant: Merchant
@@ -72,7 +73,7 @@ class Settings:
 
     @property
     def identity(self) -> Hashable:
-        """Equal for settings that say the same; keys that are read twice are not equal themselves."""
+        """Equal for settings that say the same. Key objects that were read twice are not equal themselves."""
         public_key = self.public_key and (self.public_key.serial_no, self.public_key.public_key.public_numbers())
         return (
             (self.merchant.mchid, self.merchant.serial_no, self.merchant.private_key.public_key().public_numbers()),
@@ -89,10 +90,10 @@ def read_settings(
     extra: Mapping[str, object],
     port: object = None,
 ) -> Settings:
-    """Settings from the fields of a connection; every field is checked, key files are read.
+    """Settings from the fields of a connection. Every field is checked, key files are read.
 
-    Secret stores and forms give texts for anything: a number may come as text, an object as its JSON, digits as a
-    number. Characters that nobody sees are left out of texts.
+    Secret stores and forms may give anything as text: a number may come as text, an object as its JSON, digits as a
+    number. Invisible characters are left out of texts.
 
     :param mchid: the merchant id.
     :param apiv3_key: 32 characters; empty in public-key mode.
@@ -100,8 +101,8 @@ def read_settings(
     :param extra: ``merchant_serial_no``, ``merchant_private_key`` or ``merchant_private_key_file``,
         ``wechatpay_public_key`` or ``wechatpay_public_key_file`` with ``wechatpay_public_key_id``, ``backup_host``,
         ``connect_timeout``, ``read_timeout``, ``proxies``, ``daily_file_quota``.
-    :param port: of the host, if it does not say so itself; None or 0 for the scheme's own.
-    :raises InvalidCredentials: an identity or a key is missing or wrong, or what should be a text is none.
+    :param port: of the host, if the base URL has none; None or 0 for the scheme's own.
+    :raises InvalidCredentials: an identity or a key is missing or wrong, or what should be a text is not one.
     :raises InvalidInput: another field is wrong.
     """
     merchant = read_merchant(mchid, extra)
@@ -134,7 +135,7 @@ def base_url_of(text: str, what: str, port: float = 0) -> str | None:
 
     It is ``https``, also when no scheme is given, or ``http`` to loopback.
 
-    :param port: one that is told apart from the URL; 0 for none.
+    :param port: a port that is given apart from the URL; 0 for none.
     :raises InvalidInput: plain http to another machine, two ports, or more than scheme, host and port.
     """
     text = text or (MAIN_HOST if port else "")
@@ -172,7 +173,7 @@ def is_loopback(hostname: str) -> bool:
 
 
 def read_merchant(mchid: object, extra: Mapping[str, object]) -> Merchant:
-    """The merchant of a connection, who signs; see :func:`read_settings`.
+    """The merchant of a connection, in whose name requests are signed; see :func:`read_settings`.
 
     :raises InvalidCredentials: its id, serial number or private key is missing or wrong.
     """
@@ -192,7 +193,7 @@ def read_merchant(mchid: object, extra: Mapping[str, object]) -> Merchant:
 
 
 def _serial_no(text: str) -> str:
-    """A certificate's serial as WeChat Pay knows it, from what a tool shows of it."""
+    """A certificate's serial as WeChat Pay writes it, from whatever form a tool shows."""
     text = "".join(text.split())
     serial_no = _SERIAL_NAME.sub("", text, count=1) if _SERIAL_NAME.match(text) else text
     serial_no = serial_no.replace(":", "")
@@ -255,7 +256,7 @@ def _public_key(extra: Mapping[str, object], merchant: Merchant) -> PlatformKey 
 
 
 def _text_or_file(extra: Mapping[str, object], name: str) -> tuple[str, str] | None:
-    """A key's text, and how messages name it; None if there is neither it nor its file."""
+    """A key's text, and how messages name it; None if neither the text nor its file is given."""
     text, path = read_text(extra.get(name), name), read_text(extra.get(f"{name}_file"), f"{name}_file")
     if text and path:
         raise InvalidCredentials(f"fill in {name} or {name}_file, not both")

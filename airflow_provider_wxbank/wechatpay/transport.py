@@ -1,14 +1,13 @@
-"""One signed request to one host: sent once, its answer read within bounds, nothing decided."""
+# SPDX-License-Identifier: Apache-2.0
+"""Sends a signed call to one host, once, and reads the answer within bounds. Nothing is signed or decided here."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from platform import python_version
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,97 +19,40 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPHeaderDict, Timeout
 from urllib3.exceptions import ReadTimeoutError
-from urllib3.util import parse_url
 
 from airflow_provider_wxbank import __version__
+from airflow_provider_wxbank.wechatpay.calls import Answer, SignedCall
 from airflow_provider_wxbank.wechatpay.settings import Settings, is_loopback
-from airflow_provider_wxbank.wechatpay.signing import authorization, random_nonce, string_to_sign
 from airflow_provider_wxbank.wechatpay.wire import NoAnswer, NotSent, bounded, broken_exchange
 
 MAX_IDLE = 7.0
-"""Seconds after which an idle connection is not used again; WeChat Pay closes it after 8 (Keep-Alive: timeout=8)."""
+"""Seconds after which an idle connection is not used again. WeChat Pay closes it after 8 (Keep-Alive: timeout=8)."""
 
 USER_AGENT = f"airflow-provider-wxbank/{__version__} Python/{python_version()} requests/{requests.__version__}"
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What to send, the same for every attempt.
-
-    :param target: path and query, percent-encoded.
-    :param signed_body: what the signature covers: the body, or the ``meta`` part of an upload.
-    :param serial_no: the platform key that encrypted something in the body, or that should sign the answer.
-    :param repeatable: whether sending it twice is the same as once.
-    """
-
-    method: str
-    target: str
-    signed_body: bytes = field(default=b"", repr=False)
-    body: bytes | None = field(default=None, repr=False)
-    content_type: str | None = None
-    serial_no: str | None = None
-    repeatable: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.target}"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer as received; nothing in it is to be believed before it is verified.
-
-    :param signed_message: the string that the request was signed over, for error messages.
-    :param unverifiable: why its signature says nothing, whatever it is; empty if it may be checked.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)
-    signed_message: bytes = field(default=b"", repr=False)
-    unverifiable: str = ""
-
-    @property
-    def request_id(self) -> str:
-        """WeChat Pay's name for this request, for its support."""
-        return "".join(filter(str.isprintable, self.headers.get("Request-ID", "")))[:100]
-
-    def clock_difference(self, now: float) -> float | None:
-        """Seconds by which this machine's clock is ahead of the answer's ``Date``; None if it has none.
-
-        :param now: unix seconds.
-        """
-        try:
-            return now - parsedate_to_datetime(self.headers["Date"]).timestamp()
-        except (KeyError, ValueError, TypeError, OverflowError):
-            return None
-
-
 class Transport:
-    """Sends calls over connections that are re-used while fresh; safe to use from many threads.
+    """Sends calls over connections that are reused while fresh; safe to use from many threads.
 
-    Of requests only the choice of proxy and CA file is used. Its sessions follow or read redirects and keep cookies.
+    Of the library requests only the choice of proxy and CA file is used: its sessions follow or read redirects, and
+    keep cookies.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._clock = clock
-        # By host, in the order of their last use. A pool is one connection here.
+        # By host, in the order of their last use. Each of urllib3's pools is one connection here. There is no lock:
+        # appending to a deque and popping from it are atomic.
         self._idle: defaultdict[str, deque[tuple[HTTPConnectionPool, float]]] = defaultdict(deque)
 
-    def exchange(self, base_url: str, call: Call) -> Answer:
-        """Sign and send a call once.
+    def exchange(self, base_url: str, signed: SignedCall) -> Answer:
+        """Send a call once.
 
         :raises NotSent: no connection.
-        :raises NoAnswer: no whole answer, or a redirect, of which nothing more than its status is read.
+        :raises NoAnswer: no whole answer, or a redirect, of which only the status is read.
         """
-        # As urllib3 will write it.
-        target = parse_url(call.target).request_uri
-        timestamp, nonce = int(self._clock()), random_nonce()
-        message = string_to_sign(call.method, target, timestamp, nonce, call.signed_body)
-        headers = _headers(call, authorization(self._settings.merchant, message, timestamp, nonce))
         with self._connection(base_url) as connection:
             try:
-                with self._response(connection, call, target, headers) as response:
+                with self._response(connection, signed) as response:
                     body = _read(response)
             except (NotSent, NoAnswer):
                 raise
@@ -122,7 +64,7 @@ class Transport:
             except Exception as failure:
                 raise broken_exchange(failure) from None
         received = CaseInsensitiveDict(response.headers)
-        return Answer(response.status, received, body, message, _why_unverifiable(response.headers))
+        return Answer(response.status, received, body, _why_unverifiable(response.headers))
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -130,15 +72,15 @@ class Transport:
             while idle:
                 idle.pop()[0].close()
 
-    def _response(
-        self, connection: HTTPConnectionPool, call: Call, target: str, headers: Mapping[str, str]
-    ) -> BaseHTTPResponse:
-        """An answer whose head was read."""
+    def _response(self, connection: HTTPConnectionPool, signed: SignedCall) -> BaseHTTPResponse:
+        """An answer whose status and headers were read."""
+        # Nothing is left to urllib3: retries are decided by the caller, a redirect could lead a signed call anywhere,
+        # and the signature covers the body as it was sent.
         return connection.urlopen(
-            call.method,
-            target,
-            body=call.body,
-            headers=headers,
+            signed.call.method,
+            signed.target,
+            body=signed.call.body,
+            headers=_headers(signed),
             timeout=Timeout(connect=self._settings.connect_timeout, read=self._settings.read_timeout),
             retries=False,
             redirect=False,
@@ -148,28 +90,31 @@ class Transport:
 
     @contextmanager
     def _connection(self, base_url: str) -> Iterator[HTTPConnectionPool]:
-        """A connection to a host; kept for the next call unless something fails."""
+        """A connection to a host. It is kept for the next call unless something fails."""
         connection = self._idle_connection(base_url) or self._new_connection(base_url)
         try:
             yield connection
         except BaseException:
+            # The rest of an answer may still come: another call must not read it as its own.
             connection.close()
             raise
         self._idle[base_url].append((connection, time.monotonic()))
         self._close_stale()
 
     def _idle_connection(self, base_url: str) -> HTTPConnectionPool | None:
-        """The one to this host that was used last, if it is fresh."""
+        """The connection to this host that was used last, if it is still fresh."""
         self._close_stale()
+        # Tried, not asked: another thread may take the last one in between.
         try:
             return self._idle[base_url].pop()[0]
         except IndexError:
             return None
 
     def _close_stale(self) -> None:
-        """Close those that are too old, so that a long wait keeps no more of them than it uses."""
+        """Close connections that are too old, so that a long wait keeps no more of them than it uses."""
         for idle in list(self._idle.values()):
             while True:
+                # Taken out to be looked at: another thread could take it between a look and a pop.
                 try:
                     connection, used_at = idle.popleft()
                 except IndexError:
@@ -184,16 +129,19 @@ class Transport:
 
         :raises NotSent: there is no way to this host.
         """
+        # The adapter takes nothing but the URL from it.
         request = PreparedRequest()
         request.url = base_url
+        # The same variables in the same order as requests has them.
         certificates = (
             os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
         )
         proxies = proxies_for(base_url, self._settings.proxies)
+        # A new adapter each time: the same one would give the same pool again.
         try:
             pool: Any = HTTPAdapter().get_connection_with_tls_context(request, certificates, proxies)
         except Exception:
-            # Its own text may quote a proxy with its password.
+            # Without the library's text, which may quote a proxy with its password.
             raise NotSent(
                 "the host, or a proxy of the connection or of the environment, is not a URL that can be used; for a "
                 "socks proxy, install PySocks"
@@ -204,9 +152,9 @@ class Transport:
 
 
 def proxies_for(base_url: str, own: Mapping[str, str] | None) -> dict[str, str]:
-    """The proxies for a host, by scheme. This machine is asked directly, and so is whatever is asked by plain http.
+    """The proxies for a host, by scheme. There is none for this machine, nor for plain http.
 
-    :param own: the connection's; None for the environment's.
+    :param own: the connection's proxies; None for the environment's.
     """
     parts = urlsplit(base_url)
     if parts.scheme == "http" or is_loopback(parts.hostname or ""):
@@ -214,15 +162,16 @@ def proxies_for(base_url: str, own: Mapping[str, str] | None) -> dict[str, str]:
     return get_environ_proxies(base_url) if own is None else dict(own)
 
 
-def _headers(call: Call, signed: str) -> dict[str, str]:
+def _headers(signed: SignedCall) -> dict[str, str]:
+    call = signed.call
     headers = {
         "User-Agent": USER_AGENT,
         "Accept": "application/json",
         # WeChat Pay's own texts, as its documentation and support use them.
         "Accept-Language": "zh-CN",
-        # A signature covers the body's raw bytes; nothing may be packed on the way.
+        # The signature covers the body's raw bytes, so nothing may compress them on the way.
         "Accept-Encoding": "identity",
-        "Authorization": signed,
+        "Authorization": signed.authorization,
     }
     if call.content_type is not None:
         headers["Content-Type"] = call.content_type
@@ -232,9 +181,9 @@ def _headers(call: Call, signed: str) -> dict[str, str]:
 
 
 def _read(response: BaseHTTPResponse) -> bytes:
-    """The raw body, never unpacked; how it is read bounds it in size and time.
+    """The raw body, never unpacked. The connection bounds it in size and time.
 
-    :raises NoAnswer: it is a redirect, or no last answer.
+    :raises NoAnswer: it is a redirect, or not a final answer.
     """
     if 300 <= response.status < 400:
         raise NoAnswer(
@@ -250,6 +199,7 @@ def _read(response: BaseHTTPResponse) -> bytes:
 
 
 def _why_unverifiable(headers: HTTPHeaderDict) -> str:
+    # If a header is there twice, it is not known which one was signed.
     doubled = sorted(
         name.title()
         for name in {name.lower() for name in headers}

@@ -1,7 +1,8 @@
-"""Connections whose every exchange ends: bounded in time and in bytes, whatever the other side does.
+# SPDX-License-Identifier: Apache-2.0
+"""Connections whose exchanges always end: bounded in time and in bytes, whatever the other side does.
 
-How an exchange failed is decided by when it failed, not by the library's class of the failure: what fails while the
-connection is made was not sent, what fails after that was perhaps taken.
+What a failure means depends on when it happened, not on the class that the library raised. What fails while the
+connection is made was not sent; what fails after that was perhaps taken.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import SSLError as UnusableCertificates
 
 MAX_ANSWER_BYTES = 2_000_000
-"""Of an answer as it comes over the wire, headers included; a page of 20 tasks, or a certificate list, has 10 kB."""
+"""Bytes of an answer on the wire, headers included. A page of 20 tasks, or a certificate list, has 10 kB."""
 
 MAX_ANSWER_TIMEOUTS = 4
-"""An answer as a whole, headers included, may take this many read timeouts."""
+"""Read timeouts that a whole answer may take, headers included."""
 
 PIECE_BYTES = 16_384
-"""What is sent at a time: a record of TLS."""
+"""Bytes that are sent at a time: a record of TLS."""
 
 UNSENT_BYTES = 131_072
-"""What the system may hold of a request that has not left yet. Without a limit it takes a whole file at once, and a
-slow line would show as an answer that does not come."""
+"""Bytes of a request that the system may hold before they leave. Without a limit it takes a whole file at once, and a
+slow line would look like an answer that does not come."""
 
 
 class NotSent(Exception):
@@ -36,7 +37,7 @@ class NotSent(Exception):
 
 
 class NoAnswer(Exception):
-    """The request left, or a part of it, and no whole answer came back.
+    """The request, or a part of it, was sent, and no whole answer came back.
 
     :ivar timed_out: whether time ran out, rather than the connection breaking.
     """
@@ -48,11 +49,12 @@ class NoAnswer(Exception):
 
 @cache
 def bounded(kind: type[HTTPConnection], read_timeout: float) -> type[Any]:
-    """A kind of urllib3's connections, with its exchanges bounded.
+    """A class of urllib3's connections, with bounded exchanges.
 
-    :param read_timeout: seconds in which each piece of a request must be taken, and within which something of the
-        answer must come. The connection's own timeout bounds connecting: TCP, a proxy's tunnel, TLS.
+    :param read_timeout: seconds within which each piece of a request must be taken, and something of the answer must
+        come. The connection's own timeout bounds connecting: TCP, a proxy's tunnel, TLS.
     """
+    # A class for each timeout: a pool of urllib3 makes its connections itself, and passes on no argument of ours.
     return type(f"Bounded{kind.__name__}", (_BoundedConnection, kind), {"read_timeout": read_timeout})
 
 
@@ -61,6 +63,7 @@ class _BoundedResponse(HTTPResponse):
 
     def __init__(self, sock: socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
+        # http.client reads status line, headers and body from this file.
         self.fp = BufferedReader(_BoundedReader(self.fp.detach(), sock))
 
 
@@ -70,10 +73,11 @@ class _BoundedConnection(HTTPConnection):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        # Added to urllib3's own, which switch Nagle's algorithm off.
         self.socket_options = [*(self.socket_options or ()), (IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)]
 
     def connect(self) -> None:
-        """:raises NotSent: whatever is the reason."""
+        """:raises NotSent: for whatever reason."""
         try:
             super().connect()
         except Exception as failure:
@@ -84,6 +88,7 @@ class _BoundedConnection(HTTPConnection):
 
         :raises NotSent: there is no connection, or HTTP has no way to write this request.
         """
+        # Before the block below, which blames the request itself for what was not sent.
         if self.sock is None:
             self.connect()
         # urllib3 leaves the timeout for connecting on the socket until the whole request is sent.
@@ -94,12 +99,13 @@ class _BoundedConnection(HTTPConnection):
         except Exception as failure:
             if self._has_sent:
                 raise
-            # Its own text would quote headers.
+            # Without the library's text, which would quote headers.
             raise NotSent(f"HTTP cannot carry its method or one of its headers ({type(failure).__name__})") from None
 
     def send(self, data: Any) -> None:
-        """Send in pieces: a socket's timeout is for all that it is given at once."""
+        """Send in pieces, since a socket's timeout covers all that it is given at once."""
         view = memoryview(data)
+        # Before the first byte: after a failure it is not known how many have left.
         self._has_sent = True
         try:
             for start in range(0, len(view), PIECE_BYTES):
@@ -112,8 +118,10 @@ class _BoundedConnection(HTTPConnection):
             ) from None
 
     def _why_not_connected(self, failure: Exception) -> str:
+        # First, since a timeout can come from every stage: TCP, the proxy's tunnel, TLS.
         if isinstance(_innermost(failure), TimeoutError):
             return f"no connection within {self.timeout:g} s (connect_timeout of the connection)"
+        # urllib3 raises its own SSLError for CA files; a handshake that fails raises that of the module ssl.
         if isinstance(failure, UnusableCertificates):
             path = getattr(self, "ca_certs", None) or getattr(self, "ca_cert_dir", None)
             return (
@@ -128,13 +136,14 @@ class _BoundedConnection(HTTPConnection):
 
 
 class _BoundedReader(RawIOBase):
-    """Reads from a socket until too many bytes have come, or some of its timeouts have passed in all; each reading is
-    bounded by one of them."""
+    """Reads from a socket until too many bytes have come, or until :data:`MAX_ANSWER_TIMEOUTS` of its timeouts have
+    passed. Each single reading is bounded by one timeout."""
 
     def __init__(self, raw: RawIOBase, connection: socket) -> None:
         self._raw = raw
         self._connection = connection
         self._timeout = connection.gettimeout()
+        # The time of the answer begins here: http.client makes a response once the request is sent.
         self._started_at = time.monotonic()
         self._bytes_left = MAX_ANSWER_BYTES
 
@@ -151,6 +160,7 @@ class _BoundedReader(RawIOBase):
     def _read_in_time(self, buffer: Any) -> int | None:
         if self._timeout is not None:
             left = MAX_ANSWER_TIMEOUTS * self._timeout - (time.monotonic() - self._started_at)
+            # The socket's own timeout would let this reading go beyond the end.
             if left < self._timeout:
                 return self._read_last(buffer, left)
         return self._raw.readinto(buffer)
@@ -170,7 +180,7 @@ class _BoundedReader(RawIOBase):
 
 
 def broken_exchange(failure: Exception) -> NoAnswer:
-    """What an exchange ended with that a library gave up, whatever its class."""
+    """Our error for an exchange that a library gave up, whatever it raised."""
     found = _innermost(failure)
     if isinstance(found, IncompleteRead):
         return NoAnswer("the answer is incomplete")
@@ -180,14 +190,14 @@ def broken_exchange(failure: Exception) -> NoAnswer:
 
 
 def reason(failure: BaseException) -> str:
-    """The kind of a failure and its own text, in a line that can forge no other."""
+    """The class and the text of a failure, in one line that cannot forge another."""
     found = _innermost(failure)
     text = "".join(character if character.isprintable() else " " for character in str(found))
     return f"{type(found).__name__}: {text[:200]}"
 
 
 def _innermost(failure: BaseException) -> BaseException:
-    """The failure that others wrap, as their cause or as their argument."""
+    """The failure that others wrap, as their cause or as an argument."""
     arguments = [argument for argument in failure.args if isinstance(argument, BaseException)]
     inner = failure.__cause__ or (arguments[-1] if arguments else None)
     return failure if inner is None else _innermost(inner)

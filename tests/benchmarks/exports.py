@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One export from PostgreSQL in a process of its own; prints its seconds.
 
 Usage: python -m tests.benchmarks.exports URI ROWS FOLDER ours|wechatpayv3
@@ -22,7 +23,7 @@ from wechatpayv3.utils import rsa_encrypt
 from airflow_provider_wxbank.agreements.export import export
 from airflow_provider_wxbank.agreements.sources import read_sql
 from airflow_provider_wxbank.parameters import location
-from airflow_provider_wxbank.wechatpay.keys import PlatformKey
+from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 
 MAX_ROWS = 5500
 SAMPLE_SECONDS = 0.1

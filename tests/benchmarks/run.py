@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speed as ratios taken in one run: ours against a reference, interleaved, medians. Nothing here passes or fails.
 
 Usage: python -m tests.benchmarks.run [--json FILE] [--only-export ROWS]
@@ -30,13 +31,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from airflow_provider_wxbank.agreements.encryption import in_order
 from airflow_provider_wxbank.agreements.files import PlainFile, batches, plain_files
 from airflow_provider_wxbank.agreements.numbers import Skipped, Values, checked_numbers
+from airflow_provider_wxbank.agreements.outgoing import Outgoing, OutgoingFile
 from airflow_provider_wxbank.agreements.processes import EncryptionProcesses
+from airflow_provider_wxbank.packages.counts import count
+from airflow_provider_wxbank.packages.endpoints import create_task
+from airflow_provider_wxbank.packages.poll import Poll, poll, wanted
+from airflow_provider_wxbank.packages.upload import Upload
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.keys import PlatformKey
-from airflow_provider_wxbank.wechatpay.packages import create_task
+from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.settings import read_settings
-from airflow_provider_wxbank.wechatpay.uploads import OutgoingFile, Uploads
-from airflow_provider_wxbank.wechatpay.waiting import Poll, count, poll, wanted
 from tests.benchmarks.charts import draw
 from tests.benchmarks.exports import database, measure
 from tests.benchmarks.triggers import FIRST_PACKAGE, POLL_SECONDS
@@ -211,7 +214,8 @@ def uploading() -> Row:
             OutgoingFile(f"bench-{index:04d}.csv", FILE_ROWS, "ICBC_DEBIT", key.serial_no, lambda: content)
             for index in range(FILES)
         ]
-        taken = seconds(lambda: Uploads(client, PACKAGE, max_workers=WORKERS).run(files))
+        outgoing = Outgoing("ICBC_DEBIT", [file.filename for file in files], FILES * FILE_ROWS, files)
+        taken = seconds(lambda: Upload(client, PACKAGE, max_workers=WORKERS).run(outgoing))
     what = f"upload of {FILES} files, {LATENCY:g} s latency, {WORKERS} at a time"
     return Row(what, f"{taken:.2f} s", f"{ideal:.2f} s", taken / ideal, "<= 1.25")
 

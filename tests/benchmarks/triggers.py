@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many deferred waits in one process, each for a package of its own; prints the seconds of CPU
 that they took, and their polls, as JSON.
 
@@ -28,7 +29,7 @@ async def measure(waits: int, seconds: float) -> tuple[float, int]:
             raise RuntimeError(f"it ended: {event}")
 
     tasks = [asyncio.create_task(follow(FIRST_PACKAGE + index)) for index in range(waits)]
-    while sum(line.users for line in triggers._LINES.values()) < waits:  # noqa: ASYNC110  # nobody tells of it
+    while sum(shared.users for shared in triggers._SHARED.values()) < waits:  # noqa: ASYNC110  # nobody tells of it
         await asyncio.sleep(0.05)
     polls = lists()
     begin = time.process_time()

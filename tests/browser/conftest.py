@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One Airflow with imports in every state, and a browser to look at it with."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The connection form of Airflow: filled in, saved, read back, tested."""
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from playwright.sync_api import Locator, Page, expect
 from airflow_provider_wxbank.get_provider_info import FIELDS
 from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, serve
 from tests.browser.conftest import OpenPage, TakePicture
+from tests.harness.airflow_home import airflow
+from tests.harness.ports import free_ports
+from tests.harness.waiting import PATIENCE
 from tests.vectors import VECTORS
-from tools.airflow_home import airflow
-from tools.ports import free_ports
 from tools.ui import Ui
-from tools.waiting import PATIENCE
 
 OTHER_KEY = VECTORS["keys"]["platform_1_private"]
 OTHER_PUBLIC_KEY = VECTORS["keys"]["wechatpay_public_key"]

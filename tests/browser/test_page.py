@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page "WeChat Pay packages", as its users see it."""
 
 from __future__ import annotations

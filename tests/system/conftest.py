@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole Airflow of its own for each test: real commands, real database, the sample DAGs."""
 
 from __future__ import annotations
@@ -5,7 +6,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import pytest
 
 from airflow_provider_wxbank.simulator import Simulator
 from tests.conftest import numbers
-from tests.pages import ROOT
-from tests.system.airflow_forks import serving
-from tools.airflow_home import airflow, environment, run
+from tests.harness.airflow_forks import serving
+from tests.harness.airflow_home import airflow, environment, run
+from tests.harness.bank import Bank, make_bank
+from tests.harness.pages import ROOT
 
 DAGS = ROOT / "dags"
 
@@ -29,7 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def forks(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a command ``airflow`` that is started at once: see :mod:`tests.system.airflow_forks`."""
+    """A folder with a command ``airflow`` that is started at once: see :mod:`tests.harness.airflow_forks`."""
     folder = tmp_path_factory.mktemp("command")
     with serving(folder, {**environment(home, home / "dags", {}), "PYTHONPATH": str(ROOT)}):
         yield folder
@@ -81,8 +82,7 @@ def new_airflow(migrated: Path, tmp_path: Path) -> Callable[..., Airflow]:
     def make(simulator: Simulator, rows: int = 0) -> Airflow:
         home = tmp_path / "home"
         shutil.copytree(migrated, home)
-        bank(tmp_path / "bank.db", rows)
-        return Airflow(home, connections(simulator, tmp_path / "bank.db"))
+        return Airflow(home, connections(simulator, bank(tmp_path / "bank.db", rows)))
 
     return make
 
@@ -93,30 +93,19 @@ def new_forked_airflow(migrated: Path, home: Path, forks: Path, tmp_path: Path) 
 
     def make(simulator: Simulator, rows: int = 0) -> Airflow:
         copy_home(migrated, home)
-        bank(tmp_path / "bank.db", rows)
-        return Airflow(home, connections(simulator, tmp_path / "bank.db"), forks)
+        return Airflow(home, connections(simulator, bank(tmp_path / "bank.db", rows)), forks)
 
     return make
 
 
-def bank(path: Path, rows: int) -> None:
+def bank(path: Path, rows: int) -> Bank:
     """A bank's database in SQLite; every tenth user is inactive."""
-    connection = sqlite3.connect(path)
-    with connection:
-        connection.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, agreement_no TEXT, active BOOLEAN)")
-        connection.executemany(
-            "INSERT INTO users VALUES (?, ?, ?)",
-            [(index + 1, number, index % 10 != 0) for index, number in enumerate(numbers(rows))],
-        )
-    connection.close()
+    return make_bank(path, [(number, index % 10 != 0) for index, number in enumerate(numbers(rows))])
 
 
-def connections(simulator: Simulator, database: Path) -> dict[str, Any]:
+def connections(simulator: Simulator, bank: Bank) -> dict[str, Any]:
     """Airflow's connections to a simulator and to a bank's database."""
-    return {
-        "wxbank_default": simulator.airflow_connection(),
-        "bank_db": {"conn_type": "sqlite", "host": str(database)},
-    }
+    return {"wxbank_default": simulator.airflow_connection(), "bank_db": bank.connection}
 
 
 def active(rows: int) -> list[str]:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands as processes of their own: in Airflow's command line, and on a terminal."""
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ import pytest
 
 from airflow_provider_wxbank.simulator import Simulator
 from tests.conftest import PACKAGE, NewClient, NewSimulator
-from tests.integration.files import outgoing_file
-from tools.airflow_home import airflow
-from tools.waiting import PATIENCE
+from tests.harness.airflow_home import airflow
+from tests.harness.files import outgoing_file
+from tests.harness.waiting import PATIENCE
 
 NewAirflow = Callable[..., Any]
 
@@ -36,7 +37,7 @@ HAS_PROVIDER_COMMANDS = tuple(map(int, metadata.version("apache-airflow").split(
 @pytest.fixture
 def processing(new_simulator: NewSimulator, new_client: NewClient) -> Simulator:
     """A simulator whose package has two tasks that are processing."""
-    from airflow_provider_wxbank.wechatpay.uploads import upload_once
+    from airflow_provider_wxbank.packages.upload_once import upload_once
 
     simulator = new_simulator(processing_seconds=1000.0)
     client = new_client(simulator)

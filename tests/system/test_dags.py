@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sample DAGs run to their end in a real Airflow, and every number arrives once."""
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_wxbank.retry_policy import HAS_RETRY_POLICIES
+from airflow_provider_wxbank._compat import HAS_RETRY_POLICIES
 from airflow_provider_wxbank.simulator import Fault, numbers_digest
 from tests.conftest import PACKAGE, NewSimulator, numbers
 from tests.system.conftest import active

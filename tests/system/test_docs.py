@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every code block of the README and the documentation runs, in the order of its page.
 
-The Chinese pages have the same blocks, which :mod:`tests.unit.test_chinese` checks, so those are not run again.
+The Chinese pages have the same blocks, which :mod:`tests.test_chinese` checks, so those are not run again.
 
 * ``python`` is executed, in a DAG. One that begins with ``# folder/name.py`` is also written to that file.
 * ``console`` has commands after ``$ ``, which a shell runs, each with the environment and in the folder that the one
@@ -16,13 +17,12 @@ import json
 import os
 import re
 import select
-import sqlite3
 import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
 from configparser import ConfigParser
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,13 @@ import pytest
 from airflow_provider_wxbank.get_provider_info import get_provider_info
 from airflow_provider_wxbank.simulator import SimulatorSettings, serve
 from tests.conftest import numbers
-from tests.pages import CHINESE, PAGES, ROOT, Block, blocks, commands
-from tests.system.airflow_forks import HAS_PROVIDER_COMMANDS
+from tests.harness.airflow_forks import HAS_PROVIDER_COMMANDS
+from tests.harness.airflow_home import environment, running
+from tests.harness.bank import make_bank
+from tests.harness.pages import CHINESE, PAGES, ROOT, Block, blocks, commands
+from tests.harness.waiting import PATIENCE
 from tests.system.conftest import copy_home
 from tests.vectors import VECTORS
-from tools.airflow_home import environment, running
-from tools.waiting import PATIENCE
 
 NOT_RUN = {
     r"make\b": "makes environments from a package index, or runs these tests; that the target exists is tested",
@@ -204,13 +205,10 @@ def reader(
     )
     with serve(settings) as simulator, ExitStack() as stack:
         connection = json.dumps(simulator.airflow_connection())
-        bank = tmp_path_factory.mktemp("bank") / "bank.db"
-        with closing(sqlite3.connect(bank)) as database, database:
-            database.execute("CREATE TABLE users (agreement_no TEXT, active BOOLEAN)")
-            database.executemany("INSERT INTO users VALUES (?, TRUE)", [(number,) for number in numbers(100)])
+        bank = make_bank(tmp_path_factory.mktemp("bank") / "bank.db", [(number, True) for number in numbers(100)])
         connections = {
             "AIRFLOW_CONN_WXBANK_DEFAULT": connection,
-            "AIRFLOW_CONN_BANK_DB": json.dumps({"conn_type": "sqlite", "host": str(bank)}),
+            "AIRFLOW_CONN_BANK_DB": json.dumps(bank.connection),
         }
 
         def run(page: Path) -> PageRun:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run of the sample DAG as lineage, and as events of an asset: what OpenLineage and Airflow's database have of it."""
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, R
 from openlineage.client.generated.base import BaseFacet
 from openlineage.client.serde import Serde
 
-from airflow_provider_wxbank.facets import WxBankCountsRunFacet
+from airflow_provider_wxbank.reporting.openlineage import WxBankCountsRunFacet
 from airflow_provider_wxbank.simulator import SimulatorSettings, numbers_digest, serve
 from airflow_provider_wxbank.triggers import HAS_WATCHERS
 from tests.conftest import PACKAGE
@@ -78,9 +79,9 @@ def finished(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """The sample DAG with two more sensors was run; the campaign's DAG is known to Airflow."""
     folder = tmp_path_factory.mktemp("lineage")
     shutil.copytree(migrated, folder / "home")
-    make_bank(folder / "bank.db", ROWS)
+    bank = make_bank(folder / "bank.db", ROWS)
     with serve(SimulatorSettings(processing_seconds=1.0, unmatched_ratio=0.2)) as simulator:
-        airflow = Airflow(folder / "home", connections(simulator, folder / "bank.db"))
+        airflow = Airflow(folder / "home", connections(simulator, bank))
         airflow.env |= {
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several lists of customers in one DAG run: each reaches its own package, or the run fails and says why."""
 
 from __future__ import annotations

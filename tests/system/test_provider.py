@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Airflow's own commands know the provider, and complain of nothing."""
 
 from __future__ import annotations

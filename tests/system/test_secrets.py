@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No plain number and no key is left anywhere by a run: logs, database, XComs, rendered templates, files, output.
 
 OpenLineage is not searched: its provider is not installed here, and the operators say nothing to it of their own.
@@ -25,12 +26,12 @@ import pytest
 
 from airflow_provider_wxbank.simulator import Fault, Simulator, numbers_digest
 from tests.conftest import PACKAGE, NewSimulator, numbers
+from tests.harness.airflow_home import airflow as command
+from tests.harness.airflow_home import run, running
+from tests.harness.ports import free_ports
+from tests.harness.waiting import PATIENCE, until
 from tests.system.conftest import active
 from tests.vectors import VECTORS
-from tools.airflow_home import airflow as command
-from tools.airflow_home import run, running
-from tools.ports import free_ports
-from tools.waiting import PATIENCE, until
 
 NewAirflow = Callable[..., Any]
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Airflow can print the local variables of a failure; none of them is a number or a key."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``make ui`` where Airflow does not come up."""
 
 from __future__ import annotations
@@ -7,12 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.waiting import PATIENCE
+from tests.harness.waiting import PATIENCE
 
 WITHOUT_PATIENCE = """
 import sys
 from pathlib import Path
-from tools import airflow_parts, ui
+from tests.harness import airflow_parts
+from tools import ui
 airflow_parts.READY_SECONDS = 0.0
 ui.HOME = Path(sys.argv[1])
 sys.exit(ui.main())

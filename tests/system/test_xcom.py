@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What hooks return goes from one task to the next, in a real Airflow and with its usual configuration."""
 
 from __future__ import annotations

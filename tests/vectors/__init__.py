@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Test vectors made with openssl and node:crypto, keys thrown away; see the file's own ``about``."""
 
 from __future__ import annotations

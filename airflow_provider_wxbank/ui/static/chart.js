@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The match rate over the imports of a package: a column each, oldest first.
 import { draw, make } from "./elements.js";
 import { percent, time, words } from "./words.js";

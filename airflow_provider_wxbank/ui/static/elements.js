@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Elements made without markup, so that no text can become any.
 
 const SVG = "http://www.w3.org/2000/svg";

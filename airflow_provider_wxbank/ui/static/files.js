@@ -1,22 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
 // The files of an import or a package: sorted, searched, and shown some hundreds at a time.
 import { make, shape } from "./elements.js";
 import { number, percent, time, words } from "./words.js";
 
 const PAGE = 200;
-const [NAME, TASK, ROWS, UPLOADED, FINISHED, SUCCESS, FAIL, USERS] = [0, 1, 2, 3, 4, 5, 6, 7];
 
-const rateOf = (row) => (row[SUCCESS] === null || row[SUCCESS] + row[FAIL] === 0 ? null : row[SUCCESS] / (row[SUCCESS] + row[FAIL]));
-const stateOf = (row) => (row[SUCCESS] === null ? "processing" : row[FAIL] && !row[SUCCESS] ? "no-match" : "finished");
+// Files come as a list for each of their fields.
+export const rowsOf = (columns) =>
+  columns.task_id.map((_, index) => Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, values[index]])));
+
+const rateOf = ({ success_count, fail_count }) =>
+  success_count === null || success_count + fail_count === 0 ? null : success_count / (success_count + fail_count);
+const stateOf = ({ success_count, fail_count }) =>
+  success_count === null ? "processing" : fail_count && !success_count ? "no-match" : "finished";
 
 const COLUMNS = [
-  ["file", words.file, (row) => row[NAME], "text"],
-  ["task", words.taskId, (row) => row[TASK], "text"],
-  ["rows", words.rows, (row) => row[ROWS], "number"],
-  ["uploaded", words.uploadedAt, (row) => row[UPLOADED], "time"],
-  ["finished", words.finishedAt, (row) => row[FINISHED], "time"],
-  ["matched", words.matched, (row) => row[SUCCESS], "number"],
-  ["not-matched", words.notMatched, (row) => row[FAIL], "number"],
-  ["users", words.users, (row) => row[USERS], "number"],
+  ["file", words.file, (row) => row.filename, "text"],
+  ["task", words.taskId, (row) => row.task_id, "text"],
+  ["rows", words.rows, (row) => row.rows, "number"],
+  ["uploaded", words.uploadedAt, (row) => row.uploaded, "time"],
+  ["finished", words.finishedAt, (row) => row.finished, "time"],
+  ["matched", words.matched, (row) => row.success_count, "number"],
+  ["not-matched", words.notMatched, (row) => row.fail_count, "number"],
+  ["users", words.users, (row) => row.success_user_count, "number"],
   ["rate", words.matchRate, rateOf, "rate"],
   ["state", words.state, stateOf, "condition"],
 ];
@@ -98,7 +104,7 @@ export class Files {
     const wanted = this.filter.value;
     const [, , get] = COLUMNS.find(([name]) => name === this.sorted);
     const found = this.rows
-      .filter((row) => !text || row[NAME].toLowerCase().includes(text) || row[TASK].toLowerCase().includes(text))
+      .filter((row) => !text || row.filename.toLowerCase().includes(text) || row.task_id.toLowerCase().includes(text))
       .filter((row) => !wanted || stateOf(row) === wanted)
       .sort(inOrder(get, this.direction));
     this.count.textContent = words.shown(number(found.length), number(this.rows.length));
@@ -109,7 +115,7 @@ export class Files {
     const rows = found.slice(0, this.limit).map((row) =>
       make(
         "tr",
-        { "data-file": row[NAME], "data-task-id": row[TASK], "data-file-state": stateOf(row) },
+        { "data-file": row.filename, "data-task-id": row.task_id, "data-file-state": stateOf(row) },
         COLUMNS.map(([, label, value, kind]) => {
           const known = value(row);
           return make("td", { class: kind, "data-label": label }, known === null ? "–" : WRITE[kind](known, this.pending));

@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 // The page: all imports at ./, one DAG run's at ./import, a package that was filled elsewhere at ./package.
 import { chart } from "./chart.js";
 import { fact, make } from "./elements.js";
-import { Files } from "./files.js";
+import { Files, rowsOf } from "./files.js";
 import { address, bars, facts, note, rate, state, steps, unreadable, warning } from "./views.js";
 import { clockTime, language, number, time, words } from "./words.js";
 
@@ -209,7 +210,7 @@ const importView = () => {
         wide(one, data.now),
         one.state === "processing" ? make("p", { class: "links" }, words.countsLater) : null,
       );
-      files.take(one.file_rows);
+      files.take(rowsOf(one.file_columns));
       files.box ??= make("article", { class: "detail" }, head, files.element);
       for (const [name, value] of Object.entries(importAttributes(one))) files.box.setAttribute(name, value ?? "");
       return files.box;
@@ -238,18 +239,18 @@ const question = (data) => {
   return make("p", { class: "links", "data-question": "answered" }, again);
 };
 
-const listedFacts = (data, listed) => {
-  const sum = (index) => listed.file_rows.reduce((total, row) => total + (row[index] ?? 0), 0);
-  const one = { success_count: sum(5), fail_count: sum(6) };
+const listedFacts = (data, listed, rows) => {
+  const sum = (name) => rows.reduce((total, row) => total + (row[name] ?? 0), 0);
+  const one = { success_count: sum("success_count"), fail_count: sum("fail_count") };
   return make(
     "dl",
     { class: "facts" },
-    fact(words.files, number(listed.file_rows.length)),
+    fact(words.files, number(rows.length)),
     fact(words.processing, number(listed.processing), { "data-fact": "processing" }),
     fact(words.matchRate, rate(one), { "data-fact": "rate" }),
     fact(words.matched, number(one.success_count), { "data-fact": "matched" }),
     fact(words.notMatched, number(one.fail_count), { "data-fact": "not-matched" }),
-    fact(words.users, number(sum(7)), { "data-fact": "users" }),
+    fact(words.users, number(sum("success_user_count")), { "data-fact": "users" }),
     fact(words.connection, data.wxbank_conn_id),
   );
 };
@@ -262,8 +263,9 @@ const packageView = () => {
   return async () => {
     const data = await ask(`api/package?${query}`);
     const { listed } = data;
-    const unfinished = listed?.file_rows.filter((row) => row[5] === null).length;
-    const wholly = listed?.file_rows.filter((row) => row[6] && !row[5]).length;
+    const rows = listed && rowsOf(listed.file_columns);
+    const unfinished = rows?.filter((row) => row.success_count === null).length;
+    const wholly = rows?.filter((row) => row.fail_count && !row.success_count).length;
     replace(
       head,
       make("h2", null, words.package(data.package_id)),
@@ -274,10 +276,10 @@ const packageView = () => {
         ? make("p", { class: "links" }, words.stillProcessing(number(listed.processing)))
         : null,
       warning({ failed_files: wholly }),
-      listed ? listedFacts(data, listed) : null,
+      listed ? listedFacts(data, listed, rows) : null,
     );
     files.element.hidden = !listed;
-    if (listed) files.take(listed.file_rows);
+    if (listed) files.take(rows);
     return data.question === "asking" ? ASKING_SECONDS : pace(data.question === "later" || listed?.processing > 0);
   };
 };

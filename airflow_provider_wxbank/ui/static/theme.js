@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Light or dark as Airflow is: its page around this one has the class "dark", its setting is kept under "theme".
 "use strict";
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is seen of an import: its steps, its bars, its facts.
 import { bar, fact, make, shape } from "./elements.js";
 import { matchRate } from "./chart.js";

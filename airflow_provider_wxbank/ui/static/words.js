@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The page's words in English and Chinese, and how numbers and times are written.
 
 const ENGLISH = {

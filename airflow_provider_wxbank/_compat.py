@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every difference between versions of Airflow that this package has to know, and until when.
+
+What the common compat provider hides is not here. ``from`` names the version of Airflow that makes a part unnecessary
+once it is the lowest one supported.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS
+
+HAS_PAGE = AIRFLOW_V_3_1_PLUS
+"""Whether this Airflow can show the page (from 3.1). 3.0 has no place for it, and gives a plugin no session."""
+
+HAS_ALIASES_EVERYWHERE = AIRFLOW_V_3_0_PLUS
+"""Whether a task may have an asset alias as an outlet wherever it runs (from 3.0). In Airflow 2 the task fails where
+the database does not know the alias: in ``airflow dags test``, and if the task is mapped."""
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
+    from airflow.sdk.definitions.context import render_template_to_string
+    from airflow.triggers.base import BaseEventTrigger
+
+    HAS_WATCHERS = True
+    HAS_RETRY_POLICIES = True
+else:
+    # From 3.0: triggers that watch an asset.
+    try:
+        from airflow.triggers.base import BaseEventTrigger
+    except ImportError:
+        from airflow.triggers.base import BaseTrigger as BaseEventTrigger
+
+        HAS_WATCHERS = False
+    else:
+        HAS_WATCHERS = True
+
+    # From 3.3: tasks decide which failures are retried, and when.
+    try:
+        from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
+    except ImportError:
+        RetryDecision, RetryPolicy = None, object
+        HAS_RETRY_POLICIES = False
+    else:
+        HAS_RETRY_POLICIES = True
+
+    # From 3.0: the place of Airflow's own rendering of a template as a text.
+    if AIRFLOW_V_3_0_PLUS:
+        from airflow.sdk.definitions.context import render_template_to_string
+    else:
+        from airflow.utils.helpers import render_template_to_string
+
+__all__ = [
+    "HAS_ALIASES_EVERYWHERE",
+    "HAS_PAGE",
+    "HAS_RETRY_POLICIES",
+    "HAS_WATCHERS",
+    "BaseEventTrigger",
+    "RetryDecision",
+    "RetryPolicy",
+    "allow_in_xcoms",
+    "render_template_to_string",
+]
+
+
+def allow_in_xcoms(*classes: type) -> None:
+    """Let this process make classes from XComs, as ``[core] allowed_deserialization_classes`` does for all.
+
+    Airflow makes no class from an XCom that it was not told to allow. From 3.3 it has ``allow_class`` for that; before
+    there is only the set itself. Before 3.2 the module is in another place.
+    """
+    try:
+        from airflow.sdk import serde
+    except ImportError:
+        from airflow.serialization import serde  # type: ignore[no-redef,attr-defined,unused-ignore]
+
+    allow = getattr(serde, "allow_class", None)
+    for one in classes:
+        if allow is not None:
+            allow(one)
+        else:
+            serde._extra_allowed.add(f"{one.__module__}.{one.__qualname__}")

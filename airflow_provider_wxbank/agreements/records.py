@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records of a file among its numbers: a header, a trailer, the number of rows.
+
+Banks' systems put them at the ends of a file, or into a file of one line beside it: ``H20261125``, ``T0000000020``.
+Encrypted as a number, a record could never be seen again and never be taken back. So a line at such a place that is of
+another kind than all others is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from string import ascii_letters
+
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+
+MIN_DIGITS = 8
+"""If all numbers have at least this many digits, a line with at most half as many is not taken for a number."""
+
+MAX_RECORDS = 3
+"""Lines at each end of a file that may be records of it."""
+
+MANY = 10
+"""If at least this many numbers all have one shape, a line at an end with another shape is not taken for a number."""
+
+MAX_SHAPES = 1000
+"""With more shapes than these in a file, a number may have any shape, and no more shapes are remembered."""
+
+
+def _shape(number: str) -> str | int:
+    """The shape of a number: how many digits it has, or where it has letters and where digits."""
+    return len(number) if number.isdigit() else number.translate(_KINDS)
+
+
+_KINDS = str.maketrans({**dict.fromkeys("0123456789", "9"), **dict.fromkeys(ascii_letters, "A")})
+
+
+@dataclass(slots=True)
+class Others:
+    """What some numbers have in common, to compare others with.
+
+    :ivar shortest: digits of the shortest number that has digits only; None if there is none.
+    :ivar shapes: complete only while there are at most :data:`MAX_SHAPES`.
+    """
+
+    count: int = 0
+    of_digits: int = 0
+    shortest: int | None = None
+    shapes: set[str | int] = field(default_factory=set)
+
+    def meet(self, numbers: Sequence[str]) -> None:
+        """Take some more into account."""
+        if not numbers:
+            return
+        # Nearly always all are digits, and one look at them together is enough.
+        digits = numbers if "".join(numbers).isdigit() else [number for number in numbers if number.isdigit()]
+        self.count += len(numbers)
+        self.of_digits += len(digits)
+        if digits:
+            shortest = min(map(len, digits))
+            self.shortest = min(shortest, self.shortest or shortest)
+        if len(self.shapes) <= MAX_SHAPES:
+            self.shapes |= set(map(len, digits)) if len(digits) == len(numbers) else set(map(_shape, numbers))
+
+    def join(self, others: Others) -> None:
+        """Take another file's numbers into account."""
+        self.count += others.count
+        self.of_digits += others.of_digits
+        self.shapes |= others.shapes
+        if others.shortest is not None:
+            self.shortest = min(others.shortest, self.shortest or others.shortest)
+
+    def why_not_one_of_them(self, number: str) -> str | None:
+        """What makes a number look like a record of the file among these; None if it may be one of them."""
+        shape, with_letters = _shape(number), self.count - self.of_digits
+        are_nearly_digits = self.of_digits and 10 * with_letters <= self.count
+        is_of_no_shape = shape not in self.shapes and len(self.shapes) <= MAX_SHAPES
+        if isinstance(shape, str):
+            # One in a hundred may be a record itself, of one of several files that were put together.
+            if are_nearly_digits and (is_of_no_shape or 100 * with_letters <= self.count):
+                return "letters where nearly all others are digits" if with_letters else _LETTERS
+        elif are_nearly_digits and (self.shortest or 0) >= max(MIN_DIGITS, 2 * shape):
+            return _FEW_DIGITS
+        if is_of_no_shape and self.count >= MANY and len(self.shapes) == 1:
+            (only,) = self.shapes
+            # Numbers that are counted up get longer, so a longer one is no sign of a record.
+            if isinstance(only, str) or isinstance(shape, str) or (only >= MIN_DIGITS and shape < only):
+                return "another shape than all others, which are alike"
+        return None
+
+
+_LETTERS = "letters where all others are digits"
+_FEW_DIGITS = "at most half as many digits as any other"
+
+
+@dataclass(slots=True)
+class Ends:
+    """The first and the last numbers of a file, where its records would be, and what all others have in common."""
+
+    place: str
+    first: list[tuple[int, str]] = field(default_factory=list, repr=False)
+    last: list[tuple[int, str]] = field(default_factory=list, repr=False)
+    others: Others = field(default_factory=Others)
+
+    def add(self, positions: Sequence[int], numbers: Sequence[str]) -> None:
+        """Take some more numbers of the file into account."""
+        taken = MAX_RECORDS - len(self.first)
+        self.first += zip(positions[:taken], numbers[:taken], strict=True)
+        # Which ones are the last is known only at the end, so the last few so far are held back.
+        self.last += zip(positions[taken:][-MAX_RECORDS:], numbers[taken:][-MAX_RECORDS:], strict=True)
+        passed = max(len(self.last) - MAX_RECORDS, 0)
+        self.others.meet([*(number for _, number in self.last[:passed]), *numbers[taken:-MAX_RECORDS]])
+        del self.last[:passed]
+
+    def check(self) -> None:
+        """:raises InvalidInput: lines at an end are of another kind than all others."""
+        ends = [*self.first, *self.last]
+        if self.others.count:
+            found = [(position, self.others.why_not_one_of_them(number)) for position, number in ends]
+        else:
+            found = _records_of_few(ends)
+        for why in dict.fromkeys(why for _, why in found if why):
+            raise _record(self.place, [position for position, one in found if one == why], why)
+
+
+def _records_of_few(numbers: Sequence[tuple[int, str]]) -> list[tuple[int, str | None]]:
+    """Records at the ends of a file that has little else: what is before and after the digits, or the long numbers."""
+    found: list[tuple[int, str | None]] = []
+    longest = max((len(number) for _, number in numbers if number.isdigit()), default=0)
+    for is_number, why in (
+        (str.isdigit, _LETTERS),
+        (lambda number: 2 * len(number) > longest or longest < MIN_DIGITS, _FEW_DIGITS),
+    ):
+        kinds = [is_number(number) for _, number in numbers]
+        if True in kinds:
+            begin, end = kinds.index(True), len(kinds) - kinds[::-1].index(True)
+            if all(kinds[begin:end]):
+                found += [(position, why) for position, _ in [*numbers[:begin], *numbers[end:]]]
+    return found
+
+
+@dataclass(slots=True)
+class Files:
+    """Several files of lines. A file of one line may be a record of another file, with its number of rows."""
+
+    single: list[tuple[str, int, str]] = field(default_factory=list, repr=False)
+    others: Others = field(default_factory=Others)
+
+    def check(self, ends: Ends) -> None:
+        """Take a whole file into account.
+
+        :raises InvalidInput: it has a record at an end.
+        """
+        ends.check()
+        numbers = [*ends.first, *ends.last]
+        # A single line can be judged only when the other files are known.
+        if len(numbers) == 1:
+            self.single.append((ends.place, *numbers[0]))
+            return
+        self.others.meet([number for _, number in numbers])
+        self.others.join(ends.others)
+
+    def check_single_lines(self) -> None:
+        """:raises InvalidInput: the one line of a file is of another kind than those of the other files."""
+        for place, position, number in self.single:
+            if self.others.count and (why := self.others.why_not_one_of_them(number)):
+                raise _record(place, [position], why)
+
+
+def _record(place: str, positions: Sequence[int], why: str) -> InvalidInput:
+    rows = f" {positions[0]} has" if len(positions) == 1 else f"s {' and '.join(map(str, positions))} have"
+    return InvalidInput(
+        f"{place}{rows} {why}: that looks like a record of the file, with its date or its number of rows. Nothing was "
+        "sent. Remove it from the file; if it is a number, put it between others"
+    )

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What WeChat Pay counted of finished upload tasks, and what to think of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_wxbank.packages.tasks import UploadTask
+from airflow_provider_wxbank.reporting.events import Finished, FinishedFile
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WaitFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The sums over finished tasks.
+
+    :param success_user_count: WeChat Pay users matched; a number may belong to several.
+    :param failed_files: files in which every row failed: most likely the key or the bank type is wrong.
+    """
+
+    tasks: int
+    success_count: int
+    fail_count: int
+    success_user_count: int
+    failed_files: tuple[str, ...] = ()
+
+    @property
+    def fail_ratio(self) -> float:
+        """Share of the numbers that did not match, 0 to 1."""
+        # An import without a number has not failed.
+        return self.fail_count / max(self.success_count + self.fail_count, 1)
+
+    def since(self, earlier: Counts) -> Counts:
+        """What was added to a package since it had the earlier counts."""
+        return Counts(
+            self.tasks - earlier.tasks,
+            self.success_count - earlier.success_count,
+            self.fail_count - earlier.fail_count,
+            self.success_user_count - earlier.success_user_count,
+            tuple(name for name in self.failed_files if name not in earlier.failed_files),
+        )
+
+    def of_package(self, package_id: str) -> dict[str, Any]:
+        """A finished import as users get it: ``tasks`` is a count."""
+        return {
+            "package_id": package_id,
+            "tasks": self.tasks,
+            "success_count": self.success_count,
+            "fail_count": self.fail_count,
+            "success_user_count": self.success_user_count,
+        }
+
+    def event(self, package_id: str, files: Iterable[FinishedFile]) -> Finished:
+        """What observers are told of a finished import."""
+        return Finished(
+            package_id,
+            tuple(files),
+            self.tasks,
+            self.success_count,
+            self.fail_count,
+            self.success_user_count,
+            len(self.failed_files),
+        )
+
+
+def count(tasks: Iterable[UploadTask]) -> Counts:
+    """Sum up finished tasks."""
+    tasks = tuple(tasks)
+    # WeChat Pay may leave a count out.
+    return Counts(
+        len(tasks),
+        sum(task.success_count or 0 for task in tasks),
+        sum(task.fail_count or 0 for task in tasks),
+        sum(task.success_user_count or 0 for task in tasks),
+        # Not one row: some numbers never match, but a wrong key or bank type spares none.
+        tuple(task.filename for task in tasks if task.fail_count and not task.success_count),
+    )
+
+
+def finished_file(task: UploadTask) -> FinishedFile:
+    """What observers are told of an upload task."""
+    # Counts are valid only once a task is finished.
+    if not task.is_finished:
+        return FinishedFile(task.task_id, task.filename, _unix(task.create_time), None, None, None, None)
+    return FinishedFile(
+        task.task_id,
+        task.filename,
+        _unix(task.create_time),
+        _unix(task.update_time),
+        task.success_count or 0,
+        task.fail_count or 0,
+        task.success_user_count or 0,
+    )
+
+
+def _unix(time: datetime | None) -> int | None:
+    return None if time is None else int(time.timestamp())
+
+
+def likely_mistake(counts: Counts) -> str | None:
+    """What to say about files in which every row failed; None if there are none."""
+    if not counts.failed_files:
+        return None
+    shown = ", ".join(counts.failed_files[:5]) + (", ..." if len(counts.failed_files) > 5 else "")
+    return (
+        f"Not one number matched in {len(counts.failed_files)} files ({shown}). Most likely they were encrypted with "
+        "another key than the one declared, or bank_type is wrong"
+    )
+
+
+def check_fail_ratio(max_fail_ratio: float | None) -> None:
+    """:raises InvalidInput: it is neither None nor from 0 to 1."""
+    if max_fail_ratio is not None and not (isinstance(max_fail_ratio, (int, float)) and 0 <= max_fail_ratio <= 1):
+        raise InvalidInput(f"max_fail_ratio must be 0 to 1, not {max_fail_ratio!r}")
+
+
+def check_matched(counts: Counts, max_fail_ratio: float | None) -> None:
+    """:raises WaitFailed: more than this share of the numbers did not match."""
+    if max_fail_ratio is not None and counts.fail_ratio > max_fail_ratio:
+        raise WaitFailed(
+            f"{counts.fail_count} of {counts.success_count + counts.fail_count} numbers did not match "
+            f"({counts.fail_ratio:.2%}); max_fail_ratio allows {max_fail_ratio:.2%}"
+        )

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks whether upload tasks are finished, at one call a poll."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from threading import Lock
+
+from airflow_provider_wxbank.agreements.files import check_filename
+from airflow_provider_wxbank.packages.endpoints import find_task, list_tasks, list_tasks_page, tasks_path
+from airflow_provider_wxbank.packages.tasks import TaskPage, UploadTask
+from airflow_provider_wxbank.wechatpay.client import Client
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which tasks of a package are waited for: those named by id or by filename, or with neither all of them."""
+
+    package_id: str
+    task_ids: frozenset[str] | None = None
+    filenames: frozenset[str] | None = None
+
+    def includes(self, task: UploadTask) -> bool:
+        """Whether a task of the package is waited for."""
+        if self.task_ids is not None:
+            return task.task_id in self.task_ids
+        return self.filenames is None or task.filename in self.filenames
+
+    def missing(self, tasks: Iterable[UploadTask]) -> list[str]:
+        """The named ones that are not among some tasks."""
+        if self.task_ids is not None:
+            return sorted(self.task_ids - {task.task_id for task in tasks})
+        return sorted((self.filenames or frozenset()) - {task.filename for task in tasks})
+
+
+def wanted(package_id: str, task_ids: Iterable[str] | None = None, filenames: Iterable[str] | None = None) -> Wanted:
+    """What to wait for, checked.
+
+    :raises InvalidInput: a wrong package id or filename, both lists at once, or an empty list.
+    """
+    tasks_path(package_id)
+    if task_ids is not None and filenames is not None:
+        raise InvalidInput("give task_ids or filenames, not both")
+    chosen = Wanted(
+        package_id,
+        None if task_ids is None else frozenset(str(one) for one in task_ids),
+        None if filenames is None else frozenset(filenames),
+    )
+    for filename in chosen.filenames or ():
+        check_filename(filename)
+    # A wait for nothing would never end.
+    if frozenset() in (chosen.task_ids, chosen.filenames):
+        raise InvalidInput(f"the list of tasks to wait for in package {package_id} is empty")
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What one poll saw.
+
+    :param tasks: all the tasks waited for, once every one is finished; None before.
+    :param watched: filename of a task that is processing; ask for it first in the next poll.
+    :param note: why it is not over yet, for the log.
+    :param unfinished: how many of the tasks waited for are not finished, at most; None if this poll does not tell.
+    """
+
+    tasks: tuple[UploadTask, ...] | None
+    watched: str | None = None
+    note: str = ""
+    unfinished: int | None = None
+
+
+Processing = Callable[[], TaskPage]
+"""Gives the first page of a package's tasks that are processing."""
+
+
+def poll(client: Client, target: Wanted, watched: str | None = None, processing: Processing | None = None) -> Poll:
+    """Look once whether the tasks are finished.
+
+    It takes one call while one of ours is on the first page of what is processing. When the tasks of others fill that
+    page, one of ours is remembered as ``watched``, and asking for it alone is the one call of the next polls. Only when
+    nothing of ours is processing are the tasks themselves read, 20 a call.
+
+    :param processing: answers the first question; by default WeChat Pay is asked. See :class:`SharedPages`.
+    """
+    # However many pages the tasks of others fill, this is one call while ours is processing.
+    if watched is not None:
+        task = find_task(client, target.package_id, watched)
+        if task is not None and not task.is_finished:
+            return Poll(None, watched, "still processing")
+    first = processing() if processing else list_tasks_page(client, target.package_id, status="PROCESSING")
+    note = f"{first.total_count} tasks of the package are processing"
+    # Ours may be on the pages behind this one, too: then only the total is an upper bound.
+    if ours := sum(target.includes(task) for task in first.tasks):
+        return Poll(None, None, note, first.total_count if _is_part(first) else ours)
+    if _is_part(first):
+        for task in list_tasks(client, target.package_id, status="PROCESSING"):
+            if target.includes(task):
+                return Poll(None, task.filename, note, first.total_count)
+    return _collect(client, target)
+
+
+class SharedPages:
+    """First pages of what is processing, for several waits of one process: each package is asked for once.
+
+    :param clock: seconds that only grow.
+    """
+
+    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        # One for each package, so that a slow answer about one holds up no other.
+        self._locks: defaultdict[str, Lock] = defaultdict(Lock)
+        self._seen: dict[str, tuple[float, TaskPage | WxBankError]] = {}
+
+    def processing(self, package_id: str, max_age: float) -> TaskPage:
+        """The page or the failure of at most ``max_age`` seconds ago; if it is older, WeChat Pay is asked anew.
+
+        :raises WxBankError: as :func:`.list_tasks_page`.
+        """
+        with self._locks[package_id]:
+            asked_at, seen = self._seen.get(package_id, (0.0, None))
+            if seen is None or self._clock() - asked_at > max_age:
+                try:
+                    seen = list_tasks_page(self._client, package_id, status="PROCESSING")
+                except WxBankError as failure:
+                    # Shared like a page: otherwise, in an outage, each wait would make the same call again.
+                    seen = failure
+                self._seen[package_id] = self._clock(), seen
+        if isinstance(seen, WxBankError):
+            raise seen
+        return seen
+
+
+def poll_new(client: Client, package_id: str, known: int, processing: Processing | None = None) -> Poll:
+    """Look once whether a package has more tasks than were known, and all of them are finished.
+
+    It takes one call while there is nothing new. Tasks are never removed from a package, so their number tells.
+
+    :param known: how many tasks there were before.
+    """
+    if list_tasks_page(client, package_id, limit=1).total_count <= known:
+        return Poll(None, None, "no new task")
+    return poll(client, Wanted(package_id), processing=processing)
+
+
+def _is_part(page: TaskPage) -> bool:
+    return page.total_count > len(page.tasks)
+
+
+def _collect(client: Client, target: Wanted) -> Poll:
+    """Read the tasks waited for. The wait goes on while one of them is not listed or not finished."""
+    found: dict[str, UploadTask] = {}
+    named = target.task_ids or target.filenames
+    for task in list_tasks(client, target.package_id):
+        if target.includes(task):
+            found[task.task_id] = task
+            # The rest of a long list need not be read.
+            if named is not None and len(found) == len(named):
+                break
+    tasks = tuple(found.values())
+    # An upload may be taken before it is listed.
+    if missing := target.missing(tasks):
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        left = len(missing) + sum(not task.is_finished for task in tasks)
+        return Poll(None, None, f"{len(missing)} of the tasks are not listed yet: {shown}", left)
+    if not tasks:
+        return Poll(None, None, "the package has no upload task yet")
+    unfinished = [task for task in tasks if not task.is_finished]
+    if unfinished:
+        return Poll(None, unfinished[0].filename, f"{len(unfinished)} tasks are still processing", len(unfinished))
+    return Poll(tasks)

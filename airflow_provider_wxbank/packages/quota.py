@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daily quota: how many files WeChat Pay takes from a merchant in a day (FAQ 4015182386: 6,000)."""
+
+from __future__ import annotations
+
+from airflow_provider_wxbank.packages.endpoints import list_tasks, list_tasks_page
+from airflow_provider_wxbank.wechatpay.client import Client
+
+DAY = 86_400
+SHANGHAI = 8 * 3600
+"""Seconds that Asia/Shanghai, whose days are counted, is ahead of UTC; it has no summer time."""
+
+
+def seconds_to_next_day(unix_seconds: float) -> float:
+    """Seconds from a moment to the next midnight in Asia/Shanghai."""
+    return DAY - (unix_seconds + SHANGHAI) % DAY
+
+
+def files_left_today(client: Client, package_id: str, files: int, now: float) -> int | None:
+    """How many more files WeChat Pay can take today, as far as this package tells; None if these are within the quota.
+
+    Files in the merchant's other packages count, too, but no endpoint lists them. It takes one call as long as the
+    package has fewer tasks than the quota; otherwise one for each 20 tasks.
+
+    :param files: how many are about to be uploaded.
+    :param now: unix seconds.
+    """
+    quota = client.settings.daily_file_quota
+    # If the tasks of all days and these files are within the quota, those of today are, too.
+    if list_tasks_page(client, package_id, limit=1).total_count + files <= quota:
+        return None
+    midnight = now + seconds_to_next_day(now) - DAY
+    today = sum(
+        task.create_time is not None and task.create_time.timestamp() >= midnight
+        for task in list_tasks(client, package_id)
+    )
+    return max(quota - today, 0)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waiting: when to look, and what to make of what was seen. The loop does no I/O, so everything that waits can use it.
+
+:func:`wait` and :func:`watch` yield what is to be done next, :class:`Look` or :class:`Pause`, and are sent what a look
+has seen, or how it failed. A sensor, a trigger and a command each do these things in their own way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from functools import partial
+
+from airflow_provider_wxbank.packages.counts import Counts, count
+from airflow_provider_wxbank.packages.poll import Poll, Processing, Wanted, poll, poll_new
+from airflow_provider_wxbank.packages.tasks import UploadTask
+from airflow_provider_wxbank.reporting.events import Observer, PollFailed, PollMade, nobody
+from airflow_provider_wxbank.wechatpay.client import Client
+from airflow_provider_wxbank.wechatpay.errors import TryLater, Unauthorized, UnverifiedAnswer, WxBankError
+
+MAX_UNAUTHORIZED = 3
+"""Refused signatures that a wait survives after each look that succeeded. WeChat Pay cannot sign a 401, so a gateway
+may have given it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Look once, and send what was seen, or the failure.
+
+    :param look: takes a client, and as ``processing`` optionally what gives the first page of what is processing.
+    """
+
+    look: Callable[..., Poll]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait for the next look.
+
+    :param looks: how many were made.
+    :param watched: what the next look begins with, for a caller that makes it in a new wait.
+    """
+
+    looks: int
+    watched: str | None
+
+
+Seen = Poll | WxBankError | None
+"""What a look is answered with; a pause is answered with None."""
+
+Waiting = Generator[Look | Pause, Seen, tuple[UploadTask, ...]]
+
+
+def wait(target: Wanted, tell: Observer = nobody, *, watched: str | None = None, looks: int = 0) -> Waiting:
+    """Wait until tasks are finished, through outages of WeChat Pay.
+
+    :param watched: what an earlier look said that the next one begins with.
+    :param looks: how many looks somebody else has made before. If there were any, a pause comes first.
+    :return: the tasks, all finished.
+    :raises WxBankError: a failure that waiting does not mend.
+    """
+    named = target.task_ids or target.filenames
+
+    def look(watched: str | None) -> Look:
+        return Look(partial(poll, target=target, watched=watched))
+
+    return _until_finished(target.package_id, None if named is None else len(named), look, tell, watched, looks)
+
+
+def watch(package_id: str, known: Counts, tell: Observer = nobody) -> Generator[Look | Pause | Counts, Seen, None]:
+    """Wait for ever. Each time that the package has more tasks and all are finished, yield the counts of all of them.
+
+    :param known: the counts of the tasks that are known.
+    :raises WxBankError: a failure that waiting does not mend.
+    """
+    looks = 0
+    while True:
+        known = count((yield from _wait_for_more(package_id, known.tasks, tell, looks)))
+        yield known
+        # The package was just looked at, so the next wait begins with a pause.
+        looks = 1
+
+
+def _wait_for_more(package_id: str, known: int, tell: Observer, looks: int) -> Waiting:
+    look = Look(partial(poll_new, package_id=package_id, known=known))
+    return _until_finished(package_id, None, lambda _: look, tell, None, looks)
+
+
+def _until_finished(
+    package_id: str,
+    wanted: int | None,
+    look: Callable[[str | None], Look],
+    tell: Observer,
+    watched: str | None,
+    looks: int,
+) -> Waiting:
+    """The loop that all waits share."""
+    # Before a look has succeeded, a refused signature most likely means that the connection is wrong.
+    unauthorized = 0 if looks else MAX_UNAUTHORIZED
+    while True:
+        if looks:
+            yield Pause(looks, watched)
+        looks += 1
+        seen = yield look(watched)
+        if isinstance(seen, Poll):
+            if seen.tasks is not None:
+                return seen.tasks
+            watched, unauthorized = seen.watched, 0
+            tell(PollMade(package_id, wanted, seen.unfinished, seen.note))
+            continue
+        assert seen is not None
+        # A refused signature may be a gateway's, but hardly again and again.
+        unauthorized += isinstance(seen, Unauthorized)
+        may_pass = isinstance(seen, (TryLater, UnverifiedAnswer)) or (
+            isinstance(seen, Unauthorized) and unauthorized <= MAX_UNAUTHORIZED
+        )
+        if not may_pass:
+            raise seen
+        tell(PollFailed(package_id, str(seen)))
+
+
+def looked(look: Look, client: Client, processing: Processing | None = None) -> Seen:
+    """What a look sees, or how it fails; for callers that can wait for WeChat Pay in this thread."""
+    try:
+        return look.look(client, processing=processing)
+    except WxBankError as failure:
+        return failure

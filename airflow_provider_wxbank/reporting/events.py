@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens, as values, and how observers are told.
+
+An observer is any callable that takes an event. It is called in the thread in which something happened, so it has to be
+quick. Its result is ignored, and an observer that fails is left out from then on. This module imports no other of the
+package, so that every layer can tell what it does. No event holds an agreement number or a secret.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Step = Literal["export", "upload", "wait"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerReceived:
+    """An answer came, right or wrong. Nothing in it is trusted yet.
+
+    :param call: method and target.
+    :param clock_difference: seconds by which this machine's clock is ahead of the answer's ``Date``; None without one.
+    """
+
+    call: str
+    status: int
+    clock_difference: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallRepeated:
+    """A call failed and is sent again.
+
+    :param trouble: what kind of failure, as :class:`~airflow_provider_wxbank.wechatpay.retries.Trouble` names it.
+    :param attempt: the number of the next attempt.
+    :param pause: seconds until then.
+    """
+
+    call: str
+    trouble: str
+    attempt: int
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A step of an import begins."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class FileExported:
+    """An agreement file was written."""
+
+    filename: str
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """An export is whole: its manifest is written.
+
+    :param manifest: its URI with its identity.
+    :param skipped: rows that were left out.
+    """
+
+    manifest: str
+    files: int
+    rows: int
+    bytes: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPlanned:
+    """What an upload is going to send has been checked.
+
+    :param manifest: the manifest's URI with its identity; None for a single file.
+    """
+
+    package_id: str
+    files: int
+    rows: int
+    manifest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileUploaded:
+    """WeChat Pay has one more file of an upload.
+
+    :param adopted: whether it was there already, or was found there after an upload of unknown outcome.
+    :param done_files: files of this upload that WeChat Pay has; ``done_rows`` are the numbers in them.
+    :param processing_seconds: about how long WeChat Pay takes for these.
+    """
+
+    package_id: str
+    filename: str
+    task_id: str
+    rows: int
+    adopted: bool
+    done_files: int
+    done_rows: int
+    processing_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class PollMade:
+    """A wait has looked, and is not over.
+
+    :param wanted: how many tasks are waited for; None for all of the package.
+    :param unfinished: how many of them are not finished, at most; None if this poll does not tell.
+    :param note: why it is not over.
+    """
+
+    package_id: str
+    wanted: int | None
+    unfinished: int | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class PollFailed:
+    """A look of a wait has failed. The next one may not."""
+
+    package_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedFile:
+    """What WeChat Pay counted for one file. Times are unix seconds, or None where WeChat Pay left them out."""
+
+    task_id: str
+    filename: str
+    created: int | None
+    finished: int | None
+    success_count: int | None
+    fail_count: int | None
+    success_user_count: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A wait is over: all its tasks are finished.
+
+    :param files: all of the tasks' files; empty where the wait does not tell.
+    :param failed_files: in how many files not one number matched.
+    """
+
+    package_id: str
+    files: tuple[FinishedFile, ...]
+    tasks: int
+    success_count: int
+    fail_count: int
+    success_user_count: int
+    failed_files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A step of an import has ended.
+
+    :param error: the class of the error that it failed with; None if it succeeded.
+    :param message: the text of that error.
+    """
+
+    step: Step
+    error: str | None = None
+    message: str = ""
+
+
+Event = (
+    AnswerReceived
+    | CallRepeated
+    | Began
+    | FileExported
+    | Exported
+    | UploadPlanned
+    | FileUploaded
+    | PollMade
+    | PollFailed
+    | Finished
+    | Ended
+)
+
+Observer = Callable[[Event], None]
+
+
+def nobody(event: Event) -> None:
+    """The observer for when nobody observes."""
+
+
+def all_of(*observers: Observer) -> Observer:
+    """One observer for several. One of them that fails is named in the log, and hears nothing more."""
+    listening = list(observers)
+
+    def tell(event: Event) -> None:
+        # A copy, since the list changes below, and other threads may tell at the same time.
+        for observer in tuple(listening):
+            try:
+                observer(event)
+            except Exception as failure:
+                log.warning("%s is told nothing more: %s: %s", observer, type(failure).__name__, failure)
+                if observer in listening:
+                    listening.remove(observer)
+
+    return tell

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tasks record of their import, for the page "WeChat Pay packages" and its links: counts, names and times.
+
+It is kept in XComs of the task, the one place that a task, a trigger and Airflow's API server share on every Airflow
+that has the page. :data:`KEY` has the sums (:class:`Sums`). What grows with the files is in pieces, as columns
+(:class:`UploadedFile`, :class:`FinishedFile`). This module writes and reads these XComs, each with a version number.
+Nothing else depends on them.
+
+Whoever writes a DAG can put anything under these keys. So what is read is checked, and what is not a record is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
+from typing import Any, get_args
+
+from airflow_provider_wxbank.reporting.events import FinishedFile, Step
+
+KEY = "wxbank_import"
+"""The XCom with the sums of a task."""
+
+UPLOADED = "wxbank_uploaded_"
+"""XComs with what was uploaded; the number of the piece follows."""
+
+FINISHED = "wxbank_finished_"
+"""XComs with what WeChat Pay counted; the number of the piece follows."""
+
+VERSION = 2
+"""The version that is written. No other is read."""
+
+PIECE = 250
+"""Files in a piece: about 25 kB."""
+
+MAX_NUMBER = 10**10
+"""Every count, sum and time in a record is below this: 10 billion numbers, or the year 2286."""
+
+MAX_NAME = 250
+"""Characters of an id or a filename: as many as Airflow's own ids may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What WeChat Pay counted for all tasks of a wait."""
+
+    tasks: int
+    success_count: int
+    fail_count: int
+    success_user_count: int
+    failed_files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What a task has recorded under :data:`KEY` so far. What it has not told is None.
+
+    :param manifest: what the task wrote or uploads: to be compared, not to be shown or opened.
+    :param files: files that were exported, or uploaded so far; ``rows`` are the numbers in them.
+    :param skipped: rows that an export left out.
+    :param total_files: files that an upload has to upload; ``total_rows`` are the numbers in them.
+    :param tasks: upload tasks that are waited for, of which ``processing`` were not finished at ``at``, unix seconds.
+    """
+
+    step: Step
+    wxbank_conn_id: str | None = None
+    package_id: str | None = None
+    bank_type: str | None = None
+    manifest: str | None = None
+    files: int | None = None
+    rows: int | None = None
+    skipped: int | None = None
+    total_files: int | None = None
+    total_rows: int | None = None
+    tasks: int | None = None
+    processing: int | None = None
+    at: int | None = None
+    counts: Counted | None = None
+
+    def write(self) -> dict[str, Any]:
+        """Its form in an XCom."""
+        told = {name: value for name, value in asdict(self).items() if value is not None}
+        return {"version": VERSION, **told}
+
+    @classmethod
+    def read(cls, value: object) -> Sums | None:
+        """The record in a value; None if it is not a record."""
+        try:
+            facts = _mapping(value)
+            return cls(
+                _step(facts.get("step")),
+                **{name: read(facts[name]) for name, read in _FACTS.items() if facts.get(name) is not None},
+            )
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file of an upload.
+
+    :param at: unix seconds at which it was uploaded; None if it was there already.
+    """
+
+    filename: str
+    task_id: str
+    rows: int | None
+    at: int | None
+
+
+File = UploadedFile | FinishedFile
+
+
+def pieces(files: Iterable[File]) -> Iterator[dict[str, Any]]:
+    """Files in the form of XComs, :data:`PIECE` files in each: a list for each field."""
+    rest = iter(files)
+    while some := list(islice(rest, PIECE)):
+        names = [field.name for field in fields(some[0])]
+        yield {"version": VERSION, **{name: [getattr(one, name) for one in some] for name in names}}
+
+
+def read_uploaded(value: object) -> list[UploadedFile | None]:
+    """The files of a piece of :data:`UPLOADED`; None in place of one that is invalid."""
+    return [None if row is None else UploadedFile(*row) for row in _rows(value, UploadedFile)]
+
+
+def read_finished(value: object) -> list[FinishedFile | None]:
+    """The files of a piece of :data:`FINISHED`; None in place of one that is invalid."""
+    return [None if row is None else FinishedFile(*row) for row in _rows(value, FinishedFile)]
+
+
+def _rows(value: object, kind: type[File]) -> list[tuple[Any, ...] | None]:
+    """The rows of a piece; None in place of an invalid row, and a single None for an invalid piece."""
+    names = [field.name for field in fields(kind)]
+    try:
+        columns = [_list(_mapping(value).get(name)) for name in names]
+        rows = zip(*columns, strict=True)
+        return [_row(names, row) for row in rows]
+    except ValueError:
+        return [None]
+
+
+def _row(names: Sequence[str], row: Sequence[object]) -> tuple[Any, ...] | None:
+    try:
+        return tuple(
+            _name(one) if name in ("filename", "task_id") else None if one is None else _number(one)
+            for name, one in zip(names, row, strict=True)
+        )
+    except ValueError:
+        return None
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict) or value.get("version") != VERSION:
+        raise ValueError
+    return value
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise ValueError
+    return value
+
+
+def _step(value: object) -> Step:
+    for step in get_args(Step):
+        if value == step:
+            return step  # type: ignore[no-any-return]  # mypy does not know the arguments of a Literal
+    raise ValueError
+
+
+def _name(value: object) -> str:
+    # What cannot be printed cannot always be encoded either: JSON can hold half a character.
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME or not value.isprintable():
+        raise ValueError
+    return value
+
+
+def _place(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_NUMBER:
+        raise ValueError
+    return value
+
+
+def _counted(value: object) -> Counted:
+    if not isinstance(value, dict):
+        raise ValueError
+    return Counted(**{name: _number(value.get(name)) for name in Counted.__slots__})
+
+
+_FACTS: Mapping[str, Callable[[object], Any]] = {
+    **dict.fromkeys(("wxbank_conn_id", "package_id", "bank_type"), _name),
+    "manifest": _place,
+    **dict.fromkeys(("files", "rows", "skipped", "total_files", "total_rows", "tasks", "processing", "at"), _number),
+    "counts": _counted,
+}

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of the simulator's command. Imports nothing heavy, since every ``airflow`` command reads them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_wxbank.simulator.faults import Fault
+
+
+def _fault(text: str) -> Fault:
+    try:
+        from airflow_provider_wxbank.simulator.faults import parse_fault
+
+        return parse_fault(text)
+    except (ImportError, ValueError) as failure:
+        raise argparse.ArgumentTypeError(str(failure)) from None
+
+
+DEFAULT_PORT = 8971
+
+# The name of each, and its arguments for argparse.
+OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--host", {"default": "127.0.0.1", "help": "loopback only (default %(default)s)"}),
+    ("--port", {"type": int, "default": DEFAULT_PORT, "help": "0 for a free one (default %(default)s)"}),
+    (
+        "--keys",
+        {
+            "choices": ("certificates", "public-key", "both"),
+            "default": "certificates",
+            "help": "default %(default)s",
+        },
+    ),
+    ("--processing-seconds", {"type": float, "default": 2.0, "help": "until FINISHED (default %(default)s)"}),
+    (
+        "--check",
+        {
+            "choices": ("all", "sample", "later"),
+            "default": "all",
+            "help": "lines decrypted: all (of long files a sample before the answer, and all beside it), a sample of 20"
+            " at upload, or none before the report (default %(default)s)",
+        },
+    ),
+    ("--quota", {"type": int, "default": 6000, "help": "files a day (default %(default)s)"}),
+    ("--latency", {"type": float, "default": 0.0, "help": "seconds added to every answer"}),
+    ("--offset-unit", {"choices": ("page", "row"), "default": "page", "help": "default %(default)s"}),
+    ("--unmatched-ratio", {"type": float, "default": 0.0, "help": "share of numbers without a user, 0 to 1"}),
+    (
+        "--refuse-repeated-nonces",
+        {"action": "store_true", "help": "refuse a nonce that came before, which no source says of WeChat Pay"},
+    ),
+    (
+        "--leading-zero-serials",
+        {"action": "store_true", "help": "serials of platform certificates that begin with a zero"},
+    ),
+    ("--connection-file", {"type": Path, "help": "write the Airflow connection to this file, too"}),
+    (
+        "--fault",
+        {
+            "type": _fault,
+            "action": "append",
+            "default": [],
+            "metavar": "KIND:NAME=VALUE,...",
+            "help": "repeatable; for example drop:on=upload,every=3,commit=true",
+        },
+    ),
+)

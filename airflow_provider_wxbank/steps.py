@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps export and upload, as operators and the command line run them: inputs are checked, observers are told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseHook
+
+from airflow_provider_wxbank.agreements.export import export as export_files
+from airflow_provider_wxbank.agreements.files import (
+    MAX_ROWS,
+    check_bank_type,
+    check_max_rows,
+    check_prefix,
+    naming_key,
+)
+from airflow_provider_wxbank.agreements.manifest import Manifest, Origin, split_identity
+from airflow_provider_wxbank.agreements.numbers import OnInvalid, Values
+from airflow_provider_wxbank.agreements.outgoing import Outgoing, of_encrypted_file, of_manifest, of_plain_file
+from airflow_provider_wxbank.agreements.sources import read_files, read_sql
+from airflow_provider_wxbank.agreements.storage import Location
+from airflow_provider_wxbank.packages.bank_types import is_known
+from airflow_provider_wxbank.packages.endpoints import tasks_path
+from airflow_provider_wxbank.packages.pace import processing_seconds
+from airflow_provider_wxbank.packages.upload import Upload, check_max_workers, result_of
+from airflow_provider_wxbank.parameters import WHY_NONE, check_nothing_inside, location, text
+from airflow_provider_wxbank.reporting.events import Began, Ended, Observer, Step, nobody
+from airflow_provider_wxbank.wechatpay.crypto.platform_keys import check_serial_no
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+    from airflow_provider_wxbank.hooks import WxBankHook
+    from airflow_provider_wxbank.wechatpay.client import Client
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportInput:
+    """What an export is given; :class:`.ExportUsersOperator` describes each parameter."""
+
+    bank_type: str
+    output_path: str
+    sql: str | None = None
+    sql_conn_id: str | None = None
+    parameters: Mapping[str, Any] | None = None
+    source: str | None = None
+    column: str | None = None
+    on_invalid: OnInvalid = "fail"
+    max_rows_per_file: int = MAX_ROWS
+
+    def check(self) -> None:
+        """Check everything that can be seen to be wrong before anything is read.
+
+        :raises InvalidInput: something is wrong.
+        """
+        if (self.sql is None) == (self.source is None):
+            raise InvalidInput(f"give either sql (with sql_conn_id) or source, and not both{_both(self.sql)}")
+        if self.sql is not None and not self.sql_conn_id:
+            raise InvalidInput("sql needs sql_conn_id, the connection of the bank's database")
+        if self.sql is None and (self.sql_conn_id or self.parameters):
+            raise InvalidInput("sql_conn_id and parameters go with sql, not with source")
+        if not isinstance(self.parameters, Mapping | None):
+            raise InvalidInput(
+                f"parameters is of type {type(self.parameters).__name__}: it must be a mapping of names to values. If "
+                "it is a template, let the DAG have render_template_as_native_obj=True"
+            )
+        if self.on_invalid not in ("fail", "skip"):
+            raise InvalidInput(f'on_invalid must be "fail" or "skip", not {self.on_invalid!r}')
+        check_bank_type(text(self.bank_type, "bank_type"))
+        check_max_rows(self.max_rows_per_file)
+        _warn_of_unknown(self.bank_type)
+
+    @contextmanager
+    def values(self) -> Iterator[Iterable[Values]]:
+        """The numbers of the list, as a stream."""
+        if self.source is not None:
+            yield read_files(location(self.source, "source"), self.column)
+            return
+        assert self.sql is not None
+        # Dialects differ, and for a warning a plain search is enough.
+        if "order by" not in self.sql.lower():
+            log.warning(
+                "sql has no ORDER BY: if it is exported again after its upload, the database may give another order, "
+                "the files are cut differently, and numbers are imported a second time"
+            )
+        engine = sql_engine(self.sql_conn_id or "")
+        try:
+            # Closed even if it was not read to its end: that drops the connection to the database.
+            with closing(read_sql(engine, self.sql, self.parameters, self.column)) as values:
+                yield values
+        finally:
+            # The hook has made this engine for us alone.
+            engine.dispose()
+
+
+def export(
+    given: ExportInput, hook: WxBankHook, prefix: str, origin: Origin | None = None, tell: Observer = nobody
+) -> tuple[Location, Manifest]:
+    """Export a list into encrypted files.
+
+    :param prefix: first part of the filenames.
+    :param origin: the task that exports; None on the command line.
+    :return: where the manifest is, and what it says.
+    """
+    given.check()
+    check_prefix(prefix)
+    check_nothing_inside(prefix, "prefix")
+    folder = location(given.output_path, "output_path")
+    # For its check alone: the files are looked for only when the connection was read.
+    if given.source is not None:
+        location(given.source, "source")
+    # The beginning is told first, so that a connection that cannot be read is told as a failure of the step.
+    with _telling("export", tell), closing(hook.get_conn()) as client, given.values() as values:
+        return export_files(
+            values,
+            folder,
+            bank_type=given.bank_type,
+            prefix=prefix,
+            naming_key=naming_key(client.settings.merchant.private_key),
+            encryption_key=client.encryption_key,
+            max_rows=given.max_rows_per_file,
+            on_invalid=given.on_invalid,
+            origin=origin,
+            tell=tell,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UploadInput:
+    """What an upload is given; :class:`.UploadTaskOperator` describes each parameter."""
+
+    package_id: str
+    manifest: str | None = None
+    file: str | None = None
+    bank_type: str | None = None
+    encrypted: bool = False
+    serial_no: str | None = None
+    max_workers: int = 8
+
+    def check(self) -> None:
+        """Check everything that can be seen to be wrong before anything is read.
+
+        :raises InvalidInput: something is wrong.
+        """
+        # The path itself is not needed here.
+        tasks_path(text(self.package_id, "package_id"))
+        check_max_workers(self.max_workers)
+        if (self.manifest is None) == (self.file is None):
+            raise InvalidInput(f"give either manifest or file, and not both{_both(self.manifest)}")
+        if self.manifest is not None and (self.encrypted or self.serial_no):
+            raise InvalidInput("encrypted and serial_no go with file; a manifest has them itself")
+        if self.file is not None and not self.bank_type:
+            raise InvalidInput("file needs bank_type, for example ICBC_DEBIT")
+        if self.encrypted and not self.serial_no:
+            raise InvalidInput("encrypted=True needs serial_no: the serial of the platform key that encrypted the file")
+        if self.serial_no and not self.encrypted:
+            raise InvalidInput("serial_no goes with encrypted=True; plain numbers are encrypted here")
+        if self.serial_no is not None:
+            check_serial_no(self.serial_no)
+        if self.bank_type is not None:
+            check_bank_type(self.bank_type)
+            _warn_of_unknown(self.bank_type)
+
+    def outgoing(self, client: Client, prefix: str, known: Collection[str]) -> Outgoing:
+        """What is to be uploaded, checked before anything is sent.
+
+        :param prefix: first part of the filenames, if it is a single file.
+        :param known: names of files that need not be read, since they were uploaded before.
+        """
+        key = naming_key(client.settings.merchant.private_key)
+        if self.manifest is not None:
+            path, identity = split_identity(self.manifest)
+            where = location(path, "manifest")
+            return of_manifest(where, identity, key, self.bank_type, known, self.max_workers)
+        # As check() has made sure.
+        assert self.file is not None
+        assert self.bank_type is not None
+        where = location(self.file, "file")
+        if self.encrypted:
+            assert self.serial_no is not None
+            return of_encrypted_file(where, key, prefix, self.bank_type, self.serial_no)
+        return of_plain_file(where, key, prefix, self.bank_type, client.encryption_key)
+
+
+def upload(
+    given: UploadInput,
+    hook: WxBankHook,
+    prefix: str,
+    *,
+    known: Callable[[], Mapping[str, str]] = dict,
+    tell: Observer = nobody,
+    starts: Callable[[Upload], None] = lambda upload: None,
+) -> dict[str, Any]:
+    """Upload a list into a package.
+
+    :param known: gives filename to task id of what an earlier try has uploaded.
+    :param starts: is called with the upload before it begins, so that the caller can stop it.
+    :return: the result as users get it.
+    """
+    given.check()
+    with _telling("upload", tell), closing(hook.get_conn()) as client:
+        # Before the files are read: those that were uploaded before need not be.
+        uploaded_before = known()
+        outgoing = given.outgoing(client, prefix, uploaded_before)
+        upload = Upload(client, given.package_id, max_workers=given.max_workers, known=uploaded_before, tell=tell)
+        starts(upload)
+        result = result_of(given.package_id, outgoing, upload.run(outgoing))
+    log.info(
+        "Package %s has %d numbers in %d tasks of this import; WeChat Pay processes them in about %d minutes",
+        given.package_id,
+        result["rows"],
+        len(result["tasks"]),
+        round(processing_seconds(result["rows"]) / 60),
+    )
+    return result
+
+
+@contextmanager
+def _telling(step: Step, tell: Observer) -> Iterator[None]:
+    """Tell of the beginning and the end of a step. An error that is not ours may quote rows, so its text stays out."""
+    tell(Began(step))
+    try:
+        yield
+    except BaseException as failure:  # Ctrl-C and Airflow's task timeout end a step, too
+        tell(Ended(step, type(failure).__name__, str(failure) if isinstance(failure, WxBankError) else ""))
+        raise
+    tell(Ended(step))
+
+
+def sql_engine(conn_id: str) -> Engine:
+    """The SQLAlchemy engine of any connection that Airflow has an SQL hook for."""
+    hook = BaseHook.get_connection(conn_id).get_hook()
+    if not hasattr(hook, "get_sqlalchemy_engine"):
+        raise InvalidInput(f"sql_conn_id {conn_id} is not the connection of an SQL database")
+    engine: Engine = hook.get_sqlalchemy_engine()
+    return engine
+
+
+def _both(one: object) -> str:
+    """What to add to "give one of two" if neither was given: why both may be None."""
+    return "" if one is not None else f". Both are None: {WHY_NONE}"
+
+
+def _warn_of_unknown(bank_type: str) -> None:
+    """Warn of a bank type that WeChat Pay's page (P/4012076355) does not list; its full table may."""
+    if not is_known(bank_type):
+        log.warning(
+            "bank_type %s is not in the list of WeChat Pay's page; if it is mistyped, no number will match", bank_type
+        )

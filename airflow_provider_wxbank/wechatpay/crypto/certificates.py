@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""WeChat Pay's list of certificates: decrypted with the APIv3 key, verified with the certificates in it."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from airflow_provider_wxbank.wechatpay.crypto.pem import load_certificate
+from airflow_provider_wxbank.wechatpay.crypto.platform_keys import (
+    SIGNS_WITH_PUBLIC_KEY,
+    PlatformKey,
+    comparable,
+    find_key,
+    is_public_key_id,
+)
+from airflow_provider_wxbank.wechatpay.crypto.verification import verify
+from airflow_provider_wxbank.wechatpay.errors import UnknownSerial, UnverifiedAnswer
+
+
+def read_certificates(body: bytes, apiv3_key: str) -> tuple[PlatformKey, ...]:
+    """The keys in an answer of ``GET /v3/certificates``, decrypted (AES-256-GCM, P/4012071382).
+
+    :param body: the raw answer; its signature is not checked here.
+    :param apiv3_key: the merchant's APIv3 key, 32 characters.
+    :raises UnverifiedAnswer: the APIv3 key does not decrypt the list, or the answer is not a list of certificates.
+    """
+    try:
+        entries = json.loads(body)["data"]
+        if not isinstance(entries, list):
+            raise TypeError
+        return tuple(_read_certificate(entry, apiv3_key) for entry in entries)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        raise UnverifiedAnswer("the answer of /v3/certificates is not a list of certificates") from None
+
+
+def _read_certificate(entry: Mapping[str, object], apiv3_key: str) -> PlatformKey:
+    # The documented example has keys with a trailing space ("effective_time ").
+    values = {key.strip(): value for key, value in entry.items()}
+    serial_no, sealed = values["serial_no"], values["encrypt_certificate"]
+    if not isinstance(serial_no, str) or not isinstance(sealed, dict):
+        raise TypeError
+    if sealed.get("algorithm") != "AEAD_AES_256_GCM":
+        raise UnverifiedAnswer("a platform certificate is not encrypted with AEAD_AES_256_GCM")
+    # Members of a wrong type raise what read_certificates() catches.
+    try:
+        pem = AESGCM(apiv3_key.encode()).decrypt(
+            sealed["nonce"].encode(),
+            b64decode(sealed["ciphertext"], validate=True),
+            sealed.get("associated_data", "").encode(),
+        )
+    except InvalidTag:
+        # Only a decrypted list can be verified, so it is not known who encrypted this one.
+        raise UnverifiedAnswer(
+            "the APIv3 key (the connection's password) does not decrypt the certificate list, which therefore cannot "
+            "be verified: either it is not the key set in the merchant platform, under API security, or something "
+            "altered the answer on its way"
+        ) from None
+    certificate, public_key = load_certificate(pem, "a platform certificate of WeChat Pay")
+    # Keys are found by the serial in the list, so it must be the certificate's own.
+    if f"{certificate.serial_number:X}" != comparable(serial_no):
+        raise UnverifiedAnswer("a platform certificate has another serial number than the list says")
+    # The list can end a certificate before the certificate's own end (P/4012069411), so the earlier one counts.
+    listed_effective, listed_expiry = (_timestamp(values.get(name)) for name in ("effective_time", "expire_time"))
+    own_effective = certificate.not_valid_before_utc.timestamp()
+    own_expiry = certificate.not_valid_after_utc.timestamp()
+    return PlatformKey(
+        serial_no,
+        public_key,
+        own_effective if listed_effective is None else max(own_effective, listed_effective),
+        own_expiry if listed_expiry is None else min(own_expiry, listed_expiry),
+    )
+
+
+def _timestamp(text: object) -> float | None:
+    if not isinstance(text, str):
+        return None
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def verified_certificates(
+    headers: Mapping[str, str], body: bytes, apiv3_key: str, now: float
+) -> tuple[PlatformKey, ...]:
+    """The unexpired keys in a certificate list that is signed by one of them (P/4012069411).
+
+    :raises UnverifiedAnswer: the list is not signed by a certificate that it carries, or all have expired; see also
+        :func:`read_certificates`.
+    """
+    # Expired ones go first, so that none of them can vouch for the list.
+    usable = [key for key in read_certificates(body, apiv3_key) if key.expires > now]
+
+    def carried(serial: str) -> RSAPublicKey:
+        found = find_key(usable, serial)
+        if found is None:
+            raise UnknownSerial(
+                f"the certificate list is signed by {serial[:64]}, which it does not carry or which has expired"
+                + (f"; {SIGNS_WITH_PUBLIC_KEY}" if is_public_key_id(serial) else "")
+            )
+        return found.public_key
+
+    # The second proof. The first is that the APIv3 key has decrypted the list.
+    verify(headers, body, carried, now)
+    return tuple(usable)

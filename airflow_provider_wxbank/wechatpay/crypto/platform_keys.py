@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Platform keys: WeChat Pay's public key, its certificates, and their refresh (P/4012551764, P/4012153196).
+
+The keys verify answers and encrypt agreement numbers. There are three modes; what a connection holds decides which:
+
+* certificates: downloaded, decrypted with the APIv3 key, verified with themselves;
+* public key: one key with its ``PUB_KEY_ID_...``, nothing is downloaded;
+* both, while a merchant migrates from the first to the second: the public key encrypts and is asked for in every
+  request; certificates are downloaded only once an answer is signed with one.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from threading import Lock
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from airflow_provider_wxbank.wechatpay.errors import (
+    InvalidCredentials,
+    InvalidInput,
+    UnknownSerial,
+    WxBankError,
+)
+
+REFRESH_AFTER = 6 * 3600
+"""Seconds after which certificates are downloaded again; WeChat Pay asks for less than 12 hours (P/4012551764)."""
+
+DOWNLOAD_PAUSE = 30
+"""Seconds between two downloads, whatever asks for them, so that unknown serials cannot cause a storm of them."""
+
+CERTIFICATES = "/v3/certificates"
+
+USE_PUBLIC_KEY = "fill in wechatpay_public_key and wechatpay_public_key_id, both from the merchant platform"
+
+SIGNS_WITH_PUBLIC_KEY = f"if WeChat Pay signed it, this merchant signs with a public key: {USE_PUBLIC_KEY}"
+
+_PUBLIC_KEY_ID = re.compile(r"PUB_KEY_ID_[0-9]{1,64}")
+_CERTIFICATE_SERIAL = re.compile(r"[0-9A-Fa-f]{1,64}")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformKey:
+    """One key of WeChat Pay with the serial that goes into ``Wechatpay-Serial``.
+
+    :param serial_no: certificate serial (hexadecimal, as WeChat Pay writes it) or ``PUB_KEY_ID_...``.
+    :param effective: unix seconds from which the key encrypts; 0 for a public key.
+    :param expires: unix seconds from which the key is not used at all; infinite for a public key.
+    """
+
+    serial_no: str
+    public_key: RSAPublicKey = field(repr=False)
+    effective: float = 0.0
+    expires: float = float("inf")
+
+
+def is_public_key_id(serial_no: str) -> bool:
+    """Whether a serial is the id of a WeChat Pay public key."""
+    return _PUBLIC_KEY_ID.fullmatch(serial_no) is not None
+
+
+def check_serial_no(serial_no: str, what: str = "serial_no") -> None:
+    """:raises InvalidInput: it is neither a certificate's serial (hexadecimal) nor a ``PUB_KEY_ID_...``."""
+    if not isinstance(serial_no, str) or not (_CERTIFICATE_SERIAL.fullmatch(serial_no) or is_public_key_id(serial_no)):
+        raise InvalidInput(
+            f"{what} {str(serial_no)[:80]!r} must be the serial of a platform certificate, in hexadecimal digits, or "
+            "PUB_KEY_ID_ followed by digits"
+        )
+
+
+def same_serial(one: str, other: str) -> bool:
+    """Whether two serials name one key. A certificate's serial is a number, and some SDKs drop its leading zero."""
+    return comparable(one) == comparable(other)
+
+
+def comparable(serial_no: str) -> str:
+    """A serial in the form in which it is compared."""
+    return serial_no if is_public_key_id(serial_no) else serial_no.upper().lstrip("0")
+
+
+def find_key(keys: Iterable[PlatformKey], serial_no: str) -> PlatformKey | None:
+    """The key of a serial, or None."""
+    return next((key for key in keys if same_serial(key.serial_no, serial_no)), None)
+
+
+class PlatformKeys:
+    """The platform keys of one merchant, safe to use from many threads.
+
+    :param public_key: WeChat Pay's public key, in the modes that have one.
+    :param download: downloads and verifies the certificates, in the modes that have an APIv3 key.
+    :param clock: unix seconds.
+    """
+
+    def __init__(
+        self,
+        public_key: PlatformKey | None,
+        download: Callable[[], tuple[PlatformKey, ...]] | None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._public_key = public_key
+        self._download = download
+        self._clock = clock
+        self._lock = Lock()
+        self._certificates: tuple[PlatformKey, ...] = ()
+        self._downloaded_at = self._tried_at = float("-inf")
+        self._failure: WxBankError | None = None
+
+    @property
+    def request_serial(self) -> str | None:
+        """What every request names in ``Wechatpay-Serial`` so that the public key signs the answer, or None."""
+        return self._public_key.serial_no if self._public_key else None
+
+    def known(self) -> tuple[PlatformKey, ...]:
+        """The keys at hand, without asking for more."""
+        return ((self._public_key,) if self._public_key else ()) + self._certificates
+
+    def encryption_key(self) -> PlatformKey:
+        """The key to encrypt with now: the public key, else the certificate that came into force last.
+
+        Take it once per file and keep its serial with the file: the next call may give another key.
+
+        :raises InvalidCredentials: there is none.
+        """
+        if self._public_key is not None:
+            return self._public_key
+        # Old certificates still encrypt, so nobody waits while another thread downloads.
+        self._refresh(self._is_old, wait=False)
+        now = self._clock()
+        # A new certificate is listed before it is in force.
+        in_force = [key for key in self._certificates if key.effective <= now < key.expires]
+        if not in_force:
+            self._raise_failure()
+            raise InvalidCredentials(
+                "WeChat Pay lists no platform certificate that is in force; download one in the merchant "
+                "platform or change to WeChat Pay's public key (wechatpay_public_key)"
+            )
+        return max(in_force, key=lambda key: key.effective)
+
+    def verification_key(self, serial_no: str) -> RSAPublicKey:
+        """The public key of the serial that an answer names. An unknown serial causes at most one download a pause.
+
+        :raises UnknownSerial: there is no such key, or it has expired.
+        """
+        # A public key is never downloaded.
+        if not is_public_key_id(serial_no):
+            self._refresh(self._is_old, wait=False)
+            # WeChat Pay may sign with a certificate that is newer than the last download.
+            self._refresh(lambda: self._unexpired(serial_no) is None, wait=True)
+        return self.known_key(serial_no)
+
+    def known_key(self, serial_no: str) -> RSAPublicKey:
+        """The public key of a serial among those at hand; nothing is downloaded.
+
+        :raises UnknownSerial: there is no such key, or it has expired.
+        """
+        found = self._unexpired(serial_no)
+        if found is None:
+            raise UnknownSerial(self._unknown(serial_no))
+        return found.public_key
+
+    def refresh(self) -> None:
+        """Download the certificates now, whatever their age, where the mode has any.
+
+        :raises WxBankError: the download failed; the certificates at hand stay.
+        """
+        if self._download is not None:
+            with self._lock:
+                self._try_download()
+                self._raise_failure()
+
+    def _unexpired(self, serial_no: str) -> PlatformKey | None:
+        now = self._clock()
+        return find_key((key for key in self.known() if key.expires > now), serial_no)
+
+    def _is_old(self) -> bool:
+        return self._is_over(self._downloaded_at, REFRESH_AFTER)
+
+    def _is_over(self, since: float, seconds: float) -> bool:
+        """Whether some seconds have passed. If the clock was set back they have: it may have run ahead before."""
+        return not 0 <= self._clock() - since <= seconds
+
+    def _refresh(self, is_due: Callable[[], bool], *, wait: bool) -> None:
+        """Download once if due.
+
+        :param wait: whether to wait while another thread downloads, even if there are certificates to go on with.
+        """
+        if self._download is None or not is_due():
+            return
+        if not self._lock.acquire(blocking=wait or not self._certificates):
+            return
+        # Asked again: another thread may have downloaded while this one waited for the lock.
+        try:
+            if is_due() and self._is_over(self._tried_at, DOWNLOAD_PAUSE):
+                self._try_download()
+        finally:
+            self._lock.release()
+        # While there are certificates at hand, a failed refresh fails nothing else.
+        if not self._certificates:
+            self._raise_failure()
+
+    def _try_download(self) -> None:
+        assert self._download is not None
+        # Before the download, so that a failure is followed by the same pause.
+        self._tried_at = self._clock()
+        try:
+            self._certificates = self._download()
+        except WxBankError as failure:
+            # Kept for callers that come within the pause: they get it without a call.
+            self._failure = failure
+            if self._certificates:
+                log.warning("The platform certificates could not be refreshed; the ones at hand stay: %s", failure)
+        else:
+            self._failure = None
+            self._downloaded_at = self._clock()
+            log.info("Platform certificates: %s", ", ".join(key.serial_no for key in self._certificates))
+
+    def _raise_failure(self) -> None:
+        # Read once: another thread's download may succeed in between.
+        if (failure := self._failure) is not None:
+            raise failure
+
+    def _unknown(self, serial_no: str) -> str:
+        at_hand = ", ".join(key.serial_no for key in self.known()) or "none"
+        if is_public_key_id(serial_no) and self._public_key is None:
+            advice = SIGNS_WITH_PUBLIC_KEY
+        elif is_public_key_id(serial_no):
+            advice = "compare wechatpay_public_key_id with the merchant platform"
+        elif self._download is None:
+            advice = "to accept certificates too, as during migration, fill in the APIv3 key (password)"
+        elif self._certificates:
+            advice = "it is not in WeChat Pay's list of certificates"
+        else:
+            advice = "WeChat Pay's list of certificates was not downloaded"
+        return f"the answer is signed with the platform key {serial_no[:64]}; at hand: {at_hand}; {advice}"

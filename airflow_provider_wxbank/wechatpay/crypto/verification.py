@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The signature of an answer (P/4013053249, P/4013053420)."""
+
+from __future__ import annotations
+
+import binascii
+import re
+import time
+from base64 import b64decode
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from threading import Lock
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from airflow_provider_wxbank.wechatpay.crypto.signing import SCHEME
+from airflow_provider_wxbank.wechatpay.errors import Replayed, UnverifiedAnswer, WrongSignature
+
+MAX_CLOCK_DIFFERENCE = 300
+"""Seconds that an answer's time may differ from ours (P/4013053420: at most 5 minutes)."""
+
+MAX_REMEMBERED = 1_000_000
+"""Nonces that are remembered at once, in some 100 MB: enough for a steady 800 answers a second."""
+
+_SERIAL = re.compile(r"[0-9A-Za-z_]{1,128}")
+_HEADERS = ("Wechatpay-Timestamp", "Wechatpay-Nonce", "Wechatpay-Serial", "Wechatpay-Signature")
+
+
+def verify(
+    headers: Mapping[str, str],
+    body: bytes,
+    key_of: Callable[[str], RSAPublicKey],
+    now: float,
+) -> None:
+    """Verify an answer over its raw bytes. Signature probes (SIGNTEST) fail like any other wrong signature.
+
+    :param headers: the answer's headers; names are matched without regard to case by the mapping itself.
+    :param body: the body as received; empty for 204.
+    :param key_of: gives the platform key of a serial; raises :class:`UnverifiedAnswer` if there is none.
+    :param now: unix seconds.
+    :raises UnverifiedAnswer: the answer must not be trusted; the text says why.
+    """
+    missing = [name for name in _HEADERS if name not in headers]
+    if missing:
+        raise UnverifiedAnswer(
+            "the answer is unsigned; a proxy or gateway may have answered, or stripped the headers "
+            f"({', '.join(missing)} missing)"
+        )
+    timestamp, nonce, serial, signature = (headers[name] for name in _HEADERS)
+    scheme = headers.get("Wechatpay-Signature-Type", SCHEME)
+    if scheme != SCHEME:
+        raise UnverifiedAnswer(f"the answer is signed with {scheme[:40]!r}; only {SCHEME} is supported")
+    # Before the key is asked for, which may cause a download.
+    _check_time(timestamp, now)
+    if not _SERIAL.fullmatch(serial):
+        raise UnverifiedAnswer("the answer's Wechatpay-Serial is no serial number")
+    key = key_of(serial)
+    # http.client decodes headers as latin-1, so this gives their bytes back.
+    message = f"{timestamp}\n{nonce}\n".encode("latin-1", "replace") + body + b"\n"
+    try:
+        key.verify(b64decode(signature, validate=True), message, PKCS1v15(), SHA256())
+    except (binascii.Error, ValueError, InvalidSignature):
+        raise WrongSignature(
+            f"the answer's signature does not verify with the platform key {serial[:64]}: the answer was "
+            "altered on its way, it is a signature probe of WeChat Pay, or the connection holds another key "
+            "under this serial"
+        ) from None
+
+
+def _check_time(timestamp: str, now: float) -> None:
+    # int() would also take signs, blanks, underscores and the digits of other scripts.
+    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
+        raise UnverifiedAnswer("the answer's Wechatpay-Timestamp is not a time in unix seconds")
+    difference = int(timestamp) - now
+    if abs(difference) > MAX_CLOCK_DIFFERENCE:
+        raise UnverifiedAnswer(
+            f"the answer was signed {abs(difference):.0f} s {'after' if difference > 0 else 'before'} this "
+            f"machine's time; at most {MAX_CLOCK_DIFFERENCE} s are allowed: check this machine's clock"
+        )
+
+
+class Nonces:
+    """The nonces of accepted answers, so that each answer is accepted once; safe to use from many threads.
+
+    An answer verifies from 5 minutes before its time to 5 minutes after it, so its nonce is kept for at least ten
+    minutes. There are two halves, of which the older is dropped as a whole. No nonce is forgotten early for lack of
+    room: no more answers are accepted until there is room again.
+
+    :param limit: nonces that are kept.
+    :param clock: seconds that only grow. A clock that is set back must not let an answer in again.
+    """
+
+    def __init__(self, limit: int = MAX_REMEMBERED, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._lock = Lock()
+        self._newer: set[bytes] = set()
+        self._older: set[bytes] = set()
+        self._begun_at = clock()
+
+    def take(self, nonce: str) -> None:
+        """Remember the nonce of a verified answer.
+
+        :raises Replayed: it was taken before.
+        :raises UnverifiedAnswer: there is no room to remember it.
+        """
+        # A nonce may be of any length; a digest of it is not.
+        digest = sha256(nonce.encode("utf-8", "replace")).digest()[:16]
+        with self._lock:
+            self._forget()
+            if digest in self._newer or digest in self._older:
+                raise Replayed(
+                    "the answer was given before: something on the way, a cache perhaps, repeats WeChat Pay's answers"
+                )
+            if len(self._newer) + len(self._older) >= self._limit:
+                raise UnverifiedAnswer(
+                    f"{self._limit} answers came within some minutes, and whether this one was given before could not "
+                    "be told later: make fewer calls at a time"
+                )
+            self._newer.add(digest)
+
+    def _forget(self) -> None:
+        age = self._clock() - self._begun_at
+        if age > 2 * MAX_CLOCK_DIFFERENCE:
+            # After a long silence the newer half is too old as well.
+            self._older = self._newer if age <= 4 * MAX_CLOCK_DIFFERENCE else set()
+            self._newer = set()
+            self._begun_at = self._clock()
+
+
+BELIEVED = Nonces()
+"""Those of this process. A replay must be refused whichever client has accepted the answer, and a process has many
+clients for one merchant: each hook makes its own. A client can be given another store as an argument."""

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Imports in an Airflow database, as the operators and the sensor record them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_wxbank.reporting.events import FinishedFile
+from airflow_provider_wxbank.reporting.record import FINISHED, KEY, UPLOADED, VERSION, UploadedFile, pieces
+
+PARTS = ("DAG", "RUN", "TASK_INSTANCE", "XCOM")
+"""What an import is made of, and a user may not be allowed to read."""
+
+HIDDEN_DAG = "import_others"
+
+OPERATORS = {"export": "ExportUsersOperator", "upload": "UploadTaskOperator", "wait": "TaskFinishedSensor"}
+
+
+def who_lacks(part: str, which: str = "some") -> str:
+    """The name of the user who may not read a part of :data:`HIDDEN_DAG`, or of ``any`` DAG."""
+    return f"{which}-{part}"
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a task left behind: its state, its record, its rows of files."""
+
+    task_id: str
+    step: str
+    state: str | None
+    record: Mapping[str, Any] | None = None
+    rows: Sequence[Sequence[Any]] = ()
+    begin: float | None = None
+    end: float | None = None
+    map_index: int = -1
+    operator: str | None = field(default=None)
+
+
+def add_run(
+    dag_id: str,
+    run_id: str,
+    begin: float,
+    tasks: Sequence[Left],
+    state: str = "running",
+    stored: Callable[[Any], Any] = lambda value: value,
+) -> None:
+    """Put a DAG run with its tasks and XComs into Airflow's database.
+
+    :param stored: what an XCom backend leaves of a value in the database.
+    """
+    from airflow.models.dag import DagModel
+    from airflow.models.dagbundle import DagBundleModel
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
+    from airflow.utils.types import DagRunType
+    from sqlalchemy import insert
+
+    with create_session() as session:
+        if session.get(DagBundleModel, "page") is None:
+            session.add(DagBundleModel(name="page"))
+            session.flush()
+        if session.get(DagModel, dag_id) is None:
+            session.add(DagModel(dag_id=dag_id, bundle_name="page", is_stale=False, fileloc="page.py"))
+            session.flush()
+        run = DagRun(
+            dag_id=dag_id,
+            run_id=run_id,
+            run_type=DagRunType.MANUAL,
+            state=DagRunState(state),
+            run_after=moment(begin),
+            start_date=moment(begin),
+        )
+        session.add(run)
+        session.flush()
+        for task in tasks:
+            session.execute(
+                insert(TaskInstance).values(
+                    task_id=task.task_id,
+                    dag_id=dag_id,
+                    run_id=run_id,
+                    map_index=task.map_index,
+                    operator=task.operator or OPERATORS[task.step],
+                    state=task.state,
+                    start_date=None if task.begin is None else moment(task.begin),
+                    end_date=None if task.end is None else moment(task.end),
+                    try_number=1,
+                    max_tries=0,
+                    pool="default_pool",
+                    pool_slots=1,
+                )
+            )
+            key, kind = (UPLOADED, UploadedFile) if task.step == "upload" else (FINISHED, FinishedFile)
+            found = pieces(kind(*row) for row in task.rows)
+            values: dict[str, Any] = {f"{key}{number}": piece for number, piece in enumerate(found)}
+            if task.record is not None:
+                values[KEY] = {"version": VERSION, "step": task.step, **task.record}
+            for name, value in values.items():
+                session.add(
+                    XComModel(
+                        dag_run_id=run.id, dag_id=dag_id, run_id=run_id, task_id=task.task_id,
+                        map_index=task.map_index, key=name, value=stored(value),
+                    )
+                )  # fmt: skip
+
+
+def moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def whole_import(
+    package_id: str,
+    begin: float,
+    files: int,
+    rows: int = 5500,
+    matched: int = 5000,
+    failed_files: int = 0,
+    prefix: str = "import",
+) -> list[Left]:
+    """An import that is finished, with so many files of so many rows."""
+    names = [f"{prefix}-{int(begin)}-{index:032x}.csv" for index in range(files)]
+    ids = [str(int(begin) % 10**7 * 1000 + index) for index in range(files)]
+    manifest = f"/exports/{int(begin)}/manifest.json"
+    conn = "wxbank_default"
+    uploaded = [
+        [name, task_id, rows, int(begin) + 60 + index // 4]
+        for index, (name, task_id) in enumerate(zip(names, ids, strict=True))
+    ]
+    finished = [
+        [
+            task_id, name, int(begin) + 60 + index // 4, int(begin) + 2460 + index * 15,
+            *((0, rows, 0) if index < failed_files else (matched, rows - matched, matched + matched // 50)),
+        ]
+        for index, (name, task_id) in enumerate(zip(names, ids, strict=True))
+    ]  # fmt: skip
+    good = files - failed_files
+    counts = {
+        "tasks": files,
+        "success_count": good * matched,
+        "fail_count": good * (rows - matched) + failed_files * rows,
+        "success_user_count": good * (matched + matched // 50),
+        "failed_files": failed_files,
+    }
+    export = {
+        "wxbank_conn_id": conn,
+        "bank_type": "ICBC_DEBIT",
+        "manifest": manifest,
+        "files": files,
+        "rows": files * rows,
+        "skipped": 0,
+    }
+    upload = {
+        "wxbank_conn_id": conn, "package_id": package_id, "bank_type": None, "manifest": manifest,
+        "files": files, "rows": files * rows, "total_files": files, "total_rows": files * rows,
+    }  # fmt: skip
+    wait = {
+        "wxbank_conn_id": conn, "package_id": package_id, "tasks": files, "processing": 0, "poll_interval": 60.0,
+        "at": int(begin) + 5000, "counts": counts,
+    }  # fmt: skip
+    return [
+        Left("export_users", "export", "success", export, (), begin, begin + 55),
+        Left("upload", "upload", "success", upload, uploaded, begin + 60, begin + 60 + files // 4),
+        Left("finished", "wait", "success", wait, finished, begin + 70 + files // 4, begin + 2600 + files * 15),
+    ]

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far an import is, from what its tasks recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_wxbank.reporting.events import FinishedFile, Step
+from airflow_provider_wxbank.reporting.record import VERSION, Sums, UploadedFile
+from airflow_provider_wxbank.ui.files import FileRow, file_rows
+from airflow_provider_wxbank.ui.imports import expected_end, imports, state_of, step_state
+from airflow_provider_wxbank.ui.tasks import Run, Task
+
+NOW = 10_000.0
+RUN = Run(1, "import_users", "manual__1", "running", 0.0)
+
+EXPORTED: dict[str, Any] = {"manifest": "/out/manifest.json", "files": 20, "rows": 110_000, "skipped": 3}
+UPLOADED: dict[str, Any] = {"package_id": "8473295", "manifest": "/out/manifest.json", "files": 20, "rows": 110_000}
+
+
+def task(
+    step: Step,
+    state: str | None,
+    map_index: int = -1,
+    begin: float | None = None,
+    task_id: str | None = None,
+    **record: Any,
+) -> Task:
+    """A task with a record, if it has told anything."""
+    told = Sums.read({"version": VERSION, "step": step, **record}) if record else None
+    return Task(task_id or step, map_index, step, state, begin, begin, told, bool(record) and told is None)
+
+
+def one(*tasks: Task, run: Run = RUN) -> Any:
+    ((found, _),) = imports(run, tasks, NOW)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ([], "none"),
+        ([None], "todo"),
+        (["queued"], "todo"),
+        (["running"], "running"),
+        (["deferred"], "running"),
+        (["up_for_reschedule"], "running"),
+        (["success", None], "running"),
+        (["success", "success"], "done"),
+        (["success", "skipped"], "done"),
+        (["skipped"], "skipped"),
+        (["running", "up_for_retry"], "retrying"),
+        (["success", "failed"], "failed"),
+        (["upstream_failed"], "failed"),
+    ],
+)
+def test_the_state_of_a_step_is_that_of_its_tasks(states: list[str | None], expected: str) -> None:
+    assert step_state(states) == expected
+
+
+@pytest.mark.parametrize(
+    ("export", "upload", "wait", "expected"),
+    [
+        ("running", "todo", "todo", "exporting"),
+        ("done", "todo", "todo", "exported"),
+        ("done", "running", "todo", "uploading"),
+        ("running", "running", "todo", "uploading"),
+        ("done", "done", "todo", "processing"),
+        ("done", "done", "running", "processing"),
+        ("done", "done", "none", "uploaded"),
+        ("none", "none", "running", "processing"),
+        ("done", "done", "done", "finished"),
+        ("done", "failed", "failed", "failed"),
+        ("skipped", "skipped", "skipped", "skipped"),
+        ("done", "retrying", "todo", "uploading"),
+    ],
+)
+def test_the_state_of_an_import_is_that_of_its_steps(export: Any, upload: Any, wait: Any, expected: str) -> None:
+    assert state_of({"export": export, "upload": upload, "wait": wait}, run_is_over=False) == expected
+
+
+def test_an_upload_under_way_says_how_many_of_the_exported_files_are_with_wechat_pay() -> None:
+    found = one(
+        task("export", "success", **EXPORTED),
+        task("upload", "running", begin=9_000.0, **UPLOADED | {"files": 5, "rows": 27_500}),
+        task("wait", None),
+    )
+    assert (found.state, found.package_id) == ("uploading", "8473295")
+    assert (found.files, found.uploaded, found.finished) == (20, 5, None)
+    assert (found.rows, found.rows_uploaded, found.skipped) == (110_000, 27_500, 3)
+    assert found.success_count is None
+
+
+def test_a_wait_says_how_many_files_are_finished_at_least() -> None:
+    found = one(
+        task("export", "success", **EXPORTED),
+        task("upload", "success", begin=5_000.0, **UPLOADED),
+        task("wait", "deferred", package_id="8473295", tasks=20, processing=15, at=9_900),
+    )
+    assert (found.state, found.finished) == ("processing", 5)
+    # A quarter in 4,900 seconds.
+    assert found.expected == 5_000.0 + 4 * 4_900.0
+
+
+def test_a_finished_import_has_the_counts_of_wechat_pay() -> None:
+    counts: dict[str, Any] = {
+        "tasks": 20,
+        "success_count": 100_000,
+        "fail_count": 10_000,
+        "success_user_count": 101_000,
+    }
+    found = one(
+        task("export", "success", **EXPORTED),
+        task("upload", "success", **UPLOADED),
+        task("wait", "success", package_id="8473295", tasks=20, processing=0, counts={**counts, "failed_files": 1}),
+    )
+    assert (found.state, found.finished, found.expected) == ("finished", 20, None)
+    assert (found.success_count, found.fail_count, found.success_user_count) == (100_000, 10_000, 101_000)
+    assert found.failed_files == 1
+
+
+def test_mapped_tasks_are_summed_up() -> None:
+    found = one(
+        *(task("export", "success", part, **EXPORTED) for part in range(3)),
+        *(task("upload", "success", part, **UPLOADED) for part in range(2)),
+        task("upload", "running", 2, begin=9_000.0, **UPLOADED | {"files": 1, "rows": 5_500}),
+        task("wait", None),
+    )
+    assert (found.state, found.files, found.uploaded, found.rows) == ("uploading", 60, 41, 330_000)
+
+
+def test_a_total_is_not_told_before_every_export_is_done() -> None:
+    found = one(task("export", "success", 0, **EXPORTED), task("export", "running", 1), task("upload", None))
+    assert (found.state, found.files, found.rows) == ("exporting", None, None)
+
+
+def test_files_that_were_never_exported_have_the_totals_of_their_upload() -> None:
+    record = UPLOADED | {"manifest": None, "files": 2, "rows": 11_000, "total_files": 3, "total_rows": 15_000}
+    found = one(task("upload", "running", begin=9_000.0, **record))
+    assert (found.files, found.rows) == (3, 15_000)
+
+
+def test_a_wait_without_an_upload_counts_what_it_waits_for() -> None:
+    counts: dict[str, Any] = {
+        "tasks": 7,
+        "success_count": 30,
+        "fail_count": 5,
+        "success_user_count": 31,
+        "failed_files": 0,
+    }
+    found = one(task("wait", "success", package_id="9001177", tasks=None, counts=counts))
+    assert (found.state, found.files, found.uploaded, found.finished, found.rows) == ("finished", 7, 7, 7, 35)
+
+
+def test_a_run_that_fills_two_packages_is_two_imports_each_with_its_own_export() -> None:
+    other: dict[str, Any] = {"package_id": "9001177", "manifest": "/other/manifest.json", "files": 1, "rows": 10}
+    found = imports(
+        RUN,
+        [
+            task("export", "success", **EXPORTED),
+            task("export", "success", task_id="export_others", manifest=f"/other/manifest.json#{'1f' * 8}", rows=10),
+            task("upload", "success", **UPLOADED),
+            task("upload", "success", task_id="upload_others", **other),
+        ],
+        NOW,
+    )
+    assert [(one.package_id, one.rows) for one, _ in found] == [("8473295", 110_000), ("9001177", 10)]
+    assert [[task.task_id for task in tasks] for _, tasks in found] == [
+        ["export", "upload"],
+        ["export_others", "upload_others"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("record", "unreadable"),
+    [({}, 0), ({"files": "20"}, 1), ({"counts": 7}, 1), ({"counts": {"tasks": None}}, 1), ({"at": None}, 0)],
+)
+def test_what_a_record_does_not_say_is_not_known(record: dict[str, Any], unreadable: int) -> None:
+    found = one(task("upload", "success"), task("wait", "running", **record))
+    assert (found.state, found.uploaded, found.finished, found.success_count) == ("processing", None, None, None)
+    assert (found.files, found.rows, found.expected, found.unreadable) == (None, None, None, unreadable)
+
+
+def test_the_counts_of_a_wait_that_cannot_be_read_are_missing_from_the_sum_so_there_is_none() -> None:
+    counts = {"tasks": 20, "success_count": 5, "fail_count": 1, "success_user_count": 5, "failed_files": 0}
+    found = one(
+        task("upload", "success", **UPLOADED),
+        task("wait", "success", 0, counts=counts),
+        task("wait", "success", 1, counts="s3://xcoms/elsewhere"),
+    )
+    assert (found.state, found.uploaded, found.finished, found.success_count) == ("finished", 20, None, None)
+
+
+def test_an_upload_that_has_not_begun_has_uploaded_nothing() -> None:
+    found = one(task("export", "success", **EXPORTED), task("upload", None))
+    assert (found.state, found.files, found.uploaded, found.rows_uploaded) == ("exported", 20, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "seen_at", "expected"),
+    [
+        (5_500, 0.0, None, 2_400.0),  # 40 minutes for one file
+        (1_300_000, 0.0, None, 3_600.0),  # 1.3 million numbers an hour
+        (13_000_000, 0.05, 1_000.0, 36_000.0),  # too few to tell by
+        (13_000_000, 0.5, 9_000.0, 18_000.0),  # faster than the guide
+    ],
+)
+def test_the_end_is_expected_by_the_guide_and_then_by_what_was_seen(
+    rows: int, share: float, seen_at: float | None, expected: float
+) -> None:
+    assert expected_end(0.0, 0.0, rows, share, seen_at) == expected
+
+
+def test_files_have_what_was_uploaded_and_what_was_counted() -> None:
+    rows = file_rows(
+        [UploadedFile("a.csv", "1", 5500, 100), UploadedFile("b.csv", "2", 5500, None)],
+        [FinishedFile("2", "b.csv", 90, 2500, 5000, 500, 5100), FinishedFile("3", "c.csv", 95, None, 7, 1, 8)],
+    )
+    assert rows == [
+        FileRow("a.csv", "1", 5500, 100),
+        FileRow("b.csv", "2", 5500, 90, 2500, 5000, 500, 5100),
+        FileRow("c.csv", "3", 8, 95, None, 7, 1, 8),
+    ]
