@@ -33,6 +33,16 @@ class Counts:
         # An import without a number has not failed.
         return self.fail_count / max(self.success_count + self.fail_count, 1)
 
+    def plus(self, more: Counts) -> Counts:
+        """The counts of these tasks and of others."""
+        return Counts(
+            self.tasks + more.tasks,
+            self.success_count + more.success_count,
+            self.fail_count + more.fail_count,
+            self.success_user_count + more.success_user_count,
+            self.failed_files + more.failed_files,
+        )
+
     def since(self, earlier: Counts) -> Counts:
         """What was added to a package since it had the earlier counts."""
         return Counts(

@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from threading import Lock
 
 from airflow_provider_wxbank.agreements.files import check_filename
 from airflow_provider_wxbank.packages.endpoints import find_task, list_tasks, list_tasks_page, tasks_path
-from airflow_provider_wxbank.packages.tasks import TaskPage, UploadTask
+from airflow_provider_wxbank.packages.newest import newest_of, newest_tasks
+from airflow_provider_wxbank.packages.tasks import MAX_PAGE, TaskPage, UploadTask
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
+
+MAX_BY_NAME = MAX_PAGE
+"""Files that are asked for one by one: as many calls as the pages of a year may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +70,14 @@ class Poll:
     :param watched: filename of a task that is processing; ask for it first in the next poll.
     :param note: why it is not over yet, for the log.
     :param unfinished: how many of the tasks waited for are not finished, at most; None if this poll does not tell.
+    :param are_all: of a look for new tasks, whether ``tasks`` are all of the package.
     """
 
     tasks: tuple[UploadTask, ...] | None
     watched: str | None = None
     note: str = ""
     unfinished: int | None = None
+    are_all: bool = False
 
 
 Processing = Callable[[], TaskPage]
@@ -142,10 +148,40 @@ def poll_new(client: Client, package_id: str, known: int, processing: Processing
     It takes one call while there is nothing new. Tasks are never removed from a package, so their number tells.
 
     :param known: how many tasks there were before.
+    :return: with the new tasks alone, if the list shows which they are; else with all tasks of the package, which the
+        poll says.
     """
-    if list_tasks_page(client, package_id, limit=1).total_count <= known:
+    first = list_tasks_page(client, package_id)
+    if first.total_count <= known:
         return Poll(None, None, "no new task")
-    return poll(client, Wanted(package_id), processing=processing)
+    waiting = processing() if processing else list_tasks_page(client, package_id, status="PROCESSING")
+    if waiting.total_count:
+        note = f"{waiting.total_count} tasks of the package are processing"
+        return Poll(None, None, note, waiting.total_count)
+    new = newest_of(client, package_id, first, first.total_count - known) if known else None
+    if new is None:
+        return replace(_collect(client, Wanted(package_id)), are_all=True)
+    unfinished = [task for task in new if not task.is_finished]
+    return Poll(None, None, f"{len(unfinished)} tasks are still processing") if unfinished else Poll(tuple(new))
+
+
+def _wanted_tasks(client: Client, target: Wanted) -> Iterator[UploadTask]:
+    """Those of the tasks waited for that are listed, found with few calls, however long the package's history is."""
+    named = target.task_ids or target.filenames
+    if named is None:
+        yield from list_tasks(client, target.package_id)
+        return
+    if target.filenames is not None and len(target.filenames) <= MAX_BY_NAME:
+        yield from filter(None, (find_task(client, target.package_id, name) for name in sorted(target.filenames)))
+        return
+    found = 0
+    for task in newest_tasks(client, target.package_id):
+        if target.includes(task):
+            yield task
+            found += 1
+            # The rest of a long list need not be read.
+            if found == len(named):
+                return
 
 
 def _is_part(page: TaskPage) -> bool:
@@ -154,15 +190,7 @@ def _is_part(page: TaskPage) -> bool:
 
 def _collect(client: Client, target: Wanted) -> Poll:
     """Read the tasks waited for. The wait goes on while one of them is not listed or not finished."""
-    found: dict[str, UploadTask] = {}
-    named = target.task_ids or target.filenames
-    for task in list_tasks(client, target.package_id):
-        if target.includes(task):
-            found[task.task_id] = task
-            # The rest of a long list need not be read.
-            if named is not None and len(found) == len(named):
-                break
-    tasks = tuple(found.values())
+    tasks = tuple(_wanted_tasks(client, target))
     # An upload may be taken before it is listed.
     if missing := target.missing(tasks):
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")

@@ -128,7 +128,8 @@ class Upload:
     def _ask_what_is_left(self, files: int) -> int | None:
         """How many files the day's quota leaves; None for no limit. This is a forecast: WeChat Pay decides."""
         files -= len(self._known)
-        if files <= 0:
+        # Whether there is room for one file its own upload tells, with one call less.
+        if files <= 1:
             return None
         try:
             left = files_left_today(self._client, self._package_id, files, self._clock())

@@ -64,7 +64,9 @@ def wait(target: Wanted, tell: Observer = nobody, *, watched: str | None = None,
     def look(watched: str | None) -> Look:
         return Look(partial(poll, target=target, watched=watched))
 
-    return _until_finished(target.package_id, None if named is None else len(named), look, tell, watched, looks)
+    wanted = None if named is None else len(named)
+    seen = yield from _until_finished(target.package_id, wanted, look, tell, watched, looks)
+    return seen.tasks or ()
 
 
 def watch(package_id: str, known: Counts, tell: Observer = nobody) -> Generator[Look | Pause | Counts, Seen, None]:
@@ -75,13 +77,15 @@ def watch(package_id: str, known: Counts, tell: Observer = nobody) -> Generator[
     """
     looks = 0
     while True:
-        known = count((yield from _wait_for_more(package_id, known.tasks, tell, looks)))
+        seen = yield from _wait_for_more(package_id, known.tasks, tell, looks)
+        counts = count(seen.tasks or ())
+        known = counts if seen.are_all else known.plus(counts)
         yield known
         # The package was just looked at, so the next wait begins with a pause.
         looks = 1
 
 
-def _wait_for_more(package_id: str, known: int, tell: Observer, looks: int) -> Waiting:
+def _wait_for_more(package_id: str, known: int, tell: Observer, looks: int) -> Generator[Look | Pause, Seen, Poll]:
     look = Look(partial(poll_new, package_id=package_id, known=known))
     return _until_finished(package_id, None, lambda _: look, tell, None, looks)
 
@@ -93,8 +97,8 @@ def _until_finished(
     tell: Observer,
     watched: str | None,
     looks: int,
-) -> Waiting:
-    """The loop that all waits share."""
+) -> Generator[Look | Pause, Seen, Poll]:
+    """The loop that all waits share; what the last look saw."""
     # Before a look has succeeded, a refused signature most likely means that the connection is wrong.
     unauthorized = 0 if looks else MAX_UNAUTHORIZED
     while True:
@@ -104,7 +108,7 @@ def _until_finished(
         seen = yield look(watched)
         if isinstance(seen, Poll):
             if seen.tasks is not None:
-                return seen.tasks
+                return seen
             watched, unauthorized = seen.watched, 0
             tell(PollMade(package_id, wanted, seen.unfinished, seen.note))
             continue

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of a package costs calls by what is new or ours, not by its history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_wxbank.packages.counts import Counts, count
+from airflow_provider_wxbank.packages.endpoints import list_tasks, list_tasks_page
+from airflow_provider_wxbank.packages.newest import newest_of, newest_tasks
+from airflow_provider_wxbank.packages.poll import poll, poll_new, wanted
+from airflow_provider_wxbank.packages.quota import files_left_today
+from airflow_provider_wxbank.packages.upload import Upload
+from airflow_provider_wxbank.packages.wait import Look, Pause, watch
+from airflow_provider_wxbank.simulator import Fault, Simulator
+from airflow_provider_wxbank.simulator.checks import Meta
+from airflow_provider_wxbank.simulator.ledger import Task
+from airflow_provider_wxbank.wechatpay.client import Client
+from tests.conftest import PACKAGE, NewClient, NewSimulator
+from tests.harness.files import outgoing
+
+BEGIN = 1_700_000_000.0
+NOW = 1_800_000_000.0
+
+ORDERS = pytest.mark.parametrize("newest_first", [False, True], ids=["oldest first", "newest first"])
+UNITS = pytest.mark.parametrize("unit", ["page", "row"])
+
+
+@pytest.fixture
+def new_history(new_simulator: NewSimulator, new_client: NewClient) -> Callable[..., tuple[Simulator, Client]]:
+    """Makes a package with tasks of earlier days, all finished, and a client."""
+
+    def make(tasks: int, newest_first: bool, unit: str, **options: Any) -> tuple[Simulator, Client]:
+        simulator = new_simulator(newest_first=newest_first, offset_unit=unit, clock=lambda: NOW, **options)
+        client = new_client(simulator, {"daily_file_quota": 50}, clock=lambda: NOW)
+        add(simulator, tasks, BEGIN)
+        client.encryption_key()
+        return simulator, client
+
+    return make
+
+
+def add(simulator: Simulator, count: int, begin: float, step: float = 60.0, numbers: int = 10) -> list[str]:
+    """Put tasks into the ledger, as if they had been uploaded at some time; their ids."""
+    package = simulator.app.ledger.packages.setdefault(PACKAGE, {})
+    start = len(package)
+    for index in range(start, start + count):
+        meta = Meta(f"old_{index:06d}.csv", "", "ICBC_DEBIT")
+        created = begin + step * (index - start)
+        package[meta.filename] = Task(f"9{index:06d}", PACKAGE, meta, numbers, 345 * numbers, "1", created)
+    return [task.task_id for task in package.values()][start:]
+
+
+def lists(simulator: Simulator) -> int:
+    found: int = simulator.report()["requests"]["list"]
+    return found
+
+
+@ORDERS
+@UNITS
+@pytest.mark.parametrize("tasks", [0, 1, 19, 20, 21, 38, 40, 41, 380, 399, 400])
+def test_every_task_comes_once_and_the_newest_first(
+    new_history: Any, tasks: int, newest_first: bool, unit: str
+) -> None:
+    simulator, client = new_history(tasks, newest_first, unit)
+    found = [task.task_id for task in newest_tasks(client, PACKAGE)]
+    ids = [f"9{index:06d}" for index in range(tasks)]
+    assert sorted(found) == ids
+    if tasks > 20:
+        assert found[:20] == ids[::-1][:20]
+    assert lists(simulator) <= tasks // 20 + 5
+
+
+@ORDERS
+@UNITS
+@pytest.mark.parametrize("new", [1, 19, 20, 21, 45])
+def test_the_newest_cost_two_calls_and_their_pages(new_history: Any, new: int, newest_first: bool, unit: str) -> None:
+    simulator, client = new_history(3000, newest_first, unit)
+    ids = add(simulator, new, NOW - 5000)
+    before = lists(simulator)
+    found = newest_of(client, PACKAGE, list_tasks_page(client, PACKAGE), new)
+    assert found is not None
+    assert [task.task_id for task in found] == ids[::-1]
+    # In rows, which no source says, one call more.
+    assert lists(simulator) - before <= 3 + (new - 1) // 20 + (unit == "row")
+
+
+def test_a_list_without_an_order_is_read_as_a_whole(new_history: Any) -> None:
+    simulator, client = new_history(90, False, "page")
+    for task in simulator.app.ledger.packages[PACKAGE].values():
+        task.created = BEGIN
+    assert newest_of(client, PACKAGE, list_tasks_page(client, PACKAGE), 3) is None
+    found = {task.task_id for task in newest_tasks(client, PACKAGE)}
+    assert found == {task.task_id for task in list_tasks(client, PACKAGE)}
+
+
+@pytest.mark.parametrize("left_out", [3, 2999])
+def test_tasks_that_are_out_of_order_are_no_newest_ones(new_history: Any, left_out: int) -> None:
+    simulator, client = new_history(3000, False, "page")
+    list(simulator.app.ledger.packages[PACKAGE].values())[left_out].created = NOW - 5
+    found = newest_of(client, PACKAGE, list_tasks_page(client, PACKAGE), 25)
+    assert found is None or left_out == 2999
+
+
+@ORDERS
+def test_a_list_that_grows_while_it_is_read_loses_nothing(new_history: Any, newest_first: bool) -> None:
+    simulator, client = new_history(150, newest_first, "page")
+    simulator.add_fault(Fault("changing-page", on="list", times=4))
+    found = [task.task_id for task in newest_tasks(client, PACKAGE)]
+    assert {f"9{index:06d}" for index in range(150)} <= set(found)
+    assert len(set(found)) == len(found)
+
+
+@ORDERS
+@UNITS
+def test_the_quota_costs_calls_by_the_files_of_today(new_history: Any, newest_first: bool, unit: str) -> None:
+    simulator, client = new_history(3000, newest_first, unit)
+    add(simulator, 45, NOW - 3000, step=1.0)
+    assert files_left_today(client, PACKAGE, 20, NOW) == 5
+    assert lists(simulator) <= 45 // 20 + 4 + (unit == "row")
+    # What has room for these files is no limit, and nothing is said of it.
+    assert files_left_today(client, PACKAGE, 5, NOW) is None
+
+
+@ORDERS
+@UNITS
+@pytest.mark.parametrize("by", ["task_ids", "filenames"])
+@pytest.mark.parametrize("ours", [20, 60])
+def test_the_end_of_a_wait_costs_calls_by_our_files(
+    new_history: Any, newest_first: bool, unit: str, by: str, ours: int
+) -> None:
+    simulator, client = new_history(3000, newest_first, unit)
+    ids = add(simulator, ours, NOW - 5000, step=1.0)
+    names = [task.meta.filename for task in simulator.app.ledger.packages[PACKAGE].values()][-ours:]
+    add(simulator, 30, NOW - 4000, step=1.0)
+    seen = poll(client, wanted(PACKAGE, **{by: ids if by == "task_ids" else names}))
+    assert seen.tasks is not None
+    assert sorted(task.task_id for task in seen.tasks) == ids
+    assert lists(simulator) <= (22 if ours == 20 else 1 + 2 + (ours + 30) // 20 + 2)
+
+
+@ORDERS
+@UNITS
+def test_a_watch_costs_calls_by_what_is_new(new_history: Any, newest_first: bool, unit: str) -> None:
+    simulator, client = new_history(3000, newest_first, unit)
+    known = count(list_tasks(client, PACKAGE))
+    assert known.tasks == 3000
+    before = lists(simulator)
+    assert poll_new(client, PACKAGE, known.tasks).note == "no new task"
+    assert lists(simulator) - before == 1
+    add(simulator, 20, NOW - 5000, step=1.0)
+    before = lists(simulator)
+    watching = watch(PACKAGE, known)
+    step = next(watching)
+    assert isinstance(step, Look)
+    counts = watching.send(step.look(client))
+    assert isinstance(counts, Counts)
+    assert lists(simulator) - before <= 4 + (unit == "row")
+    assert counts == count(list_tasks(client, PACKAGE))
+    assert counts.since(known).tasks == 20
+    assert isinstance(watching.send(None), Pause)
+
+
+def test_a_watch_of_a_package_that_is_not_known_counts_all_of_it(new_history: Any) -> None:
+    _, client = new_history(90, False, "page")
+    watching = watch(PACKAGE, Counts(0, 0, 0, 0))
+    step = next(watching)
+    assert isinstance(step, Look)
+    assert watching.send(step.look(client)) == count(list_tasks(client, PACKAGE))
+
+
+@ORDERS
+def test_one_file_needs_no_question_about_the_quota(new_history: Any, newest_first: bool) -> None:
+    simulator, client = new_history(3000, newest_first, "page")
+    before = sum(simulator.report()["requests"].values())
+    Upload(client, PACKAGE).run(outgoing(client, 1))
+    assert sum(simulator.report()["requests"].values()) - before == 2
