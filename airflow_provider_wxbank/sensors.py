@@ -23,8 +23,8 @@ from airflow_provider_wxbank.packages.counts import (
     finished_file,
     likely_mistake,
 )
-from airflow_provider_wxbank.packages.poll import Wanted, wanted
 from airflow_provider_wxbank.packages.wait import Look, Waiting, looked, wait
+from airflow_provider_wxbank.packages.wanted import Wanted, wanted
 from airflow_provider_wxbank.parameters import WHY_NONE, TextParameters, list_of_texts, text
 from airflow_provider_wxbank.reporting.events import FinishedFile, Observer, all_of
 from airflow_provider_wxbank.reporting.lineage import Done, ReportsLineage
@@ -32,7 +32,7 @@ from airflow_provider_wxbank.reporting.progress import PollLog
 from airflow_provider_wxbank.reporting.record import Sums, read_finished
 from airflow_provider_wxbank.reporting.recorder import Recorder
 from airflow_provider_wxbank.retry_policy import with_retry_policy
-from airflow_provider_wxbank.triggers import TaskFinishedTrigger
+from airflow_provider_wxbank.triggers import MAX_WANTED, TaskFinishedTrigger
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WaitFailed, WxBankError
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 
@@ -109,6 +109,11 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         if seen.is_done:
             return seen.xcom_value
         target = self._target()
+        if (target.count or 0) > MAX_WANTED:
+            raise InvalidInput(
+                f"this wait is for {target.count} upload tasks, and a deferred one for at most {MAX_WANTED}, since "
+                "Airflow keeps them in its database: split it into several sensors, or set deferrable=False"
+            )
         self.defer(
             trigger=TaskFinishedTrigger(
                 target.package_id,
@@ -154,7 +159,11 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
             failure = WaitFailed if (event or {}).get("is_lasting", True) else WxBankError
             raise failure(f"Waiting for the upload tasks failed: {message}")
         files = [file for piece in event.get("tasks", ()) for file in read_finished(piece) if file is not None]
-        return self._result(context, self._target(), Counts(**event["counts"]), files)
+        target = self._target()
+        # The trigger may know the tasks by digests alone, and two can look alike.
+        if not all(map(target.includes, files)):
+            raise WxBankError("the triggerer took a task of somebody else for one of these: run this sensor again")
+        return self._result(context, target, Counts(**event["counts"]), files)
 
     def _observer(self, context: Context, target: Wanted) -> Observer:
         sums = Sums("wait", wxbank_conn_id=self.wxbank_conn_id, package_id=target.package_id)

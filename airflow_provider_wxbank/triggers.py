@@ -6,10 +6,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict
-from threading import Lock
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -20,19 +19,27 @@ from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.packages.counts import Counts, count, finished_file
 from airflow_provider_wxbank.packages.endpoints import tasks_path
 from airflow_provider_wxbank.packages.pauses import backing_off, steady
-from airflow_provider_wxbank.packages.poll import SharedPages, wanted
+from airflow_provider_wxbank.packages.shared import Shared, shared_by
 from airflow_provider_wxbank.packages.tasks import UploadTask
-from airflow_provider_wxbank.packages.wait import Look, Pause, Seen, Waiting, looked, wait, watch
+from airflow_provider_wxbank.packages.wait import Look, Pause, Seen, Waiting, wait, watch
+from airflow_provider_wxbank.packages.wanted import Digests, Names, wanted
 from airflow_provider_wxbank.reporting.events import Event, PollFailed, PollMade, all_of
 from airflow_provider_wxbank.reporting.progress import PollLog
 from airflow_provider_wxbank.reporting.record import Sums, pieces
 from airflow_provider_wxbank.reporting.recorder import Waits, record_from_trigger
-from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError, is_lasting
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 
-SHARED_FOR = 0.8
-"""Share of the poll interval for which what one wait has seen serves the other waits for its package."""
+NAMES: tuple[Names, Names] = ("task_ids", "filenames")
+
+MAX_NAMES = 100
+"""Tasks whose names are in a trigger's row. Of more tasks it has digests."""
+
+MAX_WANTED = 6500
+"""Tasks that a deferred wait can be for: their digests take 55 kB as Airflow encrypts them; MySQL has room for 64."""
+
+MAX_EVENT_TASKS = 5000
+"""Tasks of which an event tells one by one. Of more it tells the counts."""
 
 
 class TaskFinishedTrigger(BaseTrigger):
@@ -54,6 +61,7 @@ class TaskFinishedTrigger(BaseTrigger):
         restart of the triggerer the pauses begin short again.
     :param max_wait: seconds of the longest pause while backing off; None for no limit.
     :param deadline: unix seconds at which the wait is ended from outside; no pause that backs off sleeps past it.
+    :param digests: instead of both lists, what the trigger's row keeps of many names.
     """
 
     def __init__(
@@ -66,6 +74,7 @@ class TaskFinishedTrigger(BaseTrigger):
         exponential_backoff: bool = False,
         max_wait: float | None = None,
         deadline: float | None = None,
+        digests: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's own has no types
         self.package_id = package_id
@@ -76,6 +85,7 @@ class TaskFinishedTrigger(BaseTrigger):
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
         self.deadline = deadline
+        self.digests = digests
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments, from which Airflow makes the trigger again."""
@@ -83,8 +93,7 @@ class TaskFinishedTrigger(BaseTrigger):
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
                 "package_id": self.package_id,
-                "task_ids": None if self.task_ids is None else list(self.task_ids),
-                "filenames": None if self.filenames is None else list(self.filenames),
+                **self._names(),
                 "poll_interval": self.poll_interval,
                 "wxbank_conn_id": self.wxbank_conn_id,
                 "exponential_backoff": self.exponential_backoff,
@@ -92,6 +101,18 @@ class TaskFinishedTrigger(BaseTrigger):
                 "deadline": self.deadline,
             },
         )
+
+    def _names(self) -> dict[str, Any]:
+        """What names the tasks, as the trigger's row keeps it: many of them by their digests."""
+        for of in NAMES:
+            names = getattr(self, of)
+            if names is not None and len(names) > MAX_NAMES:
+                return {"task_ids": None, "filenames": None, "digests": Digests.made(of, names).write()}
+        return {
+            "task_ids": None if self.task_ids is None else list(self.task_ids),
+            "filenames": None if self.filenames is None else list(self.filenames),
+            "digests": self.digests,
+        }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until finished; yield one event."""
@@ -102,12 +123,14 @@ class TaskFinishedTrigger(BaseTrigger):
             yield TriggerEvent({"status": "error", "message": message, "is_lasting": is_lasting(failure)})
         else:
             event: dict[str, Any] = {"status": "finished", "counts": asdict(count(tasks))}
-            # Airflow 2 keeps an event in a column that takes 64 kB in MySQL.
-            yield TriggerEvent({**event, "tasks": list(pieces(map(finished_file, tasks)))} if HAS_PAGE else event)
+            # Airflow 2 keeps an event where MySQL takes 64 kB, and no Airflow is made for events of megabytes.
+            has_room = HAS_PAGE and len(tasks) <= MAX_EVENT_TASKS
+            yield TriggerEvent({**event, "tasks": list(pieces(map(finished_file, tasks)))} if has_room else event)
 
     @forgets_locals
     async def _finished_tasks(self) -> Sequence[UploadTask]:
-        target = wanted(self.package_id, self.task_ids, self.filenames)
+        digests = None if self.digests is None else Digests.read(self.digests)
+        target = wanted(self.package_id, self.task_ids, self.filenames, digests)
         sums = Sums("wait", wxbank_conn_id=self.wxbank_conn_id, package_id=target.package_id)
         waits, news = Waits(), list[Sums]()
 
@@ -115,7 +138,7 @@ class TaskFinishedTrigger(BaseTrigger):
             if isinstance(event, PollMade) and event.unfinished is not None:
                 news.extend(filter(None, [waits.news(sums, event)]))
 
-        with _shared(await WxBankHook(self.wxbank_conn_id).aget_conn()) as shared:
+        with shared_by(await WxBankHook(self.wxbank_conn_id).aget_conn()) as shared:
             # The sensor has looked once itself.
             waiting: Waiting = wait(target, all_of(PollLog(self.log), note), looks=1)
             seen: Seen = None
@@ -201,7 +224,7 @@ class ImportFinishedTrigger(BaseEventTrigger):
         """Poll for ever; yield an event for each import."""
         while True:
             try:
-                with _shared(await WxBankHook(self.wxbank_conn_id).aget_conn()) as shared:
+                with shared_by(await WxBankHook(self.wxbank_conn_id).aget_conn()) as shared:
                     async with aclosing(self._imports(shared)) as imports:
                         async for counts in imports:
                             yield TriggerEvent(counts.of_package(self.package_id))
@@ -215,7 +238,7 @@ class ImportFinishedTrigger(BaseEventTrigger):
                 )
             await asyncio.sleep(self.poll_interval)
 
-    async def _imports(self, shared: _Shared) -> AsyncGenerator[Counts, None]:
+    async def _imports(self, shared: Shared) -> AsyncGenerator[Counts, None]:
         """What is new each time, until something fails that waiting does not mend."""
         if self._reported is None:
             self._reported = self._saved = await self._load()
@@ -252,43 +275,3 @@ class ImportFinishedTrigger(BaseEventTrigger):
             saved = {name: value for name, value in asdict(reported).items() if name != "failed_files"}
             await store.aset(REPORTED, saved)
         self._saved = reported
-
-
-class _Shared:
-    """What the waits of one connection in one triggerer share: a client with its platform keys, and polls."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.pages = SharedPages(client)
-        self.users = 0
-
-    async def looked(self, look: Look, package_id: str, poll_interval: float) -> Seen:
-        """What a look sees, or how it fails. It runs in a thread, since the client blocks."""
-        max_age = SHARED_FOR * poll_interval
-        return await asyncio.to_thread(looked, look, self.client, lambda: self.pages.processing(package_id, max_age))
-
-
-_SHARED: dict[Hashable, _Shared] = {}
-"""By connection."""
-
-_SHARED_LOCK = Lock()
-
-
-@contextmanager
-def _shared(client: Client) -> Iterator[_Shared]:
-    """What the waits of the client's connection share; its client is closed when the last wait leaves it."""
-    identity = client.settings.identity
-    with _SHARED_LOCK:
-        shared = _SHARED.setdefault(identity, _Shared(client))
-        shared.users += 1
-    # Another wait has come first.
-    if shared.client is not client:
-        client.close()
-    try:
-        yield shared
-    finally:
-        with _SHARED_LOCK:
-            shared.users -= 1
-            if not shared.users:
-                del _SHARED[identity]
-                shared.client.close()

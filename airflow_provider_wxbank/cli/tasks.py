@@ -16,10 +16,10 @@ from airflow_provider_wxbank.cli.output import Column, as_json, busy, local_minu
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.packages.counts import Counts, check_fail_ratio, check_matched, count, likely_mistake
 from airflow_provider_wxbank.packages.endpoints import list_tasks, list_tasks_page
-from airflow_provider_wxbank.packages.poll import Wanted, wanted
 from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wait import Look, Seen, looked
 from airflow_provider_wxbank.packages.wait import wait as poll_loop
+from airflow_provider_wxbank.packages.wanted import Wanted, wanted
 from airflow_provider_wxbank.reporting.events import Event, Finished, Observer, PollFailed, PollMade, all_of
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
@@ -137,8 +137,7 @@ def _progress(client: Client, target: Wanted) -> Iterator[Observer]:
         return
     with package_bar("tasks", console) as bar:
         shown = bar.add_task(target.package_id, total=None)
-        named = target.task_ids or target.filenames
-        total = len(named) if named else list_tasks_page(client, target.package_id, limit=1).total_count
+        total = target.count or list_tasks_page(client, target.package_id, limit=1).total_count
 
         def tell(event: Event) -> None:
             match event:

@@ -5,61 +5,19 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from threading import Lock
 
-from airflow_provider_wxbank.agreements.files import check_filename
-from airflow_provider_wxbank.packages.endpoints import find_task, list_tasks, list_tasks_page, tasks_path
+from airflow_provider_wxbank.packages.endpoints import find_task, list_tasks, list_tasks_page
 from airflow_provider_wxbank.packages.newest import newest_of, newest_tasks
 from airflow_provider_wxbank.packages.tasks import MAX_PAGE, TaskPage, UploadTask
+from airflow_provider_wxbank.packages.wanted import Wanted
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
+from airflow_provider_wxbank.wechatpay.errors import WxBankError
 
 MAX_BY_NAME = MAX_PAGE
 """Files that are asked for one by one: as many calls as the pages of a year may be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which tasks of a package are waited for: those named by id or by filename, or with neither all of them."""
-
-    package_id: str
-    task_ids: frozenset[str] | None = None
-    filenames: frozenset[str] | None = None
-
-    def includes(self, task: UploadTask) -> bool:
-        """Whether a task of the package is waited for."""
-        if self.task_ids is not None:
-            return task.task_id in self.task_ids
-        return self.filenames is None or task.filename in self.filenames
-
-    def missing(self, tasks: Iterable[UploadTask]) -> list[str]:
-        """The named ones that are not among some tasks."""
-        if self.task_ids is not None:
-            return sorted(self.task_ids - {task.task_id for task in tasks})
-        return sorted((self.filenames or frozenset()) - {task.filename for task in tasks})
-
-
-def wanted(package_id: str, task_ids: Iterable[str] | None = None, filenames: Iterable[str] | None = None) -> Wanted:
-    """What to wait for, checked.
-
-    :raises InvalidInput: a wrong package id or filename, both lists at once, or an empty list.
-    """
-    tasks_path(package_id)
-    if task_ids is not None and filenames is not None:
-        raise InvalidInput("give task_ids or filenames, not both")
-    chosen = Wanted(
-        package_id,
-        None if task_ids is None else frozenset(str(one) for one in task_ids),
-        None if filenames is None else frozenset(filenames),
-    )
-    for filename in chosen.filenames or ():
-        check_filename(filename)
-    # A wait for nothing would never end.
-    if frozenset() in (chosen.task_ids, chosen.filenames):
-        raise InvalidInput(f"the list of tasks to wait for in package {package_id} is empty")
-    return chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +125,7 @@ def poll_new(client: Client, package_id: str, known: int, processing: Processing
 
 def _wanted_tasks(client: Client, target: Wanted) -> Iterator[UploadTask]:
     """Those of the tasks waited for that are listed, found with few calls, however long the package's history is."""
-    named = target.task_ids or target.filenames
-    if named is None:
+    if target.count is None:
         yield from list_tasks(client, target.package_id)
         return
     if target.filenames is not None and len(target.filenames) <= MAX_BY_NAME:
@@ -180,7 +137,7 @@ def _wanted_tasks(client: Client, target: Wanted) -> Iterator[UploadTask]:
             yield task
             found += 1
             # The rest of a long list need not be read.
-            if found == len(named):
+            if found == target.count:
                 return
 
 
@@ -192,10 +149,10 @@ def _collect(client: Client, target: Wanted) -> Poll:
     """Read the tasks waited for. The wait goes on while one of them is not listed or not finished."""
     tasks = tuple(_wanted_tasks(client, target))
     # An upload may be taken before it is listed.
-    if missing := target.missing(tasks):
-        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        left = len(missing) + sum(not task.is_finished for task in tasks)
-        return Poll(None, None, f"{len(missing)} of the tasks are not listed yet: {shown}", left)
+    missing, names = target.missing(tasks)
+    if missing:
+        left = missing + sum(not task.is_finished for task in tasks)
+        return Poll(None, None, f"{missing} of the tasks are not listed yet{names and ': '}{names}", left)
     if not tasks:
         return Poll(None, None, "the package has no upload task yet")
     unfinished = [task for task in tasks if not task.is_finished]

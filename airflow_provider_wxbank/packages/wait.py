@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from airflow_provider_wxbank.packages.counts import Counts, count
-from airflow_provider_wxbank.packages.poll import Poll, Processing, Wanted, poll, poll_new
+from airflow_provider_wxbank.packages.poll import Poll, Processing, poll, poll_new
 from airflow_provider_wxbank.packages.tasks import UploadTask
+from airflow_provider_wxbank.packages.wanted import Wanted
 from airflow_provider_wxbank.reporting.events import Observer, PollFailed, PollMade, nobody
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import TryLater, Unauthorized, UnverifiedAnswer, WxBankError
@@ -59,13 +60,11 @@ def wait(target: Wanted, tell: Observer = nobody, *, watched: str | None = None,
     :return: the tasks, all finished.
     :raises WxBankError: a failure that waiting does not mend.
     """
-    named = target.task_ids or target.filenames
 
     def look(watched: str | None) -> Look:
         return Look(partial(poll, target=target, watched=watched))
 
-    wanted = None if named is None else len(named)
-    seen = yield from _until_finished(target.package_id, wanted, look, tell, watched, looks)
+    seen = yield from _until_finished(target.package_id, target.count, look, tell, watched, looks)
     return seen.tasks or ()
 
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from airflow.models.trigger import Trigger
 from airflow.providers.common.compat.sdk import TaskDeferred
+from cryptography.fernet import Fernet
 
+from airflow_provider_wxbank import triggers
 from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.packages.tasks import UploadTask
+from airflow_provider_wxbank.packages.wanted import Digests
 from airflow_provider_wxbank.sensors import TaskFinishedSensor
 from airflow_provider_wxbank.simulator import Simulator
-from airflow_provider_wxbank.triggers import TaskFinishedTrigger
+from airflow_provider_wxbank.triggers import MAX_WANTED, TaskFinishedTrigger
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
 from tests.airflow.conftest import context
 from tests.conftest import PACKAGE, NewSimulator
 
@@ -104,3 +110,108 @@ def test_a_wait_that_an_older_version_deferred_goes_on(monkeypatch: pytest.Monke
     }  # fmt: skip
     assert older.items() <= deferred(poke_interval=60).items()
     assert all(54 <= seconds <= 66 for seconds in pauses(monkeypatch, older)[1:])
+
+
+# What the row of a trigger keeps
+
+
+def encrypted(arguments: dict[str, Any]) -> str:
+    """A trigger's arguments as Airflow keeps them in its database."""
+    row = Trigger(classpath="x", kwargs=arguments)
+    return str(row.encrypted_kwargs)
+
+
+@pytest.fixture
+def fernet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Airflow encrypts, as it does in production."""
+    from airflow.models import crypto
+
+    reset = getattr(crypto.get_fernet, "cache_clear", lambda: setattr(crypto, "_fernet", None))
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", Fernet.generate_key().decode())
+    reset()
+    yield
+    monkeypatch.undo()
+    reset()
+
+
+@pytest.mark.usefixtures("fernet")
+@pytest.mark.parametrize("of", ["task_ids", "filenames"])
+def test_a_wait_for_6000_tasks_has_room_in_a_row_whatever_their_names(of: str) -> None:
+    names = [f"{index:06d}{'x' * 110}.csv" for index in range(6000)]
+    arguments = TaskFinishedTrigger(PACKAGE, **{of: names}).serialize()[1]  # type: ignore[arg-type]  # one of both
+    row = encrypted(arguments)
+    assert not row.startswith("{")
+    assert len(row) < 60_000
+    # From the row the same trigger is made, and from that the same row.
+    again = TaskFinishedTrigger(**arguments)
+    assert again.serialize()[1] == arguments
+    digests = Digests.read(arguments["digests"])
+    assert (digests.of, digests.count, len(digests.values)) == (of, 6000, 6000)
+    task = UploadTask(names[17], PACKAGE, names[17])
+    assert digests.includes(task)
+    assert not digests.includes(UploadTask("other", PACKAGE, "other.csv"))
+
+
+def test_few_names_are_kept_as_they_are_and_a_row_of_an_older_version_is_understood() -> None:
+    arguments = TaskFinishedTrigger(PACKAGE, task_ids=["1", "2"]).serialize()[1]
+    assert (arguments["task_ids"], arguments["digests"]) == (["1", "2"], None)
+    del arguments["digests"]
+    assert TaskFinishedTrigger(**arguments).task_ids == ["1", "2"]
+
+
+@pytest.mark.usefixtures("processing")
+def test_a_wait_that_has_no_room_in_a_row_is_told_before_it_defers() -> None:
+    sensor = TaskFinishedSensor(
+        task_id="finished",
+        package_id=PACKAGE,
+        task_ids=[str(index) for index in range(MAX_WANTED + 1)],
+        deferrable=True,
+    )
+    with pytest.raises(InvalidInput, match=f"for {MAX_WANTED + 1} upload tasks, and a deferred one .*split it"):
+        sensor.execute(context())
+
+
+@pytest.mark.parametrize("of", ["task_ids", "filenames"])
+def test_a_wait_that_knows_digests_alone_ends_with_its_own_tasks(
+    new_simulator: NewSimulator, connect: Connect, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    monkeypatch.setattr(triggers, "MAX_NAMES", 1)
+    simulator = new_simulator()
+    connect(simulator)
+    hook = WxBankHook()
+    tasks = [
+        hook.create_task(PACKAGE, f"{hook.encrypt(f'2024000{index}')}\n".encode(), "ICBC_DEBIT", f"file_{index}.csv")
+        for index in range(5)
+    ]
+    ours = [task.task_id if of == "task_ids" else task.filename for task in tasks[1:4]]
+    arguments = TaskFinishedTrigger(PACKAGE, poll_interval=0.01, **{of: ours}).serialize()[1]  # type: ignore[arg-type]  # one of both
+    assert arguments[of] is None
+
+    async def event() -> Any:
+        return (await anext(TaskFinishedTrigger(**arguments).run())).payload
+
+    payload = asyncio.run(event())
+    sensor = TaskFinishedSensor(task_id="finished", package_id=PACKAGE, **{of: ours})
+    result = sensor.execute_complete(context(), payload)
+    assert (result["tasks"], result["success_count"]) == (3, 3)
+    if "tasks" in payload:
+        other = TaskFinishedSensor(task_id="finished", package_id=PACKAGE, **{of: [*ours[:2], "other.csv"]})
+        with pytest.raises(WxBankError, match="took a task of somebody else for one of these"):
+            other.execute_complete(context(), payload)
+
+
+def test_an_event_of_very_many_tasks_has_counts_only(
+    new_simulator: NewSimulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "MAX_EVENT_TASKS", 0)
+    connect(new_simulator())
+    hook = WxBankHook()
+    hook.create_task(PACKAGE, f"{hook.encrypt('20240001')}\n".encode(), "ICBC_DEBIT", "one.csv")
+
+    async def event() -> Any:
+        return (await anext(TaskFinishedTrigger(PACKAGE, poll_interval=0.01).run())).payload
+
+    payload = asyncio.run(event())
+    assert payload.keys() == {"status", "counts"}
+    result = TaskFinishedSensor(task_id="finished", package_id=PACKAGE).execute_complete(context(), payload)
+    assert result["tasks"] == 1

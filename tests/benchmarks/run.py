@@ -35,8 +35,9 @@ from airflow_provider_wxbank.agreements.outgoing import Outgoing, OutgoingFile
 from airflow_provider_wxbank.agreements.processes import EncryptionProcesses
 from airflow_provider_wxbank.packages.counts import count
 from airflow_provider_wxbank.packages.endpoints import create_task
-from airflow_provider_wxbank.packages.poll import Poll, poll, wanted
+from airflow_provider_wxbank.packages.poll import Poll, poll
 from airflow_provider_wxbank.packages.upload import Upload
+from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.settings import read_settings

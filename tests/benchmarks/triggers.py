@@ -16,6 +16,7 @@ import time
 import requests
 
 from airflow_provider_wxbank import triggers
+from airflow_provider_wxbank.packages import shared
 
 FIRST_PACKAGE = 10_000_000
 POLL_SECONDS = 60.0
@@ -29,7 +30,7 @@ async def measure(waits: int, seconds: float) -> tuple[float, int]:
             raise RuntimeError(f"it ended: {event}")
 
     tasks = [asyncio.create_task(follow(FIRST_PACKAGE + index)) for index in range(waits)]
-    while sum(shared.users for shared in triggers._SHARED.values()) < waits:  # noqa: ASYNC110  # nobody tells of it
+    while sum(one.users for one in shared._SHARED.values()) < waits:  # noqa: ASYNC110  # nobody tells of it
         await asyncio.sleep(0.05)
     polls = lists()
     begin = time.process_time()

@@ -11,10 +11,11 @@ import pytest
 from airflow_provider_wxbank.packages.counts import Counts, count
 from airflow_provider_wxbank.packages.endpoints import list_tasks, list_tasks_page
 from airflow_provider_wxbank.packages.newest import newest_of, newest_tasks
-from airflow_provider_wxbank.packages.poll import poll, poll_new, wanted
+from airflow_provider_wxbank.packages.poll import poll, poll_new
 from airflow_provider_wxbank.packages.quota import files_left_today
 from airflow_provider_wxbank.packages.upload import Upload
 from airflow_provider_wxbank.packages.wait import Look, Pause, watch
+from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.simulator.checks import Meta
 from airflow_provider_wxbank.simulator.ledger import Task
@@ -136,7 +137,8 @@ def test_the_end_of_a_wait_costs_calls_by_our_files(
     ids = add(simulator, ours, NOW - 5000, step=1.0)
     names = [task.meta.filename for task in simulator.app.ledger.packages[PACKAGE].values()][-ours:]
     add(simulator, 30, NOW - 4000, step=1.0)
-    seen = poll(client, wanted(PACKAGE, **{by: ids if by == "task_ids" else names}))
+    target = wanted(PACKAGE, task_ids=ids) if by == "task_ids" else wanted(PACKAGE, filenames=names)
+    seen = poll(client, target)
     assert seen.tasks is not None
     assert sorted(task.task_id for task in seen.tasks) == ids
     assert lists(simulator) <= (22 if ours == 20 else 1 + 2 + (ours + 30) // 20 + 2)

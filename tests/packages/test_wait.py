@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_wxbank.packages.counts import Counts
-from airflow_provider_wxbank.packages.poll import Poll, wanted
+from airflow_provider_wxbank.packages.poll import Poll
 from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wait import MAX_UNAUTHORIZED, Look, Pause, wait, watch
+from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.reporting.events import Event, PollFailed, PollMade
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,

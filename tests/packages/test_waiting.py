@@ -16,7 +16,8 @@ from airflow_provider_wxbank.packages.endpoints import (
     list_tasks,
     list_tasks_page,
 )
-from airflow_provider_wxbank.packages.poll import Poll, poll, wanted
+from airflow_provider_wxbank.packages.poll import Poll, poll
+from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater

@@ -41,8 +41,9 @@ from airflow_provider_wxbank.agreements.sources import MAX_LINE_BYTES, read_file
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.packages.connection_check import call_steps, in_one_message
 from airflow_provider_wxbank.packages.endpoints import create_task, find_task, list_tasks
-from airflow_provider_wxbank.packages.poll import poll, wanted
+from airflow_provider_wxbank.packages.poll import poll
 from airflow_provider_wxbank.packages.tasks import parse_time
+from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.wechatpay.calls import Answer, SignedCall
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto import pem

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_wxbank.packages.endpoints import create_task, find_task, list_tasks, list_tasks_page
-from airflow_provider_wxbank.packages.poll import poll, wanted
+from airflow_provider_wxbank.packages.poll import poll
 from airflow_provider_wxbank.packages.upload_once import upload_once
+from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.simulator import Simulator, numbers_digest
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto.verification import Nonces
