@@ -191,11 +191,13 @@ def test_a_wait_that_knows_digests_alone_ends_with_its_own_tasks(
         return (await anext(TaskFinishedTrigger(**arguments).run())).payload
 
     payload = asyncio.run(event())
-    sensor = TaskFinishedSensor(task_id="finished", package_id=PACKAGE, **{of: ours})
+    options: Any = {of: ours}
+    sensor = TaskFinishedSensor(task_id="finished", package_id=PACKAGE, **options)
     result = sensor.execute_complete(context(), payload)
     assert (result["tasks"], result["success_count"]) == (3, 3)
     if "tasks" in payload:
-        other = TaskFinishedSensor(task_id="finished", package_id=PACKAGE, **{of: [*ours[:2], "other.csv"]})
+        options[of] = [*ours[:2], "other.csv"]
+        other = TaskFinishedSensor(task_id="finished", package_id=PACKAGE, **options)
         with pytest.raises(WxBankError, match="took a task of somebody else for one of these"):
             other.execute_complete(context(), payload)
 
