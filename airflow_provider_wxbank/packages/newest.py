@@ -8,6 +8,7 @@ a whole.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,11 +23,13 @@ class _End:
     """The last tasks of a list.
 
     :param start: the row of the first of them.
+    :param limit: tasks a page, with which the pages before this one do not overlap it.
     :param are_rows: whether ``offset`` counts rows.
     """
 
     tasks: Sequence[UploadTask]
     start: int
+    limit: int
     are_rows: bool
 
 
@@ -46,7 +49,8 @@ def newest_tasks(client: Client, package_id: str, first: TaskPage | None = None)
             yield task
     # What moved while it was read is found in a reading of the whole.
     if len(seen) < first.total_count:
-        yield from (task for task in list_tasks(client, package_id) if task.task_id not in seen)
+        rest = [task for task in list_tasks(client, package_id) if task.task_id not in seen]
+        yield from sorted(rest, key=_time, reverse=True)
 
 
 def newest_of(client: Client, package_id: str, first: TaskPage, count: int) -> list[UploadTask] | None:
@@ -70,7 +74,7 @@ def newest_of(client: Client, package_id: str, first: TaskPage, count: int) -> l
 def _in_order(client: Client, package_id: str, first: TaskPage) -> Iterator[UploadTask]:
     """Tasks from the newest on, some perhaps twice; nothing if the order cannot be told."""
     if len(first.tasks) >= first.total_count:
-        yield from first.tasks
+        yield from sorted(first.tasks, key=_time, reverse=True)
         return
     end = _last(client, package_id, first.total_count)
     if end is None:
@@ -82,10 +86,9 @@ def _in_order(client: Client, package_id: str, first: TaskPage) -> Iterator[Uplo
         yield from reversed(end.tasks)
         start = end.start
         while start > 0:
-            # Pages are cut from the list's beginning, so the next one may have some of the last one's tasks.
-            start = max(start - MAX_PAGE, 0) if end.are_rows else (start - 1) // MAX_PAGE * MAX_PAGE
-            offset = start if end.are_rows else start // MAX_PAGE
-            yield from reversed(list_tasks_page(client, package_id, offset=offset).tasks)
+            start = max(start - end.limit, 0)
+            offset = start if end.are_rows else start // end.limit
+            yield from reversed(list_tasks_page(client, package_id, offset=offset, limit=end.limit).tasks)
     elif _is_before(rest, begin):
         yield from first.tasks
         for start in range(MAX_PAGE, end.start, MAX_PAGE):
@@ -105,12 +108,17 @@ def _last(client: Client, package_id: str, total: int) -> _End | None:
     if page.total_count != total:
         return None
     if len(page.tasks) == total - number * limit:
-        return _End(page.tasks, number * limit, are_rows=False)
+        return _End(page.tasks, number * limit, limit, are_rows=False)
     if len(page.tasks) != limit:
         return None
     start = max(total - MAX_PAGE, 0)
     page = list_tasks_page(client, package_id, offset=start)
-    return _End(page.tasks, start, are_rows=True) if len(page.tasks) == total - start else None
+    return _End(page.tasks, start, MAX_PAGE, are_rows=True) if len(page.tasks) == total - start else None
+
+
+def _time(task: UploadTask) -> float:
+    """When a task was made, in unix seconds; one that does not tell counts as the newest."""
+    return math.inf if task.create_time is None else task.create_time.timestamp()
 
 
 def _is_before(some: Iterable[UploadTask], others: Iterable[UploadTask]) -> bool:

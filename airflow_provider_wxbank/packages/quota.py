@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from airflow_provider_wxbank.packages.endpoints import list_tasks_page
 from airflow_provider_wxbank.packages.newest import newest_tasks
-from airflow_provider_wxbank.packages.tasks import MAX_PAGE
 from airflow_provider_wxbank.wechatpay.client import Client
 
 DAY = 86_400
@@ -33,13 +32,11 @@ def files_left_today(client: Client, package_id: str, files: int, now: float) ->
     if first.total_count + files <= quota:
         return None
     midnight = now + seconds_to_next_day(now) - DAY
-    today = earlier = 0
+    today = 0
     for task in newest_tasks(client, package_id, first):
-        is_of_today = task.create_time is not None and task.create_time.timestamp() >= midnight
-        today += is_of_today
-        # A whole page of earlier ones: so many cannot be out of order by a difference of clocks.
-        earlier = 0 if is_of_today else earlier + 1
-        if earlier >= MAX_PAGE:
+        if task.create_time is not None and task.create_time.timestamp() < midnight:
+            # The newest come first, so all others are of earlier days, too. If they do not, this is a forecast only.
             break
+        today += 1
     left = max(quota - today, 0)
     return left if left < files else None

@@ -22,16 +22,18 @@ FIRST_PACKAGE = 10_000_000
 POLL_SECONDS = 60.0
 
 
-async def measure(waits: int, seconds: float) -> tuple[float, int]:
-    """Seconds of CPU, and polls, of so many waits in some seconds, once all of them have begun."""
+async def measure(waits: int, seconds: float) -> tuple[float, float, int]:
+    """Seconds of CPU until so many waits have begun, seconds of CPU in some seconds after that, and their polls."""
 
     async def follow(package: int) -> None:
         async for event in triggers.TaskFinishedTrigger(str(package), poll_interval=POLL_SECONDS).run():
             raise RuntimeError(f"it ended: {event}")
 
+    begin = time.process_time()
     tasks = [asyncio.create_task(follow(FIRST_PACKAGE + index)) for index in range(waits)]
     while sum(one.users for one in shared._SHARED.values()) < waits:  # noqa: ASYNC110  # nobody tells of it
         await asyncio.sleep(0.05)
+    started = time.process_time() - begin
     polls = lists()
     begin = time.process_time()
     await asyncio.sleep(seconds)
@@ -42,7 +44,7 @@ async def measure(waits: int, seconds: float) -> tuple[float, int]:
             task.result()
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    return taken, polls
+    return started, taken, polls
 
 
 def lists() -> int:
