@@ -21,6 +21,7 @@ the database does not know the alias: in ``airflow dags test``, and if the task 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
     from airflow.sdk.definitions.context import render_template_to_string
+    from airflow.sdk.log import amask_secret
     from airflow.triggers.base import BaseEventTrigger
 
     HAS_WATCHERS = True
@@ -45,6 +46,17 @@ else:
     else:
         HAS_RETRY_POLICIES = True
 
+    # From 3.3: masking in an event loop. The triggerer of 3.1 dies of masking in a thread that has no tie to its loop;
+    # that of asgiref has one.
+    try:
+        from airflow.sdk.log import amask_secret
+    except ImportError:
+        from airflow.providers.common.compat.sdk import mask_secret
+        from asgiref.sync import sync_to_async
+
+        async def amask_secret(secret):
+            await sync_to_async(mask_secret)(secret)
+
     # From 3.0: the place of Airflow's own rendering of a template as a text.
     if AIRFLOW_V_3_0_PLUS:
         from airflow.sdk.definitions.context import render_template_to_string
@@ -60,6 +72,7 @@ __all__ = [
     "RetryDecision",
     "RetryPolicy",
     "allow_in_xcoms",
+    "amask_secret",
     "render_template_to_string",
 ]
 

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.connection import get_async_connection, get
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, BaseHook, mask_secret
 from asgiref.sync import sync_to_async
 
+from airflow_provider_wxbank._compat import amask_secret
 from airflow_provider_wxbank.wechatpay.crypto.pem import key_lines
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, WxBankError
 
@@ -57,6 +58,11 @@ async def aread_connection(conn_id: str, hook: BaseHook) -> tuple[Connection, Ma
 def mask_secrets(connection: Connection, extra: Mapping[str, Any]) -> None:
     """Mask what is secret in a connection, in every form in which it may be written."""
     mask_secret([*secrets_of(connection.password, extra)])
+
+
+async def amask_secrets(connection: Connection, extra: Mapping[str, Any]) -> None:
+    """:func:`mask_secrets` in an event loop."""
+    await amask_secret([*secrets_of(connection.password, extra)])
 
 
 def secrets_of(password: object, extra: Mapping[str, Any]) -> list[str]:

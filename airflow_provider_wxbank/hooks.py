@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseHook
-from asgiref.sync import sync_to_async
 
 from airflow_provider_wxbank._compat import allow_in_xcoms
 from airflow_provider_wxbank.agreements.encryption import encrypt
-from airflow_provider_wxbank.connections import aread_connection, mask_secrets, read_connection
+from airflow_provider_wxbank.connections import amask_secrets, aread_connection, mask_secrets, read_connection
 from airflow_provider_wxbank.packages import endpoints
 from airflow_provider_wxbank.packages.connection_check import Step, in_one_message, skipped_after, walk
 from airflow_provider_wxbank.packages.tasks import MAX_PAGE, TaskPage, UploadTask
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
-from airflow_provider_wxbank.wechatpay.settings import read_settings
+from airflow_provider_wxbank.wechatpay.loop import AsyncClient
+from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
+from airflow_provider_wxbank.wechatpay.sockets import sockets
+from airflow_provider_wxbank.wechatpay.threads import off_loop
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class WxBankHook(BaseHook):
         super().__init__()
         self.wxbank_conn_id = wxbank_conn_id
         self._client: Client | None = None
+        self._in_loop: tuple[asyncio.AbstractEventLoop, AsyncClient] | None = None
         self._encryption_key: PlatformKey | None = None
 
     @forgets_locals
@@ -63,18 +66,29 @@ class WxBankHook(BaseHook):
 
     @forgets_locals
     async def aget_conn(self) -> Client:
-        """:meth:`get_conn` for triggers and async tasks."""
+        """:meth:`get_conn` for triggers and async tasks. The client's calls block, so call it in a thread."""
         if self._client is None:
-            connection, extra = await aread_connection(self.wxbank_conn_id, self)
-            # Not asyncio.to_thread(): masking calls the triggerer of Airflow 3.1, which dies if the call comes from a
-            # thread that has no tie to its event loop.
-            self._client = await sync_to_async(self._new_client)(connection, extra)
+            self._client = Client(await self.asettings())
         return self._client
+
+    @forgets_locals
+    async def asettings(self) -> Settings:
+        """What the connection tells a client.
+
+        :raises WxBankError: as :meth:`get_conn`.
+        """
+        connection, extra = await aread_connection(self.wxbank_conn_id, self)
+        await amask_secrets(connection, extra)
+        # In a thread of our own: it reads key files, and checks a private key for some 50 ms.
+        return await off_loop(self._read_settings, connection, extra)
 
     def _new_client(self, connection: Connection, extra: Mapping[str, Any]) -> Client:
         mask_secrets(connection, extra)
+        return Client(self._read_settings(connection, extra))
+
+    def _read_settings(self, connection: Connection, extra: Mapping[str, Any]) -> Settings:
         try:
-            return Client(read_settings(connection.login, connection.password, connection.host, extra, connection.port))
+            return read_settings(connection.login, connection.password, connection.host, extra, connection.port)
         except WxBankError as failure:
             # The settings know nothing of Airflow, so the name of the connection is added here.
             failure.add_note(f"Connection: {self.wxbank_conn_id}")
@@ -101,13 +115,9 @@ class WxBankHook(BaseHook):
         :param serial_no: the platform key that encrypted the lines; by default the key of this hook's :meth:`encrypt`.
         :raises OutcomeUnknown: it is not known whether the file was taken; :meth:`find_task` tells.
         """
-        content = file if isinstance(file, bytes) else Path(file).read_bytes()
-        if filename is None:
-            if isinstance(file, bytes):
-                raise InvalidInput("a file that is given as bytes needs a filename")
-            filename = Path(file).name
+        name, content = _named_content(file, filename)
         serial_no = serial_no or self.encryption_key().serial_no
-        return endpoints.create_task(self.get_conn(), package_id, content, bank_type, filename, serial_no)
+        return endpoints.create_task(self.get_conn(), package_id, content, bank_type, name, serial_no)
 
     @forgets_locals
     def list_tasks_page(
@@ -137,17 +147,36 @@ class WxBankHook(BaseHook):
         return endpoints.find_task(self.get_conn(), package_id, filename)
 
     @forgets_locals
-    async def acreate_task(self, *args: Any, **options: Any) -> UploadTask:
-        """:meth:`create_task` for async tasks: the call runs in a thread."""
-        # First, so that the thread finds the client and need not read the connection.
-        await self.aget_conn()
-        return await asyncio.to_thread(self.create_task, *args, **options)
+    async def acreate_task(
+        self,
+        package_id: str,
+        file: str | Path | bytes,
+        bank_type: str,
+        filename: str | None = None,
+        serial_no: str | None = None,
+    ) -> UploadTask:
+        """:meth:`create_task` for async tasks; nothing in it blocks the event loop."""
+        name, content = await off_loop(_named_content, file, filename)
+        client = await self._async_client()
+        if serial_no is None:
+            self._encryption_key = self._encryption_key or await client.encryption_key()
+            serial_no = self._encryption_key.serial_no
+        return await endpoints.acreate_task(client, package_id, content, bank_type, name, serial_no)
 
     @forgets_locals
-    async def alist_tasks(self, *args: Any, **options: Any) -> list[UploadTask]:
-        """:meth:`list_tasks` for triggers and async tasks: the calls run in a thread."""
-        await self.aget_conn()
-        return await asyncio.to_thread(self.list_tasks, *args, **options)
+    async def alist_tasks(
+        self, package_id: str, status: endpoints.Status | None = None, filename: str | None = None
+    ) -> list[UploadTask]:
+        """:meth:`list_tasks` for triggers and async tasks; nothing in it blocks the event loop."""
+        client = await self._async_client()
+        async with sockets():
+            return [task async for task in endpoints.alist_tasks(client, package_id, status, filename)]
+
+    async def _async_client(self) -> AsyncClient:
+        loop = asyncio.get_running_loop()
+        if self._in_loop is None or self._in_loop[0] is not loop:
+            self._in_loop = loop, AsyncClient(await self.asettings())
+        return self._in_loop[1]
 
     @forgets_locals
     def encryption_key(self) -> PlatformKey:
@@ -208,3 +237,12 @@ class WxBankHook(BaseHook):
             )
             for name, label, kind, help_text in FIELDS
         }
+
+
+def _named_content(file: str | Path | bytes, filename: str | None) -> tuple[str, bytes]:
+    """The name and the content of an agreement file."""
+    if isinstance(file, bytes):
+        if filename is None:
+            raise InvalidInput("a file that is given as bytes needs a filename")
+        return filename, file
+    return filename or Path(file).name, Path(file).read_bytes()

@@ -23,6 +23,7 @@ from airflow_provider_wxbank.packages.counts import (
     finished_file,
     likely_mistake,
 )
+from airflow_provider_wxbank.packages.poll import MAX_BY_NAME
 from airflow_provider_wxbank.packages.wait import Look, Waiting, looked, wait
 from airflow_provider_wxbank.packages.wanted import Wanted, wanted
 from airflow_provider_wxbank.parameters import WHY_NONE, TextParameters, list_of_texts, text
@@ -34,6 +35,7 @@ from airflow_provider_wxbank.reporting.recorder import Recorder
 from airflow_provider_wxbank.retry_policy import with_retry_policy
 from airflow_provider_wxbank.triggers import MAX_WANTED, TaskFinishedTrigger
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WaitFailed, WxBankError
+from airflow_provider_wxbank.wechatpay.flows import run
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 
 if TYPE_CHECKING:
@@ -140,7 +142,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         step = next(waiting)
         assert isinstance(step, Look)
         try:
-            waiting.send(looked(step, client))
+            waiting.send(run(looked(step, client)))
         except StopIteration as finished:
             tasks = finished.value
         else:
@@ -152,18 +154,30 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
     @forgets_locals
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Take the trigger's event; any status but ``finished`` fails the task."""
-        status = (event or {}).get("status")
-        if event is None or status != "finished":
-            message = (event or {}).get("message") or f"the trigger sent an unknown event (status {status!r})"
+        given = event if isinstance(event, Mapping) else {}
+        status = given.get("status")
+        if status != "finished":
+            message = given.get("message") or f"the trigger sent an unknown event (status {status!r})"
             # A failure that may pass is worth the task's retries, as it is when the sensor itself polls.
-            failure = WaitFailed if (event or {}).get("is_lasting", True) else WxBankError
+            failure = WaitFailed if given.get("is_lasting", True) else WxBankError
             raise failure(f"Waiting for the upload tasks failed: {message}")
-        files = [file for piece in event.get("tasks", ()) for file in read_finished(piece) if file is not None]
         target = self._target()
+        try:
+            counts = Counts.read(given.get("counts"))
+        except InvalidInput:
+            raise WxBankError("the trigger sent an event that cannot be read: run this sensor again") from None
+        if target.count not in (None, counts.tasks):
+            raise WxBankError(
+                f"the trigger saw {counts.tasks} tasks, and this sensor waits for {target.count}: run this sensor again"
+            )
+        pieces = given.get("tasks")
+        files = [
+            file for piece in (pieces if isinstance(pieces, list) else ()) for file in read_finished(piece) if file
+        ]
         # The trigger may know the tasks by digests alone, and two can look alike.
         if not all(map(target.includes, files)):
             raise WxBankError("the triggerer took a task of somebody else for one of these: run this sensor again")
-        return self._result(context, target, Counts(**event["counts"]), files)
+        return self._result(context, target, counts, files)
 
     def _observer(self, context: Context, target: Wanted) -> Observer:
         sums = Sums("wait", wxbank_conn_id=self.wxbank_conn_id, package_id=target.package_id)
@@ -204,7 +218,8 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
                 tuple(list_of_texts([task["task_id"] for task in result["tasks"]], "upload's task_ids"))
                 for result in results
             ]
-        except (KeyError, TypeError):
+            filenames = [task.get("filename") for result in results for task in result["tasks"]]
+        except (KeyError, TypeError, AttributeError):
             raise InvalidInput("upload must be a result of UploadTaskOperator, or a list of them") from None
         if len(package_ids) != 1:
             raise InvalidInput(
@@ -218,6 +233,9 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
                 "others, whose numbers were not uploaded: give each export an output_path of its own, for example with "
                 "{{ ti.map_index }} in it, and run export and upload again"
             )
+        if 0 < len(filenames) <= MAX_BY_NAME and all(isinstance(name, str) for name in filenames):
+            # So few are asked for by name, whatever else the package has.
+            return wanted(package_ids.pop(), filenames=filenames)
         return wanted(package_ids.pop(), chain.from_iterable(task_ids))
 
     def _result(

@@ -31,7 +31,7 @@ from airflow_provider_wxbank.packages.upload import Upload, check_max_workers, r
 from airflow_provider_wxbank.parameters import WHY_NONE, check_nothing_inside, location, text
 from airflow_provider_wxbank.reporting.events import Began, Ended, Observer, Step, nobody
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import check_serial_no
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -225,14 +225,12 @@ def upload(
 
 @contextmanager
 def _telling(step: Step, tell: Observer) -> Iterator[None]:
-    """Tell of the beginning and the end of a step. An error that is not ours may quote rows, so its text stays out."""
+    """Tell of the beginning and the end of a step."""
     tell(Began(step))
     try:
         yield
-    except BaseException as failure:  # Ctrl-C and Airflow's task timeout end a step, too
-        tell(Ended(step, type(failure).__name__, str(failure) if isinstance(failure, WxBankError) else ""))
-        raise
-    tell(Ended(step))
+    finally:
+        tell(Ended(step))
 
 
 def sql_engine(conn_id: str) -> Engine:

@@ -18,6 +18,7 @@ from airflow_provider_wxbank._compat import HAS_WATCHERS as HAS_WATCHERS  # publ
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.packages.counts import Counts, count, finished_file
 from airflow_provider_wxbank.packages.endpoints import tasks_path
+from airflow_provider_wxbank.packages.known import Known
 from airflow_provider_wxbank.packages.pauses import backing_off, steady
 from airflow_provider_wxbank.packages.shared import Shared, shared_by
 from airflow_provider_wxbank.packages.tasks import UploadTask
@@ -25,8 +26,8 @@ from airflow_provider_wxbank.packages.wait import Look, Pause, Seen, Waiting, wa
 from airflow_provider_wxbank.packages.wanted import Digests, Names, wanted
 from airflow_provider_wxbank.reporting.events import Event, PollFailed, PollMade, all_of
 from airflow_provider_wxbank.reporting.progress import PollLog
-from airflow_provider_wxbank.reporting.record import Sums, pieces
-from airflow_provider_wxbank.reporting.recorder import Waits, record_from_trigger
+from airflow_provider_wxbank.reporting.record import Sums, WaitNews, pieces
+from airflow_provider_wxbank.reporting.recorder import record_from_trigger
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError, is_lasting
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 
@@ -132,13 +133,13 @@ class TaskFinishedTrigger(BaseTrigger):
         digests = None if self.digests is None else Digests.read(self.digests)
         target = wanted(self.package_id, self.task_ids, self.filenames, digests)
         sums = Sums("wait", wxbank_conn_id=self.wxbank_conn_id, package_id=target.package_id)
-        waits, news = Waits(), list[Sums]()
+        waits, news = WaitNews(), list[Sums]()
 
         def note(event: Event) -> None:
             if isinstance(event, PollMade) and event.unfinished is not None:
                 news.extend(filter(None, [waits.news(sums, event)]))
 
-        with shared_by(await WxBankHook(self.wxbank_conn_id).aget_conn()) as shared:
+        async with shared_by(await WxBankHook(self.wxbank_conn_id).asettings()) as shared:
             # The sensor has looked once itself.
             waiting: Waiting = wait(target, all_of(PollLog(self.log), note), looks=1)
             seen: Seen = None
@@ -206,8 +207,8 @@ class ImportFinishedTrigger(BaseEventTrigger):
         self.package_id = package_id
         self.poll_interval = poll_interval
         self.wxbank_conn_id = wxbank_conn_id
-        self._reported: Counts | None = None
-        self._saved: Counts | None = None
+        self._reported: Known | None = None
+        self._saved: Known | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments, from which Airflow makes the trigger again."""
@@ -224,10 +225,12 @@ class ImportFinishedTrigger(BaseEventTrigger):
         """Poll for ever; yield an event for each import."""
         while True:
             try:
-                with shared_by(await WxBankHook(self.wxbank_conn_id).aget_conn()) as shared:
-                    async with aclosing(self._imports(shared)) as imports:
-                        async for counts in imports:
-                            yield TriggerEvent(counts.of_package(self.package_id))
+                async with (
+                    shared_by(await WxBankHook(self.wxbank_conn_id).asettings()) as shared,
+                    aclosing(self._imports(shared)) as imports,
+                ):
+                    async for counts in imports:
+                        yield TriggerEvent(counts.of_package(self.package_id))
             except Exception as failure:  # whatever it is: nobody would notice that a watch has ended
                 self.log.error(
                     "Package %s cannot be watched now; next try in %.0f s: %s: %s",
@@ -255,23 +258,22 @@ class ImportFinishedTrigger(BaseEventTrigger):
                     # with the triggerer.
                     if self._saved != self._reported:
                         await self._save(self._reported)
-                case Counts() as counts:
+                case Known() as known:
                     seen = None
-                    yield counts.since(self._reported)
-                    self._reported = counts
+                    yield known.counts.since(self._reported.counts)
+                    self._reported = known
 
     def _log_failures(self, event: Event) -> None:
         if isinstance(event, PollFailed):
             self.log.warning("This poll failed, the next one may not: %s", event.reason)
 
-    async def _load(self) -> Counts:
+    async def _load(self) -> Known:
         store = getattr(self, "asset_state_store", None)
         saved = await store.aget(REPORTED) if store is not None else None
-        return Counts(**{**saved, "failed_files": ()}) if saved else Counts(0, 0, 0, 0)
+        return Known.read(saved) if saved else Known()
 
-    async def _save(self, reported: Counts) -> None:
+    async def _save(self, reported: Known) -> None:
         store = getattr(self, "asset_state_store", None)
         if store is not None:
-            saved = {name: value for name, value in asdict(reported).items() if name != "failed_files"}
-            await store.aset(REPORTED, saved)
+            await store.aset(REPORTED, reported.write())
         self._saved = reported

@@ -41,6 +41,7 @@ from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, plat
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.settings import read_settings
 from tests.harness.agreed_skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401  # hooks of pytest
+from tests.harness.drivers import sender_of
 from tests.vectors import VECTORS
 
 PACKAGE = "8473295"
@@ -114,7 +115,14 @@ def simulator(new_simulator: NewSimulator) -> Simulator:
 
 
 @pytest.fixture
-def new_client() -> Iterator[NewClient]:
+def driver(request: pytest.FixtureRequest) -> str:
+    """How clients send; see :data:`tests.harness.drivers.BOTH_DRIVERS`."""
+    chosen: str = getattr(request, "param", "blocking")
+    return chosen
+
+
+@pytest.fixture
+def new_client(driver: str) -> Iterator[NewClient]:
     """Makes clients for simulators; ``extra`` adds to the connection's, options are those of Client."""
     with ExitStack() as stack:
 
@@ -127,7 +135,7 @@ def new_client() -> Iterator[NewClient]:
                 {**connection["extra"], **(extra or {})},
             )
             options.setdefault("sleep", lambda _: None)
-            client = Client(settings, **options)
+            client = Client(settings, sender=sender_of(driver, settings), **options)
             stack.callback(client.close)
             return client
 

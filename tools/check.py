@@ -21,10 +21,10 @@ BIN = Path(sys.executable).parent
 STATIC = f'"{BIN}/ruff" check . && "{BIN}/ruff" format --check . && "{BIN}/mypy"'
 
 PARTS = (
+    ("tests/packages",),
     ("tests/wechatpay",),
     ("tests/simulator",),
-    ("tests/agreements", "tests/test_contract.py"),
-    ("tests/packages",),
+    ("tests/agreements", "tests/reporting", "tests/test_contract.py"),
 )
 """What is run by a process of its own, what takes longest first."""
 
@@ -34,8 +34,8 @@ def main() -> int:
     begin = time.monotonic()
     pytest = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", *shlex.split(os.environ.get("PYTEST", ""))]
     jobs = [
-        Job("style and types", ["bash", "-c", STATIC]),
         *(Job(" ".join(part), [*pytest, *part]) for part in PARTS),
+        Job("style and types", ["bash", "-c", STATIC]),
     ]
     with tempfile.TemporaryDirectory(prefix="wxbank-check-") as folder:
         run_all(jobs, len(os.sched_getaffinity(0)), Path(folder))

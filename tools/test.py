@@ -74,7 +74,7 @@ def main(pythons: list[str]) -> int:
     return code
 
 
-WITHOUT_AIRFLOW = ("tests/wechatpay", "tests/agreements", "tests/packages", "tests/simulator")
+WITHOUT_AIRFLOW = ("tests/reporting", "tests/wechatpay", "tests/agreements", "tests/packages", "tests/simulator")
 """Tests of what imports nothing of Airflow."""
 
 SYSTEM = ("tests/system", "tests/stress")

@@ -65,7 +65,7 @@ def certificates(args: argparse.Namespace) -> None:
     with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client:
         mode = client.settings.mode
         if mode == "certificates" or args.download:
-            client.keys.refresh()
+            client.refresh_keys()
         elif mode == "both":
             say("The certificates are not listed: see --download")
         current, now = client.encryption_key(), time.time()

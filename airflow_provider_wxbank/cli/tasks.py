@@ -23,6 +23,7 @@ from airflow_provider_wxbank.packages.wanted import Wanted, wanted
 from airflow_provider_wxbank.reporting.events import Event, Finished, Observer, PollFailed, PollMade, all_of
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+from airflow_provider_wxbank.wechatpay.flows import run
 
 _COUNTS = (
     Column("matched", "success_count", thousands, is_number=True),
@@ -105,7 +106,7 @@ def _finished(
             tasks: tuple[UploadTask, ...] = finished.value
             return tasks
         if isinstance(step, Look):
-            seen = looked(step, client)
+            seen = run(looked(step, client))
             continue
         left = deadline - time.monotonic()
         if left <= 0:

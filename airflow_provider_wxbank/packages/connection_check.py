@@ -192,7 +192,7 @@ class _Asked:
         client, note = self.client, ""
         if client.settings.mode == "both":
             try:
-                client.keys.refresh()
+                client.refresh_keys()
             except WxBankError as failure:
                 if not (isinstance(failure, InvalidCredentials) and isinstance(failure.__cause__, Refused)):
                     return self._failed("answers", failure)
@@ -220,7 +220,7 @@ def _ask(client: Client) -> WxBankError | None:
     asked = None
     try:
         if client.settings.mode == "certificates":
-            client.keys.refresh()
+            client.refresh_keys()
         _probe(client)
     except WxBankError as failure:
         asked = failure

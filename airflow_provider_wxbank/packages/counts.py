@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -53,6 +53,24 @@ class Counts:
             tuple(name for name in self.failed_files if name not in earlier.failed_files),
         )
 
+    @classmethod
+    def read(cls, value: object) -> Counts:
+        """Counts as a mapping of them says, whoever has written it.
+
+        :raises InvalidInput: it says none.
+        """
+        fields = value if isinstance(value, Mapping) else {}
+        names = fields.get("failed_files") or ()
+        if not isinstance(names, list | tuple):
+            raise InvalidInput("failed_files of the counts is no list")
+        return cls(
+            _number(fields, "tasks"),
+            _number(fields, "success_count"),
+            _number(fields, "fail_count"),
+            _number(fields, "success_user_count"),
+            tuple(map(str, names)),
+        )
+
     def of_package(self, package_id: str) -> dict[str, Any]:
         """A finished import as users get it: ``tasks`` is a count."""
         return {
@@ -74,6 +92,13 @@ class Counts:
             self.success_user_count,
             len(self.failed_files),
         )
+
+
+def _number(fields: Mapping[str, object], name: str) -> int:
+    value = fields.get(name)
+    if type(value) is not int or value < 0:
+        raise InvalidInput(f"{name} of the counts is no number")
+    return value
 
 
 def count(tasks: Iterable[UploadTask]) -> Counts:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two endpoints of number packages, field for field.
+"""The two endpoints of number packages, field for field, for clients of both kinds.
 
 Sources: chapter9_8_1 and chapter9_8_2 of WeChat Pay's APIv3 wiki, docs/merchant/apis/marketing-bank-packages.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Literal
 
 from urllib3.fields import RequestField
@@ -25,6 +25,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
     TryLater,
     UnverifiedAnswer,
 )
+from airflow_provider_wxbank.wechatpay.flows import Caller, run, run_each
 
 Status = Literal["PROCESSING", "FINISHED"]
 
@@ -48,6 +49,13 @@ def create_task(
     :raises OutcomeUnknown: ask :func:`find_task` whether it was taken.
     :raises Refused: WeChat Pay does not take the file, or has one of this name already.
     """
+    return run(acreate_task(client, package_id, content, bank_type, filename, serial_no))
+
+
+async def acreate_task(
+    client: Caller, package_id: str, content: bytes, bank_type: str, filename: str, serial_no: str
+) -> UploadTask:
+    """:func:`create_task` as a coroutine."""
     # Whatever can be seen to be wrong is refused here, before anything is sent.
     path = tasks_path(package_id)
     check_filename(filename)
@@ -58,7 +66,7 @@ def create_task(
     meta = compact_json({"filename": filename, "sha256": hashlib.sha256(content).hexdigest(), "bank_type": bank_type})
     body, content_type = multipart(meta, filename, content)
     call = Call("POST", path, meta, body, content_type, serial_no, repeatable=False)
-    answer = client.send(call)
+    answer = await client.asend(call)
     try:
         task = read_task(parsed(answer))
     except UnverifiedAnswer as failure:
@@ -92,6 +100,18 @@ def list_tasks_page(
     :param limit: 1 to 20.
     :raises UnverifiedAnswer: the page does not fit the question.
     """
+    return run(alist_tasks_page(client, package_id, status, filename, offset, limit))
+
+
+async def alist_tasks_page(
+    client: Caller,
+    package_id: str,
+    status: Status | None = None,
+    filename: str | None = None,
+    offset: int = 0,
+    limit: int = MAX_PAGE,
+) -> TaskPage:
+    """:func:`list_tasks_page` as a coroutine."""
     if filename is not None:
         check_filename(filename)
     if status not in (None, "PROCESSING", "FINISHED"):
@@ -100,7 +120,7 @@ def list_tasks_page(
         raise InvalidInput(f"offset must be 0 or more and limit 1 to {MAX_PAGE}, not {offset} and {limit}")
     params = {"filename": filename, "offset": offset, "limit": limit, "status": status}
     call = Call("GET", target(tasks_path(package_id), params), serial_no=client.keys.request_serial)
-    page = read_page(parsed(client.send(call)))
+    page = read_page(parsed(await client.asend(call)))
     # A signature does not say which question was answered.
     for task in page.tasks:
         if task.package_id != package_id or filename not in (None, task.filename):
@@ -123,6 +143,8 @@ def _answers(page: TaskPage, offset: int, limit: int) -> bool:
     which shows that. Nobody has seen a second page of WeChat Pay's, so a second page with tasks is taken whatever it
     repeats; how many tasks there are in all is known from the first page.
     """
+    if page.total_count < len(page.tasks):
+        return False
     # There are tasks, so the first page of them cannot be empty.
     if not page.tasks and page.total_count and offset == 0:
         return False
@@ -142,6 +164,13 @@ def list_tasks(
 
     :raises TryLater: the list kept changing.
     """
+    return run_each(alist_tasks(client, package_id, status, filename))
+
+
+async def alist_tasks(
+    client: Caller, package_id: str, status: Status | None = None, filename: str | None = None
+) -> AsyncGenerator[UploadTask, None]:
+    """:func:`list_tasks` in a coroutine."""
     seen: set[str] = set()
     total = 0
     for _ in range(MAX_WALKS):
@@ -150,7 +179,7 @@ def list_tasks(
         met: set[str] = set()
         previous: tuple[str, ...] = ()
         while True:
-            page = list_tasks_page(client, package_id, status, filename, offset)
+            page = await alist_tasks_page(client, package_id, status, filename, offset)
             # The largest so far, since tasks are never removed.
             total = max(total, page.total_count)
             # More pages than there can be, even if the list grows meanwhile: a walk must end, whatever is answered.
@@ -187,8 +216,13 @@ def counts_rows(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
 
 def find_task(client: Client, package_id: str, filename: str) -> UploadTask | None:
     """The upload task of a filename, or None if WeChat Pay lists none."""
+    return run(afind_task(client, package_id, filename))
+
+
+async def afind_task(client: Caller, package_id: str, filename: str) -> UploadTask | None:
+    """:func:`find_task` as a coroutine."""
     # One is enough: a filename is unique in its package.
-    page = list_tasks_page(client, package_id, filename=filename, limit=1)
+    page = await alist_tasks_page(client, package_id, filename=filename, limit=1)
     return page.tasks[0] if page.tasks else None
 
 

@@ -9,13 +9,16 @@ a whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from itertools import pairwise
 
-from airflow_provider_wxbank.packages.endpoints import list_tasks, list_tasks_page
+from airflow_provider_wxbank.packages.endpoints import alist_tasks, alist_tasks_page
 from airflow_provider_wxbank.packages.tasks import MAX_PAGE, TaskPage, UploadTask
-from airflow_provider_wxbank.wechatpay.client import Client
+from airflow_provider_wxbank.wechatpay.flows import Caller
+
+MAX_TRIES = 3
+"""Times that the end of a list is looked for while the list grows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,9 @@ class _End:
     are_rows: bool
 
 
-def newest_tasks(client: Client, package_id: str, first: TaskPage | None = None) -> Iterator[UploadTask]:
+async def newest_tasks(
+    client: Caller, package_id: str, first: TaskPage | None = None
+) -> AsyncGenerator[UploadTask, None]:
     """Every upload task of a package, each once, the newest first as far as the list is in order of time.
 
     Whoever leaves it early has made few calls: two, and one more for each 20 tasks.
@@ -41,79 +46,99 @@ def newest_tasks(client: Client, package_id: str, first: TaskPage | None = None)
     :param first: the page at offset 0, if it is at hand.
     :raises TryLater: the list kept changing.
     """
-    first = first or list_tasks_page(client, package_id)
+    first = first or await alist_tasks_page(client, package_id)
     seen: set[str] = set()
-    for task in _in_order(client, package_id, first):
+    async for task in _in_order(client, package_id, first):
         if task.task_id not in seen:
             seen.add(task.task_id)
             yield task
     # What moved while it was read is found in a reading of the whole.
     if len(seen) < first.total_count:
-        rest = [task for task in list_tasks(client, package_id) if task.task_id not in seen]
-        yield from sorted(rest, key=_time, reverse=True)
+        rest = [task async for task in alist_tasks(client, package_id) if task.task_id not in seen]
+        for task in sorted(rest, key=_time, reverse=True):
+            yield task
 
 
-def newest_of(client: Client, package_id: str, first: TaskPage, count: int) -> list[UploadTask] | None:
-    """So many of the newest tasks; None if the list does not show which these are.
+async def new_tasks(
+    client: Caller, package_id: str, first: TaskPage, count: int, is_new: Callable[[UploadTask], bool], others: int
+) -> list[UploadTask] | None:
+    """The tasks of a package that are new; None if they are not found with a few calls.
 
     :param first: the page at offset 0.
-    :param count: at least 1.
+    :param count: how many are new, at least 1.
+    :param is_new: whether a task is certainly new.
+    :param others: how many known tasks may be found before the last new one.
     """
-    if len(first.tasks) >= first.total_count:
-        return None
     found: dict[str, UploadTask] = {}
-    for task in _in_order(client, package_id, first):
-        found.setdefault(task.task_id, task)
-        if len(found) == count:
-            break
-    times = [task.create_time for task in found.values() if task.create_time is not None]
-    is_in_order = len(times) == count and all(later >= earlier for later, earlier in pairwise(times))
-    return list(found.values()) if is_in_order else None
+    met: set[str] = set()
+    async with aclosing(_in_order(client, package_id, first)) as tasks:
+        async for task in tasks:
+            met.add(task.task_id)
+            if is_new(task):
+                found[task.task_id] = task
+            if len(found) == count:
+                return list(found.values())
+            if len(met) > count + others:
+                break
+    return None
 
 
-def _in_order(client: Client, package_id: str, first: TaskPage) -> Iterator[UploadTask]:
+async def _in_order(client: Caller, package_id: str, first: TaskPage) -> AsyncGenerator[UploadTask, None]:
     """Tasks from the newest on, some perhaps twice; nothing if the order cannot be told."""
     if len(first.tasks) >= first.total_count:
-        yield from sorted(first.tasks, key=_time, reverse=True)
+        for task in sorted(first.tasks, key=_time, reverse=True):
+            yield task
         return
-    end = _last(client, package_id, first.total_count)
+    end = await _last(client, package_id, first.total_count)
     if end is None:
         return
     # A short list has some on both.
     both = {task.task_id for task in first.tasks} & {task.task_id for task in end.tasks}
     begin, rest = ([task for task in tasks if task.task_id not in both] for tasks in (first.tasks, end.tasks))
     if _is_before(begin, rest):
-        yield from reversed(end.tasks)
+        for task in reversed(end.tasks):
+            yield task
         start = end.start
         while start > 0:
             start = max(start - end.limit, 0)
             offset = start if end.are_rows else start // end.limit
-            yield from reversed(list_tasks_page(client, package_id, offset=offset, limit=end.limit).tasks)
+            page = await alist_tasks_page(client, package_id, offset=offset, limit=end.limit)
+            for task in reversed(page.tasks):
+                yield task
     elif _is_before(rest, begin):
-        yield from first.tasks
+        for task in first.tasks:
+            yield task
         for start in range(MAX_PAGE, end.start, MAX_PAGE):
             offset = start if end.are_rows else start // MAX_PAGE
-            yield from list_tasks_page(client, package_id, offset=offset).tasks
-        yield from end.tasks
+            page = await alist_tasks_page(client, package_id, offset=offset)
+            for task in page.tasks:
+                yield task
+        for task in end.tasks:
+            yield task
 
 
-def _last(client: Client, package_id: str, total: int) -> _End | None:
-    """The end of the list; None if it grew meanwhile so that it is not known which one it is."""
-    # A limit that cuts the list so that the last page is not full: then a full page shows that rows are counted.
-    limit = next((one for one in range(MAX_PAGE, 1, -1) if total % one), None)
-    if limit is None:
-        return None
-    number = (total - 1) // limit
-    page = list_tasks_page(client, package_id, offset=number, limit=limit)
-    if page.total_count != total:
-        return None
-    if len(page.tasks) == total - number * limit:
-        return _End(page.tasks, number * limit, limit, are_rows=False)
-    if len(page.tasks) != limit:
-        return None
-    start = max(total - MAX_PAGE, 0)
-    page = list_tasks_page(client, package_id, offset=start)
-    return _End(page.tasks, start, MAX_PAGE, are_rows=True) if len(page.tasks) == total - start else None
+async def _last(client: Caller, package_id: str, total: int) -> _End | None:
+    """The end of the list; None if it keeps growing so that it is not known which one it is."""
+    for _ in range(MAX_TRIES):
+        # A limit that cuts the list so that the last page is not full: then a full page shows that rows are counted.
+        limit = next((one for one in range(MAX_PAGE, 1, -1) if total % one), None)
+        if limit is None:
+            return None
+        number = (total - 1) // limit
+        page = await alist_tasks_page(client, package_id, offset=number, limit=limit)
+        if page.total_count != total:
+            total = page.total_count
+            continue
+        if len(page.tasks) == total - number * limit:
+            return _End(page.tasks, number * limit, limit, are_rows=False)
+        if len(page.tasks) != limit:
+            return None
+        start = max(total - MAX_PAGE, 0)
+        page = await alist_tasks_page(client, package_id, offset=start)
+        if len(page.tasks) == total - start:
+            return _End(page.tasks, start, MAX_PAGE, are_rows=True)
+        total = page.total_count
+    return None
 
 
 def _time(task: UploadTask) -> float:

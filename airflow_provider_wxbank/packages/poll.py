@@ -1,23 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks whether upload tasks are finished, at one call a poll."""
+"""Looks whether upload tasks are finished, mostly at one call a poll. Coroutines, for clients of both kinds."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
-from threading import Lock
 
-from airflow_provider_wxbank.packages.endpoints import find_task, list_tasks, list_tasks_page
-from airflow_provider_wxbank.packages.newest import newest_of, newest_tasks
+from airflow_provider_wxbank.packages.endpoints import afind_task, alist_tasks, alist_tasks_page
+from airflow_provider_wxbank.packages.known import MAX_NEWEST, Known
+from airflow_provider_wxbank.packages.newest import new_tasks, newest_tasks
 from airflow_provider_wxbank.packages.tasks import MAX_PAGE, TaskPage, UploadTask
 from airflow_provider_wxbank.packages.wanted import Wanted
-from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import WxBankError
+from airflow_provider_wxbank.wechatpay.flows import Caller
 
 MAX_BY_NAME = MAX_PAGE
-"""Files that are asked for one by one: as many calls as the pages of a year may be."""
+"""Files that are asked for one by one, whatever else the package has."""
+
+MAX_KEPT = 10_000
+"""Finished tasks of a package that are kept for other waits, in some 5 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,124 +42,152 @@ class Poll:
     are_all: bool = False
 
 
-Processing = Callable[[], TaskPage]
-"""Gives the first page of a package's tasks that are processing."""
+class Memory:
+    """What the waits for a package have read, so that those of one event loop read it once.
+
+    :ivar finished: tasks that were finished, by their ids: nothing changes in them any more.
+    :ivar reading: held by whoever reads tasks, so that others find them here afterwards.
+    :param clock: seconds that only grow.
+    """
+
+    def __init__(self, client: Caller, package_id: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.finished: dict[str, UploadTask] = {}
+        self.reading = asyncio.Lock()
+        self._client = client
+        self._package_id = package_id
+        self._clock = clock
+        self._asking = asyncio.Lock()
+        self._seen: tuple[float, TaskPage | WxBankError] | None = None
+
+    async def processing(self, max_age: float) -> TaskPage:
+        """The first page of what is processing, of at most ``max_age`` seconds ago.
+
+        :raises WxBankError: as :func:`.list_tasks_page`.
+        """
+        async with self._asking:
+            if self._seen is None or self._clock() - self._seen[0] > max_age:
+                page: TaskPage | WxBankError
+                try:
+                    page = await alist_tasks_page(self._client, self._package_id, status="PROCESSING")
+                except WxBankError as failure:
+                    # Shared like a page: otherwise, in an outage, each wait would make the same call again.
+                    page = failure
+                self._seen = self._clock(), page
+            seen = self._seen[1]
+        if isinstance(seen, WxBankError):
+            raise seen
+        return seen
+
+    def keep(self, task: UploadTask) -> None:
+        """Keep a task, if it is finished."""
+        if task.is_finished:
+            self.finished[task.task_id] = task
+            if len(self.finished) > MAX_KEPT:
+                del self.finished[next(iter(self.finished))]
 
 
-def poll(client: Client, target: Wanted, watched: str | None = None, processing: Processing | None = None) -> Poll:
+async def poll(
+    client: Caller, target: Wanted, watched: str | None = None, memory: Memory | None = None, max_age: float = 0.0
+) -> Poll:
     """Look once whether the tasks are finished.
 
     It takes one call while one of ours is on the first page of what is processing. When the tasks of others fill that
     page, one of ours is remembered as ``watched``, and asking for it alone is the one call of the next polls. Only when
     nothing of ours is processing are the tasks themselves read, 20 a call.
 
-    :param processing: answers the first question; by default WeChat Pay is asked. See :class:`SharedPages`.
+    :param memory: what other waits for the package have read.
+    :param max_age: seconds for which what is in memory of tasks that are processing will do.
     """
+    memory = memory or Memory(client, target.package_id)
     # However many pages the tasks of others fill, this is one call while ours is processing.
     if watched is not None:
-        task = find_task(client, target.package_id, watched)
+        task = await afind_task(client, target.package_id, watched)
         if task is not None and not task.is_finished:
             return Poll(None, watched, "still processing")
-    first = processing() if processing else list_tasks_page(client, target.package_id, status="PROCESSING")
+    first = await memory.processing(max_age)
     note = f"{first.total_count} tasks of the package are processing"
     # Ours may be on the pages behind this one, too: then only the total is an upper bound.
     if ours := sum(target.includes(task) for task in first.tasks):
-        return Poll(None, None, note, first.total_count if _is_part(first) else ours)
+        return Poll(None, note=note, unfinished=first.total_count if _is_part(first) else ours)
     if _is_part(first):
-        for task in list_tasks(client, target.package_id, status="PROCESSING"):
-            if target.includes(task):
-                return Poll(None, task.filename, note, first.total_count)
-    return _collect(client, target)
+        async with aclosing(alist_tasks(client.patient, target.package_id, status="PROCESSING")) as tasks:
+            async for task in tasks:
+                if target.includes(task):
+                    return Poll(None, task.filename, note, unfinished=first.total_count)
+    return await _collect(client.patient, target, memory)
 
 
-class SharedPages:
-    """First pages of what is processing, for several waits of one process: each package is asked for once.
-
-    :param clock: seconds that only grow.
-    """
-
-    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
-        self._client = client
-        self._clock = clock
-        # One for each package, so that a slow answer about one holds up no other.
-        self._locks: defaultdict[str, Lock] = defaultdict(Lock)
-        self._seen: dict[str, tuple[float, TaskPage | WxBankError]] = {}
-
-    def processing(self, package_id: str, max_age: float) -> TaskPage:
-        """The page or the failure of at most ``max_age`` seconds ago; if it is older, WeChat Pay is asked anew.
-
-        :raises WxBankError: as :func:`.list_tasks_page`.
-        """
-        with self._locks[package_id]:
-            asked_at, seen = self._seen.get(package_id, (0.0, None))
-            if seen is None or self._clock() - asked_at > max_age:
-                try:
-                    seen = list_tasks_page(self._client, package_id, status="PROCESSING")
-                except WxBankError as failure:
-                    # Shared like a page: otherwise, in an outage, each wait would make the same call again.
-                    seen = failure
-                self._seen[package_id] = self._clock(), seen
-        if isinstance(seen, WxBankError):
-            raise seen
-        return seen
-
-
-def poll_new(client: Client, package_id: str, known: int, processing: Processing | None = None) -> Poll:
+async def poll_new(
+    client: Caller, package_id: str, known: Known, memory: Memory | None = None, max_age: float = 0.0
+) -> Poll:
     """Look once whether a package has more tasks than were known, and all of them are finished.
 
     It takes one call while there is nothing new. Tasks are never removed from a package, so their number tells.
 
-    :param known: how many tasks there were before.
-    :return: with the new tasks alone, if the list shows which they are; else with all tasks of the package, which the
+    :return: with the new tasks alone, if they were found with few calls; else with all tasks of the package, which the
         poll says.
     """
-    first = list_tasks_page(client, package_id)
-    if first.total_count <= known:
-        return Poll(None, None, "no new task")
-    waiting = processing() if processing else list_tasks_page(client, package_id, status="PROCESSING")
-    if waiting.total_count:
-        note = f"{waiting.total_count} tasks of the package are processing"
-        return Poll(None, None, note, waiting.total_count)
-    new = newest_of(client, package_id, first, first.total_count - known) if known else None
+    memory = memory or Memory(client, package_id)
+    first = await alist_tasks_page(client, package_id)
+    more = first.total_count - known.counts.tasks
+    if more <= 0:
+        return Poll(None, note="no new task")
+    processing = await memory.processing(max_age)
+    if processing.total_count:
+        note = f"{processing.total_count} tasks of the package are processing"
+        return Poll(None, note=note, unfinished=processing.total_count)
+    new = await new_tasks(client.patient, package_id, first, more, known.is_new, MAX_NEWEST)
     if new is None:
-        return replace(_collect(client, Wanted(package_id)), are_all=True)
+        return replace(await _collect(client.patient, Wanted(package_id), memory), are_all=True)
     unfinished = [task for task in new if not task.is_finished]
-    return Poll(None, None, f"{len(unfinished)} tasks are still processing") if unfinished else Poll(tuple(new))
+    return Poll(None, note=f"{len(unfinished)} tasks are still processing") if unfinished else Poll(tuple(new))
 
 
-def _wanted_tasks(client: Client, target: Wanted) -> Iterator[UploadTask]:
+async def _wanted_tasks(client: Caller, target: Wanted, memory: Memory) -> AsyncGenerator[UploadTask, None]:
     """Those of the tasks waited for that are listed, found with few calls, however long the package's history is."""
     if target.count is None:
-        yield from list_tasks(client, target.package_id)
+        async for task in alist_tasks(client, target.package_id):
+            yield task
+        return
+    known = [task for task in memory.finished.values() if target.includes(task)]
+    if len(known) == target.count:
+        for task in known:
+            yield task
         return
     if target.filenames is not None and len(target.filenames) <= MAX_BY_NAME:
-        yield from filter(None, (find_task(client, target.package_id, name) for name in sorted(target.filenames)))
+        for name in sorted(target.filenames):
+            if (found := await afind_task(client, target.package_id, name)) is not None:
+                yield found
         return
-    found = 0
-    for task in newest_tasks(client, target.package_id):
-        if target.includes(task):
-            yield task
-            found += 1
-            # The rest of a long list need not be read.
-            if found == target.count:
-                return
+    left = target.count
+    async with aclosing(newest_tasks(client, target.package_id)) as tasks:
+        async for task in tasks:
+            memory.keep(task)
+            if target.includes(task):
+                yield task
+                left -= 1
+                # The rest of a long list need not be read.
+                if not left:
+                    return
 
 
 def _is_part(page: TaskPage) -> bool:
     return page.total_count > len(page.tasks)
 
 
-def _collect(client: Client, target: Wanted) -> Poll:
+async def _collect(client: Caller, target: Wanted, memory: Memory) -> Poll:
     """Read the tasks waited for. The wait goes on while one of them is not listed or not finished."""
-    tasks = tuple(_wanted_tasks(client, target))
+    async with memory.reading:
+        tasks = tuple([task async for task in _wanted_tasks(client, target, memory)])
     # An upload may be taken before it is listed.
     missing, names = target.missing(tasks)
     if missing:
         left = missing + sum(not task.is_finished for task in tasks)
-        return Poll(None, None, f"{missing} of the tasks are not listed yet{names and ': '}{names}", left)
+        return Poll(None, note=f"{missing} of the tasks are not listed yet{names and ': '}{names}", unfinished=left)
     if not tasks:
-        return Poll(None, None, "the package has no upload task yet")
+        return Poll(None, note="the package has no upload task yet")
     unfinished = [task for task in tasks if not task.is_finished]
     if unfinished:
-        return Poll(None, unfinished[0].filename, f"{len(unfinished)} tasks are still processing", len(unfinished))
+        note = f"{len(unfinished)} tasks are still processing"
+        return Poll(None, unfinished[0].filename, note, unfinished=len(unfinished))
     return Poll(tasks)

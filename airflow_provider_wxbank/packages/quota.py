@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
-from airflow_provider_wxbank.packages.endpoints import list_tasks_page
+from contextlib import aclosing
+
+from airflow_provider_wxbank.packages.endpoints import alist_tasks_page
 from airflow_provider_wxbank.packages.newest import newest_tasks
 from airflow_provider_wxbank.wechatpay.client import Client
+from airflow_provider_wxbank.wechatpay.flows import Caller, run
 
 DAY = 86_400
 SHANGHAI = 8 * 3600
@@ -26,17 +29,22 @@ def files_left_today(client: Client, package_id: str, files: int, now: float) ->
     :param files: how many are about to be uploaded.
     :param now: unix seconds.
     """
+    return run(_files_left_today(client, package_id, files, now))
+
+
+async def _files_left_today(client: Caller, package_id: str, files: int, now: float) -> int | None:
     quota = client.settings.daily_file_quota
-    first = list_tasks_page(client, package_id)
+    first = await alist_tasks_page(client, package_id)
     # If the tasks of all days and these files are within the quota, those of today are, too.
     if first.total_count + files <= quota:
         return None
     midnight = now + seconds_to_next_day(now) - DAY
     today = 0
-    for task in newest_tasks(client, package_id, first):
-        if task.create_time is not None and task.create_time.timestamp() < midnight:
-            # The newest come first, so all others are of earlier days, too. If they do not, this is a forecast only.
-            break
-        today += 1
+    async with aclosing(newest_tasks(client, package_id, first)) as tasks:
+        async for task in tasks:
+            if task.create_time is not None and task.create_time.timestamp() < midnight:
+                # The newest come first, so all others are of earlier days, too. If not, this is a forecast only.
+                break
+            today += 1
     left = max(quota - today, 0)
     return left if left < files else None

@@ -1,56 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the waits of one connection in one process share: a client, its platform keys, and what polls have seen."""
+"""What the waits of one connection in one event loop share: a client, its platform keys, and what polls have seen."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
-from threading import Lock
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
 
-from airflow_provider_wxbank.packages.poll import SharedPages
+from airflow_provider_wxbank.packages.poll import Memory
 from airflow_provider_wxbank.packages.wait import Look, Seen, looked
-from airflow_provider_wxbank.wechatpay.client import Client
+from airflow_provider_wxbank.wechatpay.loop import AsyncClient
+from airflow_provider_wxbank.wechatpay.settings import Settings
+from airflow_provider_wxbank.wechatpay.sockets import sockets
 
 SHARED_FOR = 0.8
 """Share of the poll interval for which what one wait saw serves the others of its package."""
 
 
 class Shared:
-    """What the waits of one connection in one triggerer share: a client with its platform keys, and polls."""
+    """What the waits of one connection in one triggerer share."""
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.pages = SharedPages(client)
+    def __init__(self, settings: Settings) -> None:
+        # Each poll is tried once: the next one is the retry.
+        self.client = AsyncClient(settings, max_attempts=1)
         self.users = 0
+        self._memories: dict[str, Memory] = {}
 
     async def looked(self, look: Look, package_id: str, poll_interval: float) -> Seen:
-        """What a look sees, or how it fails. It runs in a thread, since the client blocks."""
-        max_age = SHARED_FOR * poll_interval
-        return await asyncio.to_thread(looked, look, self.client, lambda: self.pages.processing(package_id, max_age))
+        """What a look sees, or how it fails."""
+        if package_id not in self._memories:
+            self._memories[package_id] = Memory(self.client, package_id)
+        return await looked(look, self.client, memory=self._memories[package_id], max_age=SHARED_FOR * poll_interval)
 
 
-_SHARED: dict[Hashable, Shared] = {}
-"""By connection."""
-
-_SHARED_LOCK = Lock()
+_SHARED: dict[tuple[asyncio.AbstractEventLoop, Hashable], Shared] = {}
+"""By event loop and connection."""
 
 
-@contextmanager
-def shared_by(client: Client) -> Iterator[Shared]:
-    """What the waits of the client's connection share; its client is closed when the last wait leaves it."""
-    identity = client.settings.identity
-    with _SHARED_LOCK:
-        shared = _SHARED.setdefault(identity, Shared(client))
-        shared.users += 1
-    # Another wait has come first.
-    if shared.client is not client:
-        client.close()
+@asynccontextmanager
+async def shared_by(settings: Settings) -> AsyncIterator[Shared]:
+    """What the waits of a connection share, until the last of them leaves it."""
+    place = asyncio.get_running_loop(), settings.identity
+    shared = _SHARED.setdefault(place, Shared(settings))
+    shared.users += 1
     try:
-        yield shared
+        # Held open, so that a poll finds the connection of the last one.
+        async with sockets():
+            yield shared
     finally:
-        with _SHARED_LOCK:
-            shared.users -= 1
-            if not shared.users:
-                del _SHARED[identity]
-                shared.client.close()
+        shared.users -= 1
+        if not shared.users:
+            del _SHARED[place]

@@ -7,17 +7,18 @@ has seen, or how it failed. A sensor, a trigger and a command each do these thin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from airflow_provider_wxbank.packages.counts import Counts, count
-from airflow_provider_wxbank.packages.poll import Poll, Processing, poll, poll_new
+from airflow_provider_wxbank.packages.known import Known
+from airflow_provider_wxbank.packages.poll import Poll, poll, poll_new
 from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wanted import Wanted
 from airflow_provider_wxbank.reporting.events import Observer, PollFailed, PollMade, nobody
-from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import TryLater, Unauthorized, UnverifiedAnswer, WxBankError
+from airflow_provider_wxbank.wechatpay.flows import Caller
 
 MAX_UNAUTHORIZED = 3
 """Refused signatures that a wait survives after each look that succeeded. WeChat Pay cannot sign a 401, so a gateway
@@ -28,10 +29,10 @@ may have given it."""
 class Look:
     """Look once, and send what was seen, or the failure.
 
-    :param look: takes a client, and as ``processing`` optionally what gives the first page of what is processing.
+    :param look: :func:`.poll` or :func:`.poll_new`; takes a client, and optionally ``memory`` and ``max_age``.
     """
 
-    look: Callable[..., Poll]
+    look: Callable[..., Awaitable[Poll]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +69,22 @@ def wait(target: Wanted, tell: Observer = nobody, *, watched: str | None = None,
     return seen.tasks or ()
 
 
-def watch(package_id: str, known: Counts, tell: Observer = nobody) -> Generator[Look | Pause | Counts, Seen, None]:
-    """Wait for ever. Each time that the package has more tasks and all are finished, yield the counts of all of them.
+def watch(package_id: str, known: Known, tell: Observer = nobody) -> Generator[Look | Pause | Known, Seen, None]:
+    """Wait for ever. Each time that the package has more tasks and all are finished, yield what is known then.
 
-    :param known: the counts of the tasks that are known.
+    :param known: what is known before.
     :raises WxBankError: a failure that waiting does not mend.
     """
     looks = 0
     while True:
-        seen = yield from _wait_for_more(package_id, known.tasks, tell, looks)
-        counts = count(seen.tasks or ())
-        known = counts if seen.are_all else known.plus(counts)
+        seen = yield from _wait_for_more(package_id, known, tell, looks)
+        known = (Known() if seen.are_all else known).plus(seen.tasks or ())
         yield known
         # The package was just looked at, so the next wait begins with a pause.
         looks = 1
 
 
-def _wait_for_more(package_id: str, known: int, tell: Observer, looks: int) -> Generator[Look | Pause, Seen, Poll]:
+def _wait_for_more(package_id: str, known: Known, tell: Observer, looks: int) -> Generator[Look | Pause, Seen, Poll]:
     look = Look(partial(poll_new, package_id=package_id, known=known))
     return _until_finished(package_id, None, lambda _: look, tell, None, looks)
 
@@ -122,9 +122,12 @@ def _until_finished(
         tell(PollFailed(package_id, str(seen)))
 
 
-def looked(look: Look, client: Client, processing: Processing | None = None) -> Seen:
-    """What a look sees, or how it fails; for callers that can wait for WeChat Pay in this thread."""
+async def looked(look: Look, client: Caller, **shared: Any) -> Seen:
+    """What a look sees, or how it fails.
+
+    :param shared: what is shared with other waits: ``memory`` and ``max_age``.
+    """
     try:
-        return look.look(client, processing=processing)
+        return await look.look(client, **shared)
     except WxBankError as failure:
         return failure

@@ -46,9 +46,11 @@ class Digests:
     values: frozenset[bytes]
 
     @classmethod
-    def made(cls, of: Names, names: Collection[str]) -> Digests:
+    def made(cls, of: Names, names: Iterable[object]) -> Digests:
         """The digests of some names."""
-        return cls(of, len(names), frozenset(map(_digest, names)))
+        # An id may be given as a number, or twice; wanted() takes it so, too.
+        distinct = set(map(str, names))
+        return cls(of, len(distinct), frozenset(map(_digest, distinct)))
 
     def write(self) -> dict[str, Any]:
         """Its form as JSON: 6.25 characters for each name."""
@@ -56,10 +58,20 @@ class Digests:
 
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> Digests:
-        """The other way round."""
-        data = b85decode(value["digests"])
-        pieces = (data[start : start + DIGEST_BYTES] for start in range(0, len(data), DIGEST_BYTES))
-        return cls(value["of"], int(value["count"]), frozenset(pieces))
+        """The other way round.
+
+        :raises InvalidInput: it is not what :meth:`write` gives.
+        """
+        try:
+            of, number, data = value["of"], value["count"], b85decode(value["digests"])
+        except (TypeError, KeyError, ValueError):
+            of, number, data = None, None, b""
+        pieces = frozenset(data[start : start + DIGEST_BYTES] for start in range(0, len(data), DIGEST_BYTES))
+        # Two of the names may look alike, but with fewer digests than that some are missing.
+        is_whole = isinstance(number, int) and 0 < number <= len(pieces) + 1 and len(data) % DIGEST_BYTES == 0
+        if of not in ("task_ids", "filenames") or not is_whole:
+            raise InvalidInput("the digests of the tasks to wait for are damaged: clear the task to wait anew")
+        return cls(of, number, pieces)
 
     def includes(self, task: Named) -> bool:
         """Whether a task's name is one of these."""

@@ -2,8 +2,9 @@
 """What happens, as values, and how observers are told.
 
 An observer is any callable that takes an event. It is called in the thread in which something happened, so it has to be
-quick. Its result is ignored, and an observer that fails is left out from then on. This module imports no other of the
-package, so that every layer can tell what it does. No event holds an agreement number or a secret.
+quick. Its result is ignored; of those that :func:`all_of` joins, one that fails is left out from then on. This module
+imports no other of the package, so that every layer can tell what it does. No event holds an agreement number or a
+secret.
 """
 
 from __future__ import annotations
@@ -164,15 +165,9 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A step of an import has ended.
-
-    :param error: the class of the error that it failed with; None if it succeeded.
-    :param message: the text of that error.
-    """
+    """A step of an import has ended, well or not."""
 
     step: Step
-    error: str | None = None
-    message: str = ""
 
 
 Event = (

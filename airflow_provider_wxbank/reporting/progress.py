@@ -119,8 +119,9 @@ class UploadStore:
             if not isinstance(entry, Mapping):
                 break
             self._entries = number + 1
-            if entry.get("package_id") == self._package_id:
-                tasks |= entry["tasks"]
+            uploaded = entry.get("tasks")
+            if entry.get("package_id") == self._package_id and isinstance(uploaded, Mapping):
+                tasks |= {str(name): str(task_id) for name, task_id in uploaded.items()}
         self._saved |= tasks.keys()
         if tasks:
             log.info("Earlier tries of this task uploaded %d files", len(tasks))

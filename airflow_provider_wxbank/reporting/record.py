@@ -11,12 +11,13 @@ Whoever writes a DAG can put anything under these keys. So what is read is check
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from typing import Any, get_args
 
-from airflow_provider_wxbank.reporting.events import FinishedFile, Step
+from airflow_provider_wxbank.reporting.events import FinishedFile, PollMade, Step
 
 KEY = "wxbank_import"
 """The XCom with the sums of a task."""
@@ -28,7 +29,11 @@ FINISHED = "wxbank_finished_"
 """XComs with what WeChat Pay counted; the number of the piece follows."""
 
 VERSION = 2
-"""The version that is written. No other is read."""
+"""The version that is written. No other is read. A trigger's event has the same pieces: a wait that was deferred before
+it was changed ends with its counts, and without its files on the page."""
+
+WAIT_SECONDS = 300.0
+"""Seconds after which a wait is recorded again even if nothing has changed."""
 
 PIECE = 250
 """Files in a piece: about 25 kB."""
@@ -117,6 +122,30 @@ def pieces(files: Iterable[File]) -> Iterator[dict[str, Any]]:
     while some := list(islice(rest, PIECE)):
         names = [field.name for field in fields(some[0])]
         yield {"version": VERSION, **{name: [getattr(one, name) for one in some] for name in names}}
+
+
+class WaitNews:
+    """Which polls of a wait are worth a record.
+
+    :param clock: unix seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._last: Sums | None = None
+
+    def news(self, sums: Sums, event: PollMade) -> Sums | None:
+        """The record that a poll is worth; None if it is worth none."""
+        at, processing = int(self._clock()), event.unfinished
+        if processing is not None and event.wanted is not None:
+            processing = min(processing, event.wanted)
+        last = self._last
+        if last is not None and processing is None:
+            return None
+        if last is not None and processing == last.processing and at - (last.at or 0) < WAIT_SECONDS:
+            return None
+        self._last = replace(sums, package_id=event.package_id, tasks=event.wanted, processing=processing, at=at)
+        return self._last
 
 
 def read_uploaded(value: object) -> list[UploadedFile | None]:

@@ -22,16 +22,23 @@ from airflow_provider_wxbank.reporting.events import (
     PollMade,
     UploadPlanned,
 )
-from airflow_provider_wxbank.reporting.record import FINISHED, KEY, UPLOADED, Counted, File, Sums, UploadedFile, pieces
+from airflow_provider_wxbank.reporting.record import (
+    FINISHED,
+    KEY,
+    UPLOADED,
+    Counted,
+    File,
+    Sums,
+    UploadedFile,
+    WaitNews,
+    pieces,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 UPLOAD_SECONDS = 30.0
 """Seconds between two records of an upload, at least."""
-
-WAIT_SECONDS = 300.0
-"""Seconds after which a wait is recorded again even if nothing has changed."""
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +58,7 @@ class Recorder:
         self._pieces = 0
         self._uploaded: list[UploadedFile] = []
         self._recorded_at = clock()
-        self._waits = Waits()
+        self._waits = WaitNews()
 
     def __call__(self, event: Event) -> None:
         """Take note of an event, and record it if it is worth it."""
@@ -107,26 +114,6 @@ class Recorder:
         except Exception as failure:
             log.warning("The page of WeChat Pay packages will not show all of this task: %s", failure)
             self._push = None
-
-
-class Waits:
-    """Which polls of a wait are worth a record."""
-
-    def __init__(self) -> None:
-        self._last: Sums | None = None
-
-    def news(self, sums: Sums, event: PollMade) -> Sums | None:
-        """The record that a poll is worth; None if it is worth none."""
-        at, processing = int(time.time()), event.unfinished
-        if processing is not None and event.wanted is not None:
-            processing = min(processing, event.wanted)
-        last = self._last
-        if last is not None and processing is None:
-            return None
-        if last is not None and processing == last.processing and at - (last.at or 0) < WAIT_SECONDS:
-            return None
-        self._last = replace(sums, package_id=event.package_id, tasks=event.wanted, processing=processing, at=at)
-        return self._last
 
 
 async def record_from_trigger(trigger_task: Any, sums: Sums) -> None:

@@ -120,6 +120,32 @@ def target(path: str, params: Mapping[str, object] | None = None) -> str:
     return f"{path}?{query}" if query else path
 
 
+def call_of(
+    method: str,
+    path: str,
+    params: Mapping[str, object] | None,
+    value: object,
+    serial_no: str | None,
+    repeatable: bool | None,
+) -> Call:
+    """A call of any endpoint.
+
+    :param value: what its body says as JSON; None for no body.
+    :param repeatable: by default whether it is a GET.
+    """
+    method = method.upper()
+    body = b"" if value is None else compact_json(value)
+    return Call(
+        method,
+        target(path, params),
+        body,
+        None if value is None else body,
+        None if value is None else "application/json",
+        serial_no,
+        method == "GET" if repeatable is None else repeatable,
+    )
+
+
 def parsed(answer: Answer) -> Any:
     """The JSON of a verified answer; None for an empty body.
 

@@ -3,32 +3,33 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from platform import python_version
 from typing import Any
-from urllib.parse import urlsplit
 
-import requests
 from requests import PreparedRequest
-from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
+from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from requests.utils import get_environ_proxies
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPHeaderDict, Timeout
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
 from urllib3.exceptions import ReadTimeoutError
 
-from airflow_provider_wxbank import __version__
 from airflow_provider_wxbank.wechatpay.calls import Answer, SignedCall
-from airflow_provider_wxbank.wechatpay.settings import Settings, is_loopback
-from airflow_provider_wxbank.wechatpay.wire import NoAnswer, NotSent, bounded, broken_exchange
-
-MAX_IDLE = 7.0
-"""Seconds after which an idle connection is not used again. WeChat Pay closes it after 8 (Keep-Alive: timeout=8)."""
-
-USER_AGENT = f"airflow-provider-wxbank/{__version__} Python/{python_version()} requests/{requests.__version__}"
+from airflow_provider_wxbank.wechatpay.sending import (
+    MAX_IDLE,
+    UNUSABLE_URL,
+    NoAnswer,
+    NotSent,
+    ca_file,
+    check_final,
+    headers_of,
+    no_answer_within,
+    proxies_for,
+    why_unverifiable,
+)
+from airflow_provider_wxbank.wechatpay.settings import Settings
+from airflow_provider_wxbank.wechatpay.wire import bounded, broken_exchange
 
 
 class Transport:
@@ -57,14 +58,11 @@ class Transport:
             except (NotSent, NoAnswer):
                 raise
             except ReadTimeoutError:
-                raise NoAnswer(
-                    f"no answer within {self._settings.read_timeout:g} s (read_timeout of the connection)",
-                    timed_out=True,
-                ) from None
+                raise no_answer_within(self._settings.read_timeout) from None
             except Exception as failure:
                 raise broken_exchange(failure) from None
         received = CaseInsensitiveDict(response.headers)
-        return Answer(response.status, received, body, _why_unverifiable(response.headers))
+        return Answer(response.status, received, body, why_unverifiable(response.headers.iteritems()))
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -80,7 +78,7 @@ class Transport:
             signed.call.method,
             signed.target,
             body=signed.call.body,
-            headers=_headers(signed),
+            headers=headers_of(signed),
             timeout=Timeout(connect=self._settings.connect_timeout, read=self._settings.read_timeout),
             retries=False,
             redirect=False,
@@ -132,52 +130,17 @@ class Transport:
         # The adapter takes nothing but the URL from it.
         request = PreparedRequest()
         request.url = base_url
-        # The same variables in the same order as requests has them.
-        certificates = (
-            os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
-        )
+        certificates = ca_file()
         proxies = proxies_for(base_url, self._settings.proxies)
         # A new adapter each time: the same one would give the same pool again.
         try:
             pool: Any = HTTPAdapter().get_connection_with_tls_context(request, certificates, proxies)
         except Exception:
             # Without the library's text, which may quote a proxy with its password.
-            raise NotSent(
-                "the host, or a proxy of the connection or of the environment, is not a URL that can be used; for a "
-                "socks proxy, install PySocks"
-            ) from None
+            raise NotSent(UNUSABLE_URL) from None
         assert isinstance(pool, HTTPConnectionPool)
         pool.ConnectionCls = bounded(type(pool).ConnectionCls, self._settings.read_timeout)
         return pool
-
-
-def proxies_for(base_url: str, own: Mapping[str, str] | None) -> dict[str, str]:
-    """The proxies for a host, by scheme. There is none for this machine, nor for plain http.
-
-    :param own: the connection's proxies; None for the environment's.
-    """
-    parts = urlsplit(base_url)
-    if parts.scheme == "http" or is_loopback(parts.hostname or ""):
-        return {}
-    return get_environ_proxies(base_url) if own is None else dict(own)
-
-
-def _headers(signed: SignedCall) -> dict[str, str]:
-    call = signed.call
-    headers = {
-        "User-Agent": USER_AGENT,
-        "Accept": "application/json",
-        # WeChat Pay's own texts, as its documentation and support use them.
-        "Accept-Language": "zh-CN",
-        # The signature covers the body's raw bytes, so nothing may compress them on the way.
-        "Accept-Encoding": "identity",
-        "Authorization": signed.authorization,
-    }
-    if call.content_type is not None:
-        headers["Content-Type"] = call.content_type
-    if call.serial_no is not None:
-        headers["Wechatpay-Serial"] = call.serial_no
-    return headers
 
 
 def _read(response: BaseHTTPResponse) -> bytes:
@@ -185,35 +148,8 @@ def _read(response: BaseHTTPResponse) -> bytes:
 
     :raises NoAnswer: it is a redirect, or not a final answer.
     """
-    if 300 <= response.status < 400:
-        raise NoAnswer(
-            f"it was answered with a redirect ({response.status}), which is not followed; a proxy or gateway may have "
-            "answered: check the host, and what lies before it"
-        )
-    if not 200 <= response.status < 600:
-        raise NoAnswer(f"what was answered is no answer: status {response.status}")
+    check_final(response.status)
     body = bytearray()
     while piece := response.read1(65536, decode_content=False):
         body += piece
     return bytes(body)
-
-
-def _why_unverifiable(headers: HTTPHeaderDict) -> str:
-    # If a header is there twice, it is not known which one was signed.
-    doubled = sorted(
-        name.title()
-        for name in {name.lower() for name in headers}
-        if name.startswith("wechatpay-") and len(headers.getlist(name)) > 1
-    )
-    if doubled:
-        return (
-            f"the answer has {', '.join(doubled)[:200]} more than once, so its signature says nothing; a proxy or "
-            "gateway may have added headers"
-        )
-    encodings = {item.strip().lower() for item in headers.get("Content-Encoding", "").split(",")}
-    if encodings - {"", "identity"}:
-        return (
-            "the answer is compressed, although that was not asked for, so its signature cannot be checked; a proxy "
-            "or gateway may have done that"
-        )
-    return ""

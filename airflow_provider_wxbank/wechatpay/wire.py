@@ -18,33 +18,21 @@ from typing import Any
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import SSLError as UnusableCertificates
 
-MAX_ANSWER_BYTES = 2_000_000
-"""Bytes of an answer on the wire, headers included. A page of 20 tasks, or a certificate list, has 10 kB."""
-
-MAX_ANSWER_TIMEOUTS = 4
-"""Read timeouts that a whole answer may take, headers included."""
-
-PIECE_BYTES = 16_384
-"""Bytes that are sent at a time: a record of TLS."""
-
-UNSENT_BYTES = 131_072
-"""Bytes of a request that the system may hold before they leave. Without a limit it takes a whole file at once, and a
-slow line would look like an answer that does not come."""
-
-
-class NotSent(Exception):
-    """The connection was not made, so the request was not taken."""
-
-
-class NoAnswer(Exception):
-    """The request, or a part of it, was sent, and no whole answer came back.
-
-    :ivar timed_out: whether time ran out, rather than the connection breaking.
-    """
-
-    def __init__(self, message: str, *, timed_out: bool = False) -> None:
-        super().__init__(message)
-        self.timed_out = timed_out
+from airflow_provider_wxbank.wechatpay.sending import (
+    MAX_ANSWER_BYTES,
+    MAX_ANSWER_TIMEOUTS,
+    PIECE_BYTES,
+    UNSENT_BYTES,
+    NoAnswer,
+    NotSent,
+    innermost,
+    line_is_stuck,
+    not_connected_within,
+    reason,
+    too_long,
+    too_slow,
+    unusable_ca_file,
+)
 
 
 @cache
@@ -111,23 +99,16 @@ class _BoundedConnection(HTTPConnection):
             for start in range(0, len(view), PIECE_BYTES):
                 super().send(view[start : start + PIECE_BYTES])
         except TimeoutError:
-            raise NoAnswer(
-                f"the line took nothing more of the request for {self.timeout:g} s; if it is a slow one, raise "
-                "read_timeout in the connection",
-                timed_out=True,
-            ) from None
+            raise line_is_stuck(self.read_timeout) from None
 
     def _why_not_connected(self, failure: Exception) -> str:
         # First, since a timeout can come from every stage: TCP, the proxy's tunnel, TLS.
-        if isinstance(_innermost(failure), TimeoutError):
-            return f"no connection within {self.timeout:g} s (connect_timeout of the connection)"
+        if isinstance(innermost(failure), TimeoutError):
+            return not_connected_within(self.timeout or 0)
         # urllib3 raises its own SSLError for CA files; a handshake that fails raises that of the module ssl.
         if isinstance(failure, UnusableCertificates):
             path = getattr(self, "ca_certs", None) or getattr(self, "ca_cert_dir", None)
-            return (
-                f"the file of CA certificates cannot be read: {path}: {reason(failure)}; correct REQUESTS_CA_BUNDLE "
-                "or CURL_CA_BUNDLE"
-            )
+            return unusable_ca_file(str(path), failure)
         if self.proxy is not None and not (self.has_connected_to_proxy and isinstance(failure, SSLError)):
             return f"the proxy did not connect: {reason(failure)}"
         if isinstance(failure, SSLError):
@@ -154,7 +135,7 @@ class _BoundedReader(RawIOBase):
         count = self._read_in_time(buffer)
         self._bytes_left -= count or 0
         if self._bytes_left < 0:
-            raise NoAnswer(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+            raise too_long()
         return count
 
     def _read_in_time(self, buffer: Any) -> int | None:
@@ -172,7 +153,7 @@ class _BoundedReader(RawIOBase):
                 return self._raw.readinto(buffer)
         except TimeoutError:
             pass
-        raise NoAnswer("the answer came too slowly", timed_out=True)
+        raise too_slow()
 
     def close(self) -> None:
         self._raw.close()
@@ -181,23 +162,9 @@ class _BoundedReader(RawIOBase):
 
 def broken_exchange(failure: Exception) -> NoAnswer:
     """Our error for an exchange that a library gave up, whatever it raised."""
-    found = _innermost(failure)
+    found = innermost(failure)
     if isinstance(found, IncompleteRead):
         return NoAnswer("the answer is incomplete")
     if isinstance(found, OSError):
         return NoAnswer(f"the connection broke: {reason(found)}")
     return NoAnswer(f"what was answered is not HTTP: {reason(found)}")
-
-
-def reason(failure: BaseException) -> str:
-    """The class and the text of a failure, in one line that cannot forge another."""
-    found = _innermost(failure)
-    text = "".join(character if character.isprintable() else " " for character in str(found))
-    return f"{type(found).__name__}: {text[:200]}"
-
-
-def _innermost(failure: BaseException) -> BaseException:
-    """The failure that others wrap, as their cause or as an argument."""
-    arguments = [argument for argument in failure.args if isinstance(argument, BaseException)]
-    inner = failure.__cause__ or (arguments[-1] if arguments else None)
-    return failure if inner is None else _innermost(inner)

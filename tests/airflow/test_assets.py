@@ -24,13 +24,15 @@ from airflow_provider_wxbank.assets import (
     watched_number_package,
 )
 from airflow_provider_wxbank.get_provider_info import get_provider_info
-from airflow_provider_wxbank.packages.endpoints import create_task
+from airflow_provider_wxbank.packages.endpoints import create_task, list_tasks
+from airflow_provider_wxbank.packages.known import Known
 from airflow_provider_wxbank.packages.poll import poll_new
 from airflow_provider_wxbank.sensors import TaskFinishedSensor
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.triggers import HAS_WATCHERS, REPORTED, ImportFinishedTrigger, TaskFinishedTrigger
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WaitFailed
+from airflow_provider_wxbank.wechatpay.flows import run
 from tests.airflow.conftest import context
 from tests.conftest import PACKAGE, NewClient, NewSimulator
 from tests.harness.files import agreement_file
@@ -247,13 +249,19 @@ def test_a_restart_tells_of_nothing_again_where_the_asset_has_a_state(
     asyncio.run(run())
 
 
+def known_of(client: Client, tasks: int) -> Known:
+    """What a watch knows that has seen the first tasks of the package."""
+    return Known().plus(sorted(list_tasks(client, PACKAGE), key=lambda task: int(task.task_id))[:tasks])
+
+
 def test_looking_for_what_is_new_is_one_call_while_nothing_is(connected: Simulator, new_client: NewClient) -> None:
     client = new_client(connected)
     fill(client, *range(25))
+    known = known_of(client, 25)
     before = connected.report()["requests"].get("list", 0)
-    assert poll_new(client, PACKAGE, known=25).tasks is None
+    assert run(poll_new(client, PACKAGE, known)).tasks is None
     assert connected.report()["requests"]["list"] == before + 1
-    seen = poll_new(client, PACKAGE, known=24)
+    seen = run(poll_new(client, PACKAGE, known_of(client, 24)))
     assert len(seen.tasks or ()) == (25 if seen.are_all else 1)
 
 

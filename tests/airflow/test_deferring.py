@@ -217,3 +217,64 @@ def test_an_event_of_very_many_tasks_has_counts_only(
     assert payload.keys() == {"status", "counts"}
     result = TaskFinishedSensor(task_id="finished", package_id=PACKAGE).execute_complete(context(), payload)
     assert result["tasks"] == 1
+
+
+def finished(**changes: Any) -> dict[str, Any]:
+    """An event of the trigger for a wait for two tasks."""
+    counts = {"tasks": 2, "success_count": 3, "fail_count": 0, "success_user_count": 3, "failed_files": []}
+    return {"status": "finished", "counts": {**counts, **changes}}
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        ("finished", "unknown event"),
+        ({"status": "finished"}, "cannot be read"),
+        ({"status": "finished", "counts": None}, "cannot be read"),
+        (finished(tasks="2"), "cannot be read"),
+        (finished(fail_count=-1), "cannot be read"),
+        (finished(success_count=True), "cannot be read"),
+        (finished(success_user_count=1.5), "cannot be read"),
+        (finished(failed_files="x.csv"), "cannot be read"),
+        (finished(tasks=0), "saw 0 tasks, and this sensor waits for 2"),
+        (finished(tasks=3), "saw 3 tasks, and this sensor waits for 2"),
+    ],
+)
+def test_an_event_that_does_not_fit_the_wait_fails_it(event: Any, message: str) -> None:
+    sensor = TaskFinishedSensor(task_id="finished", package_id=PACKAGE, task_ids=["1", "2"])
+    with pytest.raises(WxBankError, match=message):
+        sensor.execute_complete(context(), event)
+    assert sensor.execute_complete(context(), finished())["tasks"] == 2
+    # What is beside the counts is for the page, and as damaged as it likes.
+    for tasks in (None, 5, ["x"], {"version": 1}):
+        assert sensor.execute_complete(context(), {**finished(), "tasks": tasks})["success_count"] == 3
+
+
+def test_a_name_that_is_given_twice_or_as_a_number_is_one_task() -> None:
+    ids: list[Any] = [*range(1000, 1101), "1000"]
+    digests = Digests.read(TaskFinishedTrigger(PACKAGE, task_ids=ids).serialize()[1]["digests"])
+    assert (digests.count, len(digests.values)) == (101, 101)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"digests": "cut"}, {"of": "what"}, {"count": 0}, {"count": -1}, {"count": "101"}, {"count": 200},
+        {"digests": 3}, {"digests": "\x00" * 10},
+    ],
+)  # fmt: skip
+def test_damaged_digests_end_the_wait_with_an_error(
+    new_simulator: NewSimulator, connect: Connect, change: dict[str, Any]
+) -> None:
+    connect(new_simulator())
+    arguments = TaskFinishedTrigger(PACKAGE, task_ids=list(map(str, range(101)))).serialize()[1]
+    arguments["digests"] |= (
+        {"digests": arguments["digests"]["digests"][:-10]} if change == {"digests": "cut"} else change
+    )
+
+    async def event() -> Any:
+        return (await anext(TaskFinishedTrigger(**arguments).run())).payload
+
+    payload = asyncio.run(event())
+    assert payload["status"] == "error"
+    assert "the digests of the tasks to wait for are damaged" in payload["message"]

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from airflow_provider_wxbank.agreements.encryption import encrypt_lines
 from airflow_provider_wxbank.agreements.outgoing import Outgoing, OutgoingFile
-from airflow_provider_wxbank.packages.counts import count
+from airflow_provider_wxbank.packages.counts import Counts, count
+from airflow_provider_wxbank.packages.endpoints import list_tasks
+from airflow_provider_wxbank.packages.known import MAX_NEWEST, Known
 from airflow_provider_wxbank.packages.poll import poll, poll_new
 from airflow_provider_wxbank.packages.quota import files_left_today
 from airflow_provider_wxbank.packages.upload import Upload
@@ -19,6 +21,7 @@ from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, serv
 from airflow_provider_wxbank.simulator.checks import Meta
 from airflow_provider_wxbank.simulator.ledger import Task
 from airflow_provider_wxbank.wechatpay.client import Client
+from airflow_provider_wxbank.wechatpay.flows import run
 from airflow_provider_wxbank.wechatpay.settings import read_settings
 
 HISTORIES = (1_000, 10_000, 100_000)
@@ -65,13 +68,13 @@ def _of_history(tasks: int, newest_first: bool) -> Iterator[tuple[str, int]]:
             midnight = now - (now + 8 * 3600) % 86_400
             _add(simulator, TODAY, midnight + 1, 0.001)
             yield "quota", _calls(simulator, lambda: files_left_today(client, PACKAGE, QUOTA, now))
+            known = Known().plus(list_tasks(client, PACKAGE)) if tasks == HISTORIES[0] else _known(simulator)
             ids = _add(simulator, NEW, now - 30, 0.001)
-            known = tasks + TODAY
-            yield "watch", _calls(simulator, lambda: poll_new(client, PACKAGE, known))
+            yield "watch", _calls(simulator, lambda: run(poll_new(client, PACKAGE, known)))
             target = wanted(PACKAGE, ids)
 
             def end() -> None:
-                seen = poll(client, target)
+                seen = run(poll(client, target))
                 assert seen.tasks is not None
                 assert count(seen.tasks).tasks == NEW
 
@@ -95,6 +98,13 @@ def _add(simulator: Simulator, count: int, begin: float, step: float) -> list[st
         created = begin + step * (index - start)
         package[meta.filename] = Task(f"9{index:06d}", PACKAGE, meta, 1, 345, "1", created)
     return [f"9{index:06d}" for index in range(start, start + count)]
+
+
+def _known(simulator: Simulator) -> Known:
+    """What a watch knows that has read the whole package; made here, since reading it takes minutes."""
+    tasks = list(simulator.app.ledger.packages[PACKAGE].values())
+    newest = {task.task_id: float(int(task.created)) for task in tasks[-MAX_NEWEST:]}
+    return Known(Counts(len(tasks), len(tasks), 0, len(tasks)), float(int(tasks[-MAX_NEWEST - 1].created)), newest)
 
 
 def _calls(simulator: Simulator, ask: Callable[[], object]) -> int:

@@ -40,6 +40,7 @@ from airflow_provider_wxbank.packages.upload import Upload
 from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
+from airflow_provider_wxbank.wechatpay.flows import run
 from airflow_provider_wxbank.wechatpay.settings import read_settings
 from tests.benchmarks.charts import draw
 from tests.benchmarks.exports import database, measure
@@ -236,7 +237,7 @@ def waiting() -> Row:
         polls, seen = 0, Poll(None)
         while seen.tasks is None:
             polls += 1
-            seen = poll(client, target, seen.watched)
+            seen = run(poll(client, target, seen.watched))
             time.sleep(30 / POLLS)
         assert count(seen.tasks).tasks == TASKS
         made = calls(client) - before

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -20,3 +21,10 @@ def until(is_so_far: Callable[[], bool], seconds: float = PATIENCE, otherwise: s
         if time.monotonic() > deadline:
             raise TimeoutError(f"{otherwise} after {seconds:g} s")
         time.sleep(0.05)
+
+
+async def auntil(is_so_far: Callable[[], bool]) -> None:
+    """:func:`until` in an event loop."""
+    async with asyncio.timeout(PATIENCE):
+        while not is_so_far():  # noqa: ASYNC110  # nobody tells of it
+            await asyncio.sleep(0.01)

@@ -40,6 +40,13 @@ def answered(*pages: bytes) -> Client:
     return canned_client(pages)
 
 
+@pytest.mark.parametrize("total", [0, 1, 2])
+def test_a_page_with_more_tasks_than_there_are_in_all_is_not_believed(total: int) -> None:
+    """A wait that believed it would end with these tasks alone."""
+    with pytest.raises(UnverifiedAnswer, match=f"3 of {total} tasks"):
+        list(list_tasks(answered(*[page(map(task, range(3)), total)] * 4), PACKAGE))
+
+
 @pytest.mark.parametrize(
     "echo",
     [

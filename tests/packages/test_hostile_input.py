@@ -209,18 +209,19 @@ class _Same:
     """A transport that always gets the same answer, and stops a client that asks too often."""
 
     def __init__(self, answer: bytes) -> None:
-        self._canned = fuzz_targets.canned_client(repeat(answer))._transport
+        self._canned = fuzz_targets.Canned(repeat(answer))
         self._calls = count(1)
 
     def exchange(self, base_url: str, signed: SignedCall) -> Answer:
         assert next(self._calls) < 1000
         return self._canned.exchange(base_url, signed)
 
+    def close(self) -> None:
+        """Nothing to close."""
+
 
 def _answering(answer: bytes) -> Client:
-    client = fuzz_targets.canned_client([])
-    client._transport = _Same(answer)  # type: ignore[assignment]  # in its place
-    return client
+    return fuzz_targets.client_over(_Same(answer))
 
 
 # Files

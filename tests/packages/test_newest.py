@@ -4,22 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
-from airflow_provider_wxbank.packages.counts import Counts, count
+from airflow_provider_wxbank.packages.counts import count
 from airflow_provider_wxbank.packages.endpoints import list_tasks, list_tasks_page
-from airflow_provider_wxbank.packages.newest import newest_of, newest_tasks
+from airflow_provider_wxbank.packages.known import MAX_NEWEST, Known
+from airflow_provider_wxbank.packages.newest import new_tasks, newest_tasks
 from airflow_provider_wxbank.packages.poll import poll, poll_new
 from airflow_provider_wxbank.packages.quota import files_left_today
+from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.upload import Upload
-from airflow_provider_wxbank.packages.wait import Look, Pause, watch
+from airflow_provider_wxbank.packages.wait import Look, Pause, looked, watch
 from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.simulator.checks import Meta
 from airflow_provider_wxbank.simulator.ledger import Task
 from airflow_provider_wxbank.wechatpay.client import Client
+from airflow_provider_wxbank.wechatpay.flows import run, run_each
 from tests.conftest import PACKAGE, NewClient, NewSimulator
 from tests.harness.files import outgoing
 
@@ -67,7 +71,7 @@ def test_every_task_comes_once_and_the_newest_first(
     new_history: Any, tasks: int, newest_first: bool, unit: str
 ) -> None:
     simulator, client = new_history(tasks, newest_first, unit)
-    found = [task.task_id for task in newest_tasks(client, PACKAGE)]
+    found = [task.task_id for task in run_each(newest_tasks(client, PACKAGE))]
     ids = [f"9{index:06d}" for index in range(tasks)]
     assert sorted(found) == ids
     if tasks > 20:
@@ -78,39 +82,78 @@ def test_every_task_comes_once_and_the_newest_first(
 @ORDERS
 @UNITS
 @pytest.mark.parametrize("new", [1, 19, 20, 21, 45])
-def test_the_newest_cost_two_calls_and_their_pages(new_history: Any, new: int, newest_first: bool, unit: str) -> None:
+def test_new_tasks_cost_two_calls_and_their_pages(new_history: Any, new: int, newest_first: bool, unit: str) -> None:
     simulator, client = new_history(3000, newest_first, unit)
+    known = Known().plus(list_tasks(client, PACKAGE))
     ids = add(simulator, new, NOW - 5000)
     before = lists(simulator)
-    found = newest_of(client, PACKAGE, list_tasks_page(client, PACKAGE), new)
-    assert found is not None
-    assert [task.task_id for task in found] == ids[::-1]
+    assert [task.task_id for task in found_new(client, known) or ()] == ids[::-1]
     # In rows, which no source says, one call more.
     assert lists(simulator) - before <= 3 + (new - 1) // 20 + (unit == "row")
+
+
+def found_new(client: Client, known: Known) -> list[UploadTask] | None:
+    first = list_tasks_page(client, PACKAGE)
+    more = first.total_count - known.counts.tasks
+    return run(new_tasks(client, PACKAGE, first, more, known.is_new, MAX_NEWEST))
 
 
 def test_a_list_without_an_order_is_read_as_a_whole(new_history: Any) -> None:
     simulator, client = new_history(90, False, "page")
     for task in simulator.app.ledger.packages[PACKAGE].values():
         task.created = BEGIN
-    assert newest_of(client, PACKAGE, list_tasks_page(client, PACKAGE), 3) is None
-    found = {task.task_id for task in newest_tasks(client, PACKAGE)}
+    known = Known().plus(list_tasks(client, PACKAGE))
+    add(simulator, 1, BEGIN)
+    assert found_new(client, known) is None
+    found = {task.task_id for task in run_each(newest_tasks(client, PACKAGE))}
     assert found == {task.task_id for task in list_tasks(client, PACKAGE)}
 
 
-@pytest.mark.parametrize("left_out", [3, 2999])
-def test_tasks_that_are_out_of_order_are_no_newest_ones(new_history: Any, left_out: int) -> None:
-    simulator, client = new_history(3000, False, "page")
-    list(simulator.app.ledger.packages[PACKAGE].values())[left_out].created = NOW - 5
-    found = newest_of(client, PACKAGE, list_tasks_page(client, PACKAGE), 25)
-    assert found is None or left_out == 2999
+ORDERS_OF_LISTS: dict[str, Callable[[Task], Any]] = {
+    "by filename": lambda task: task.meta.filename,
+    "by filename, backwards": lambda task: tuple(-ord(one) for one in task.meta.filename),
+    "by number": lambda task: task.task_id,
+    "by digest": lambda task: sha256(task.task_id.encode()).digest(),
+    "by time, ties by id": lambda task: (task.created, task.task_id),
+    "newest first, ties by id": lambda task: (-task.created, task.task_id),
+    "newest first, ties by id backwards": lambda task: (-task.created, -int(task.task_id)),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS_OF_LISTS.values(), ids=ORDERS_OF_LISTS)
+@pytest.mark.parametrize("seconds", [-100, -3, 0, 50], ids="made {} s after the newest known".format)
+def test_a_watch_tells_each_task_once_in_whatever_order_they_are_listed(
+    new_history: Any, order: Callable[[Task], Any], seconds: int
+) -> None:
+    """What is told cannot be taken back, so what is new must be known, not guessed from the order of a list."""
+    simulator, client = new_history(0, False, "page")
+    ledger = simulator.app.ledger.packages.setdefault(PACKAGE, {})
+
+    def put(names: str, begin: float, numbers: int, count: int) -> None:
+        for index in range(count):
+            meta = Meta(f"{names}_{index:04d}.csv", "", "ICBC_DEBIT")
+            task_id = f"9{len(ledger):06d}"
+            ledger[meta.filename] = Task(task_id, PACKAGE, meta, numbers, 345 * numbers, "1", begin + index)
+        for task in sorted(ledger.values(), key=order):
+            ledger[task.meta.filename] = ledger.pop(task.meta.filename)
+
+    put("aa", NOW - 9e6, 10, 130)
+    put("zz", NOW - 5e6, 1000, 30)
+    watching = watch(PACKAGE, Known.read(Known().plus(list_tasks(client, PACKAGE)).write()))
+    put("mm", NOW - 5e6 + 29 + seconds, 7, 1)
+    step = next(watching)
+    assert isinstance(step, Look)
+    told = watching.send(run(looked(step, client)))
+    assert isinstance(told, Known)
+    assert told.counts == count(list_tasks(client, PACKAGE))
+    assert (told.counts.tasks, told.counts.success_count + told.counts.fail_count) == (161, 31_307)
 
 
 @ORDERS
 def test_a_list_that_grows_while_it_is_read_loses_nothing(new_history: Any, newest_first: bool) -> None:
     simulator, client = new_history(150, newest_first, "page")
     simulator.add_fault(Fault("changing-page", on="list", times=4))
-    found = [task.task_id for task in newest_tasks(client, PACKAGE)]
+    found = [task.task_id for task in run_each(newest_tasks(client, PACKAGE))]
     assert {f"9{index:06d}" for index in range(150)} <= set(found)
     assert len(set(found)) == len(found)
 
@@ -138,7 +181,7 @@ def test_the_end_of_a_wait_costs_calls_by_our_files(
     names = [task.meta.filename for task in simulator.app.ledger.packages[PACKAGE].values()][-ours:]
     add(simulator, 30, NOW - 4000, step=1.0)
     target = wanted(PACKAGE, task_ids=ids) if by == "task_ids" else wanted(PACKAGE, filenames=names)
-    seen = poll(client, target)
+    seen = run(poll(client, target))
     assert seen.tasks is not None
     assert sorted(task.task_id for task in seen.tasks) == ids
     assert lists(simulator) <= (22 if ours == 20 else 1 + 2 + (ours + 30) // 20 + 2)
@@ -148,30 +191,32 @@ def test_the_end_of_a_wait_costs_calls_by_our_files(
 @UNITS
 def test_a_watch_costs_calls_by_what_is_new(new_history: Any, newest_first: bool, unit: str) -> None:
     simulator, client = new_history(3000, newest_first, unit)
-    known = count(list_tasks(client, PACKAGE))
-    assert known.tasks == 3000
+    known = Known().plus(list_tasks(client, PACKAGE))
+    assert known.counts.tasks == 3000
     before = lists(simulator)
-    assert poll_new(client, PACKAGE, known.tasks).note == "no new task"
+    assert run(poll_new(client, PACKAGE, known)).note == "no new task"
     assert lists(simulator) - before == 1
     add(simulator, 20, NOW - 5000, step=1.0)
     before = lists(simulator)
     watching = watch(PACKAGE, known)
     step = next(watching)
     assert isinstance(step, Look)
-    counts = watching.send(step.look(client))
-    assert isinstance(counts, Counts)
+    more = watching.send(run(looked(step, client)))
+    assert isinstance(more, Known)
     assert lists(simulator) - before <= 4 + (unit == "row")
-    assert counts == count(list_tasks(client, PACKAGE))
-    assert counts.since(known).tasks == 20
+    assert more.counts == count(list_tasks(client, PACKAGE))
+    assert more.counts.since(known.counts).tasks == 20
     assert isinstance(watching.send(None), Pause)
 
 
 def test_a_watch_of_a_package_that_is_not_known_counts_all_of_it(new_history: Any) -> None:
     _, client = new_history(90, False, "page")
-    watching = watch(PACKAGE, Counts(0, 0, 0, 0))
+    watching = watch(PACKAGE, Known())
     step = next(watching)
     assert isinstance(step, Look)
-    assert watching.send(step.look(client)) == count(list_tasks(client, PACKAGE))
+    all_of_it = watching.send(run(looked(step, client)))
+    assert isinstance(all_of_it, Known)
+    assert all_of_it.counts == count(list_tasks(client, PACKAGE))
 
 
 @ORDERS

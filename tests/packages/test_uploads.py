@@ -399,6 +399,20 @@ def test_no_file_is_sent_that_the_quota_of_the_day_has_no_room_for(
     assert set(assert_every_number_once(simulator, 20)["whole_bodies"].values()) == {1}
 
 
+def test_what_an_earlier_try_uploaded_needs_no_more_of_the_quota(
+    new_simulator: NewSimulator, new_client: NewClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulator = new_simulator()
+    client = new_client(simulator, {"daily_file_quota": 12})
+    before = upload_all(client, 8)
+    known = {one.filename: one.task_id for one in before}
+    # Of 10 files 2 are left to upload, and 4 may be.
+    again = Upload(client, PACKAGE, known=known).run(outgoing(client, 10))
+    assert len(again) == 10
+    assert "more files today" not in caplog.text
+    assert simulator.report()["requests"]["upload"] == 10
+
+
 def test_what_is_left_of_the_day_costs_one_call(simulator: Simulator, new_client: NewClient) -> None:
     upload_all(new_client(simulator), 30)
     assert simulator.report()["requests"]["list"] == 1

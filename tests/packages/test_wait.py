@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_wxbank.packages.counts import Counts
+from airflow_provider_wxbank.packages.known import Known
 from airflow_provider_wxbank.packages.poll import Poll
 from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wait import MAX_UNAUTHORIZED, Look, Pause, wait, watch
@@ -94,9 +95,9 @@ def test_some_refused_signatures_are_waited_through_once_one_was_accepted(looks:
 
 
 def test_a_watch_gives_the_counts_each_time_and_pauses_after_them() -> None:
-    watching = watch(PACKAGE, Counts(0, 0, 0, 0))
+    watching = watch(PACKAGE, Known())
     assert isinstance(next(watching), Look)
-    assert watching.send(DONE) == Counts(1, 3, 0, 0)
+    assert getattr(watching.send(DONE), "counts", None) == Counts(1, 3, 0, 0)
     assert isinstance(watching.send(None), Pause)
     assert isinstance(watching.send(None), Look)
     assert isinstance(watching.send(Poll(None, None, "no new task")), Pause)

@@ -21,6 +21,7 @@ from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
+from airflow_provider_wxbank.wechatpay.flows import run
 from tests.conftest import PACKAGE, NewClient, NewSimulator
 from tests.harness.files import agreement_file
 
@@ -150,10 +151,10 @@ def test_a_poll_is_one_call_and_the_counts_are_read_by_twenties(
     before = slow.report()["requests"]
     seen = Poll(None)
     for _ in range(30):
-        seen = poll(client, target, seen.watched)
+        seen = run(poll(client, target, seen.watched))
         assert seen.tasks is None
     clock.now += 100
-    seen = poll(client, target, seen.watched)
+    seen = run(poll(client, target, seen.watched))
     assert seen.tasks is not None
     assert count(seen.tasks).tasks == 90
     after = slow.report()["requests"]
@@ -165,11 +166,11 @@ def test_the_tasks_of_others_cost_one_call_a_poll(slow: Simulator, new_client: N
     client = new_client(slow, clock=clock)
     fill(client, 80)
     target = wanted(PACKAGE, fill(client, 3, start=80))
-    seen = poll(client, target)
+    seen = run(poll(client, target))
     assert seen.watched == "file_00080.csv"
     before = sum(slow.report()["requests"].values())
     for _ in range(10):
-        seen = poll(client, target, seen.watched)
+        seen = run(poll(client, target, seen.watched))
         assert seen.tasks is None
     assert sum(slow.report()["requests"].values()) - before == 10
 
@@ -179,7 +180,7 @@ def test_others_may_go_on_when_ours_are_finished(slow: Simulator, new_client: Ne
     target = wanted(PACKAGE, fill(client, 3))
     clock.now += 100
     fill(client, 45, start=3)
-    seen = poll(client, target, "file_00001.csv")
+    seen = run(poll(client, target, "file_00001.csv"))
     assert seen.tasks is not None
     assert sorted(task.task_id for task in seen.tasks) == sorted(target.task_ids or ())
 
@@ -189,11 +190,11 @@ def test_the_whole_package_is_waited_for_when_nothing_is_named(
 ) -> None:
     client = new_client(slow, clock=clock)
     target = wanted(PACKAGE)
-    assert poll(client, target).note == "the package has no upload task yet"
+    assert run(poll(client, target)).note == "the package has no upload task yet"
     fill(client, 25)
-    assert poll(client, target).tasks is None
+    assert run(poll(client, target)).tasks is None
     clock.now += 100
-    tasks = poll(client, target).tasks
+    tasks = run(poll(client, target)).tasks
     assert tasks is not None
     assert len(tasks) == 25
 
@@ -205,10 +206,10 @@ def test_files_are_waited_for_by_name_even_before_they_are_there(
     fill(client, 1)
     clock.now += 100
     target = wanted(PACKAGE, filenames=["file_00000.csv", "file_00001.csv"])
-    assert "1 of the tasks are not listed yet: file_00001.csv" in poll(client, target).note
+    assert "1 of the tasks are not listed yet: file_00001.csv" in run(poll(client, target)).note
     fill(client, 1, start=1)
     clock.now += 100
-    tasks = poll(client, target).tasks
+    tasks = run(poll(client, target)).tasks
     assert tasks is not None
     assert len(tasks) == 2
 
@@ -234,7 +235,7 @@ def test_a_task_that_begins_between_two_questions_is_still_waited_for(
                 task.created = clock.now
             return clock.now
 
-    seen = poll(new_client(slow, clock=MovingClock()), target)
+    seen = run(poll(new_client(slow, clock=MovingClock()), target))
     assert seen.tasks is None or {one.status for one in seen.tasks} == {"FINISHED"}
 
 
@@ -260,7 +261,7 @@ def test_counts_are_sums_and_a_file_without_any_match_is_named(
     simulator = new_simulator(unmatched_ratio=1.0)
     client = new_client(simulator)
     fill(client, 2)
-    tasks = poll(client, wanted(PACKAGE)).tasks
+    tasks = run(poll(client, wanted(PACKAGE))).tasks
     assert tasks is not None
     counts = count(tasks)
     assert counts == Counts(2, 0, 2, 0, ("file_00000.csv", "file_00001.csv"))

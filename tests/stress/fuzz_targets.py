@@ -45,7 +45,7 @@ from airflow_provider_wxbank.packages.poll import poll
 from airflow_provider_wxbank.packages.tasks import parse_time
 from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.wechatpay.calls import Answer, SignedCall
-from airflow_provider_wxbank.wechatpay.client import Client
+from airflow_provider_wxbank.wechatpay.client import Client, Sender
 from airflow_provider_wxbank.wechatpay.crypto import pem
 from airflow_provider_wxbank.wechatpay.crypto.certificates import read_certificates, verified_certificates
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import find_key
@@ -57,9 +57,10 @@ from airflow_provider_wxbank.wechatpay.errors import (
     UnverifiedAnswer,
     WxBankError,
 )
+from airflow_provider_wxbank.wechatpay.flows import run
+from airflow_provider_wxbank.wechatpay.sending import NoAnswer
 from airflow_provider_wxbank.wechatpay.settings import is_loopback, read_settings
 from airflow_provider_wxbank.wechatpay.transport import Transport
-from airflow_provider_wxbank.wechatpay.wire import NoAnswer
 from tests.vectors import VECTORS
 
 KEYS = VECTORS["keys"]
@@ -100,7 +101,7 @@ def shown(failure: WxBankError) -> str:
 # Answers of WeChat Pay, through the whole client
 
 
-class _Canned:
+class Canned:
     """In the place of the transport: answers as the fuzzer wants them, then none."""
 
     def __init__(self, answers: Iterable[bytes]) -> None:
@@ -167,9 +168,14 @@ def _settings() -> Any:
 
 def canned_client(answers: Iterable[bytes]) -> Client:
     """A client that gets these answers, in the mode that takes certificates and the public key."""
-    client = Client(_settings(), clock=lambda: NOW, sleep=lambda _: None, random=lambda: 0.5, believed=Nonces())
-    client._transport = _Canned(answers)  # type: ignore[assignment]  # the fuzzer's answers
-    return client
+    return client_over(Canned(answers))
+
+
+def client_over(sender: Sender) -> Client:
+    """A client that sends so."""
+    return Client(
+        _settings(), clock=lambda: NOW, sleep=lambda _: None, random=lambda: 0.5, believed=Nonces(), sender=sender
+    )
 
 
 def fuzz_client(data: bytes) -> None:
@@ -193,7 +199,7 @@ def _operate(client: Client, operation: bytes) -> None:
             found = find_task(client, PACKAGE, FILENAME)
             assert found is None or found.filename == FILENAME
         case b"poll":
-            seen = poll(client, wanted(PACKAGE))
+            seen = run(poll(client, wanted(PACKAGE)))
             assert seen.note.isprintable()
         case b"examine":
             _, text = in_one_message(call_steps(client))
@@ -291,9 +297,8 @@ class _CheckedTransport(Transport):
 @cache
 def _raw_client() -> Client:
     settings = replace(_settings(), base_url=_raw_server().url, connect_timeout=5.0, read_timeout=5.0)
-    client = Client(settings, clock=lambda: NOW, sleep=lambda _: None, random=lambda: 0.5)
-    client._transport = _CheckedTransport(settings)
-    return client
+    sender = _CheckedTransport(settings)
+    return Client(settings, clock=lambda: NOW, sleep=lambda _: None, random=lambda: 0.5, sender=sender)
 
 
 def fuzz_transport(data: bytes) -> None:

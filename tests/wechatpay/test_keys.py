@@ -21,8 +21,11 @@ from airflow_provider_wxbank.wechatpay.errors import (
     UnverifiedAnswer,
 )
 from tests.conftest import PACKAGE, NewClient, NewSimulator
+from tests.harness.drivers import BOTH_DRIVERS
 from tests.harness.files import agreement_file
 from tests.harness.waiting import until
+
+pytestmark = BOTH_DRIVERS
 
 
 class Clock:
@@ -245,5 +248,5 @@ def test_a_connection_without_certificates_says_so_when_an_answer_is_signed_by_o
     simulator.set_key_mode("certificates")
     with pytest.raises(UnknownSerial, match=r"at hand: PUB_KEY_ID_\d+; to accept certificates too"):
         list_tasks_page(client, PACKAGE)
-    client.keys.refresh()
+    client.refresh_keys()
     assert downloads(simulator) == 0

@@ -20,9 +20,13 @@ from airflow_provider_wxbank.simulator import Simulator, numbers_digest
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto.verification import Nonces
 from airflow_provider_wxbank.wechatpay.errors import OutcomeUnknown, Replayed, UnverifiedAnswer
+from airflow_provider_wxbank.wechatpay.flows import run
 from airflow_provider_wxbank.wechatpay.retries import MAX_ATTEMPTS
 from tests.conftest import PACKAGE, NewClient, NewSimulator, numbers
+from tests.harness.drivers import BOTH_DRIVERS
 from tests.harness.files import agreement_file, outgoing_file
+
+pytestmark = BOTH_DRIVERS
 
 OTHER = "9990001"
 Answer = tuple[int, list[tuple[str, str]], bytes]
@@ -113,7 +117,7 @@ def new_process(simulator: Simulator, new_client: NewClient, between: Between) -
 
     def make() -> Client:
         made = new_client(simulator, {"host": between.url}, believed=Nonces())
-        made.keys.refresh()
+        made.refresh_keys()
         return made
 
     return make
@@ -126,7 +130,7 @@ def test_an_answer_is_believed_once_whichever_client_meets_it_again(
     list_tasks_page(client, PACKAGE)
     recorded = between.last("limit=20")
     other = new_client(simulator, {"host": between.url})
-    other.keys.refresh()
+    other.refresh_keys()
     between.choose = lambda question: recorded
     for asking in (client, other):
         with pytest.raises(Replayed, match="the answer was given before"):
@@ -157,13 +161,13 @@ def test_certificates_that_are_brought_again_are_not_believed_again(
     between: Between, client: Client, simulator: Simulator
 ) -> None:
     """Else somebody could keep a key in use that WeChat Pay has just replaced."""
-    client.keys.refresh()
+    client.refresh_keys()
     recorded = between.last("/v3/certificates")
     new_serial = simulator.rotate_certificate()
     between.choose = lambda question: recorded if between.given < MAX_ATTEMPTS else None
     with pytest.raises(Replayed):
-        client.keys.refresh()
-    client.keys.refresh()
+        client.refresh_keys()
+    client.refresh_keys()
     assert client.encryption_key().serial_no == new_serial
 
 
@@ -190,21 +194,21 @@ def test_a_wait_for_a_whole_package_is_not_ended_by_answers_of_an_earlier_moment
         client = new_client(simulator, {"host": between.url}, clock=lambda: now[0])
         create_task(client, PACKAGE, *agreement_file(client, 0))
         now[0] += 100
-        assert poll(client, wanted(PACKAGE)).tasks is not None
+        assert run(poll(client, wanted(PACKAGE))).tasks is not None
         processing, whole = between.last("status=PROCESSING"), between.last("tasks?offset=0&limit=20")
         create_task(client, PACKAGE, *agreement_file(client, 1))
         between.choose = lambda question: processing if "PROCESSING" in question else whole
         with pytest.raises(Replayed):
-            poll(client, wanted(PACKAGE))
+            run(poll(client, wanted(PACKAGE)))
         between.choose = lambda question: None
-        assert poll(client, wanted(PACKAGE)).tasks is None
+        assert run(poll(client, wanted(PACKAGE))).tasks is None
 
 
 @pytest.mark.parametrize(
     ("recorded", "ask"),
     [
         ("filename=file_00000.csv", lambda client: list(list_tasks(client, PACKAGE))),
-        ("filename=file_00000.csv", lambda client: poll(client, wanted(PACKAGE))),
+        ("filename=file_00000.csv", lambda client: run(poll(client, wanted(PACKAGE)))),
         ("filename=file_00000.csv", lambda client: find_task(client, PACKAGE, "file_00001.csv")),
         ("filename=file_00000.csv", lambda client: find_task(client, OTHER, "file_00000.csv")),
         ("filename=nowhere.csv", lambda client: list_tasks_page(client, PACKAGE)),

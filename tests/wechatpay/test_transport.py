@@ -35,10 +35,13 @@ from airflow_provider_wxbank.wechatpay.errors import (
     WxBankError,
 )
 from airflow_provider_wxbank.wechatpay.retries import MAX_ATTEMPTS
+from airflow_provider_wxbank.wechatpay.sending import MAX_ANSWER_BYTES
 from airflow_provider_wxbank.wechatpay.settings import read_settings
-from airflow_provider_wxbank.wechatpay.wire import MAX_ANSWER_BYTES
+from tests.harness.drivers import BOTH_DRIVERS, sender_of
 from tests.stress.fuzz_targets import NOW, signed_headers
 from tests.vectors import VECTORS
+
+pytestmark = BOTH_DRIVERS
 
 KEYS = VECTORS["keys"]
 FILE_BYTES = 1_900_000
@@ -142,7 +145,7 @@ def signed(body: bytes, *more: str) -> bytes:
     return head.encode("latin-1") + body
 
 
-def client_of(url: str, **extra: object) -> Client:
+def client_of(url: str, driver: str = "blocking", **extra: object) -> Client:
     """A client in public-key mode, at the time of the test vectors."""
     fields: dict[str, object] = {
         "merchant_serial_no": KEYS["merchant_serial"],
@@ -153,7 +156,9 @@ def client_of(url: str, **extra: object) -> Client:
         "read_timeout": 2,
     }
     settings = read_settings(VECTORS["mchid"], None, url, {**fields, **extra})
-    return Client(settings, clock=lambda: NOW, sleep=lambda _: None, random=lambda: 0.5)
+    return Client(
+        settings, clock=lambda: NOW, sleep=lambda _: None, random=lambda: 0.5, sender=sender_of(driver, settings)
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -164,11 +169,11 @@ def no_ca_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def client(request: pytest.FixtureRequest) -> Callable[..., Client]:
+def client(request: pytest.FixtureRequest, driver: str) -> Callable[..., Client]:
     """Makes clients that are closed in the end."""
 
     def make(url: str, **extra: object) -> Client:
-        one = client_of(url, **extra)
+        one = client_of(url, driver, **extra)
         request.addfinalizer(one.close)
         return one
 
@@ -202,9 +207,12 @@ REDIRECTS = {
 
 @pytest.mark.parametrize("rest", REDIRECTS.values(), ids=REDIRECTS)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_told_as_one_whatever_it_holds(client: NewClient, status: int, rest: bytes) -> None:
+def test_a_redirect_is_told_as_one_whatever_it_holds(client: NewClient, status: int, rest: bytes, driver: str) -> None:
     with server(always(b"HTTP/1.1 %d Moved\r\n" % status + rest)) as url:
         message = rf"a redirect \({status}\), which is not followed; a proxy or gateway may have answered"
+        if driver == "loop" and rest.endswith(b"zz\r\n"):
+            # aiohttp reads what has come of the body before it tells of the headers.
+            message = "what was answered is not HTTP"
         with pytest.raises(TryLater, match=message):
             get(client(url))
         with pytest.raises(OutcomeUnknown, match=message):
@@ -275,8 +283,12 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("answer", HOSTILE.values(), ids=HOSTILE)
-def test_whatever_is_answered_is_our_own_error(client: NewClient, answer: bytes) -> None:
+def test_whatever_is_answered_is_our_own_error(client: NewClient, answer: bytes, driver: str) -> None:
     with server(always(answer)) as url:
+        if driver == "loop" and answer.startswith(b"HTTP/1.1 103"):
+            # aiohttp knows these hints, and goes on to the answer behind them, which is signed.
+            assert get(client(url)) == {}
+            return
         with pytest.raises((TryLater, UnverifiedAnswer)) as raised:
             get(client(url))
         assert str(raised.value).isprintable()
@@ -605,6 +617,6 @@ def test_the_proxies_of_the_connection_come_before_those_of_the_environment(
     with proxy() as (own, asked), proxy() as (other, asked_other):
         monkeypatch.setenv("HTTPS_PROXY", other)
         monkeypatch.delenv("NO_PROXY", raising=False)
-        with pytest.raises(NotReached, match="the proxy did not connect: OSError: Tunnel connection failed: 403"):
+        with pytest.raises(NotReached, match="the proxy did not connect: .*403"):
             get(client("https://pay.example", proxies=own))
     assert (len(asked), len(asked_other)) == (MAX_ATTEMPTS, 0)

@@ -14,9 +14,9 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from threading import Lock
+from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
@@ -89,24 +89,36 @@ def find_key(keys: Iterable[PlatformKey], serial_no: str) -> PlatformKey | None:
     return next((key for key in keys if same_serial(key.serial_no, serial_no)), None)
 
 
+class Turn(Protocol):
+    """Lets one caller at a time do something: one thread, or one task of an event loop."""
+
+    async def take(self, *, wait: bool) -> bool:
+        """Begin, once nobody else is at it; or without waiting, if nobody is."""
+
+    def give_back(self) -> None:
+        """Let the next one begin."""
+
+
 class PlatformKeys:
-    """The platform keys of one merchant, safe to use from many threads.
+    """The platform keys of one merchant, as safe to use from many threads as ``turn`` is.
 
     :param public_key: WeChat Pay's public key, in the modes that have one.
     :param download: downloads and verifies the certificates, in the modes that have an APIv3 key.
+    :param turn: lets one caller at a time download.
     :param clock: unix seconds.
     """
 
     def __init__(
         self,
         public_key: PlatformKey | None,
-        download: Callable[[], tuple[PlatformKey, ...]] | None,
+        download: Callable[[], Awaitable[tuple[PlatformKey, ...]]] | None,
+        turn: Turn,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._public_key = public_key
         self._download = download
         self._clock = clock
-        self._lock = Lock()
+        self._turn = turn
         self._certificates: tuple[PlatformKey, ...] = ()
         self._downloaded_at = self._tried_at = float("-inf")
         self._failure: WxBankError | None = None
@@ -120,7 +132,7 @@ class PlatformKeys:
         """The keys at hand, without asking for more."""
         return ((self._public_key,) if self._public_key else ()) + self._certificates
 
-    def encryption_key(self) -> PlatformKey:
+    async def encryption_key(self) -> PlatformKey:
         """The key to encrypt with now: the public key, else the certificate that came into force last.
 
         Take it once per file and keep its serial with the file: the next call may give another key.
@@ -129,8 +141,8 @@ class PlatformKeys:
         """
         if self._public_key is not None:
             return self._public_key
-        # Old certificates still encrypt, so nobody waits while another thread downloads.
-        self._refresh(self._is_old, wait=False)
+        # Old certificates still encrypt, so nobody waits while somebody else downloads.
+        await self._refresh(self._is_old, wait=False)
         now = self._clock()
         # A new certificate is listed before it is in force.
         in_force = [key for key in self._certificates if key.effective <= now < key.expires]
@@ -142,16 +154,16 @@ class PlatformKeys:
             )
         return max(in_force, key=lambda key: key.effective)
 
-    def verification_key(self, serial_no: str) -> RSAPublicKey:
+    async def verification_key(self, serial_no: str) -> RSAPublicKey:
         """The public key of the serial that an answer names. An unknown serial causes at most one download a pause.
 
         :raises UnknownSerial: there is no such key, or it has expired.
         """
         # A public key is never downloaded.
         if not is_public_key_id(serial_no):
-            self._refresh(self._is_old, wait=False)
+            await self._refresh(self._is_old, wait=False)
             # WeChat Pay may sign with a certificate that is newer than the last download.
-            self._refresh(lambda: self._unexpired(serial_no) is None, wait=True)
+            await self._refresh(lambda: self._unexpired(serial_no) is None, wait=True)
         return self.known_key(serial_no)
 
     def known_key(self, serial_no: str) -> RSAPublicKey:
@@ -164,15 +176,18 @@ class PlatformKeys:
             raise UnknownSerial(self._unknown(serial_no))
         return found.public_key
 
-    def refresh(self) -> None:
+    async def refresh(self) -> None:
         """Download the certificates now, whatever their age, where the mode has any.
 
         :raises WxBankError: the download failed; the certificates at hand stay.
         """
         if self._download is not None:
-            with self._lock:
-                self._try_download()
+            await self._turn.take(wait=True)
+            try:
+                await self._try_download()
                 self._raise_failure()
+            finally:
+                self._turn.give_back()
 
     def _unexpired(self, serial_no: str) -> PlatformKey | None:
         now = self._clock()
@@ -185,43 +200,47 @@ class PlatformKeys:
         """Whether some seconds have passed. If the clock was set back they have: it may have run ahead before."""
         return not 0 <= self._clock() - since <= seconds
 
-    def _refresh(self, is_due: Callable[[], bool], *, wait: bool) -> None:
+    async def _refresh(self, is_due: Callable[[], bool], *, wait: bool) -> None:
         """Download once if due.
 
-        :param wait: whether to wait while another thread downloads, even if there are certificates to go on with.
+        :param wait: whether to wait while somebody else downloads, even if there are certificates to go on with.
         """
         if self._download is None or not is_due():
             return
-        if not self._lock.acquire(blocking=wait or not self._certificates):
+        if not await self._turn.take(wait=wait or not self._certificates):
             return
-        # Asked again: another thread may have downloaded while this one waited for the lock.
+        # Asked again: somebody else may have downloaded while this one waited for its turn.
         try:
             if is_due() and self._is_over(self._tried_at, DOWNLOAD_PAUSE):
-                self._try_download()
+                await self._try_download()
         finally:
-            self._lock.release()
+            self._turn.give_back()
         # While there are certificates at hand, a failed refresh fails nothing else.
         if not self._certificates:
             self._raise_failure()
 
-    def _try_download(self) -> None:
+    async def _try_download(self) -> None:
         assert self._download is not None
         # Before the download, so that a failure is followed by the same pause.
-        self._tried_at = self._clock()
+        tried_before, self._tried_at = self._tried_at, self._clock()
         try:
-            self._certificates = self._download()
+            self._certificates = await self._download()
         except WxBankError as failure:
             # Kept for callers that come within the pause: they get it without a call.
             self._failure = failure
             if self._certificates:
                 log.warning("The platform certificates could not be refreshed; the ones at hand stay: %s", failure)
+        except BaseException:
+            # Given up in the middle, by Ctrl-C or with the task: whoever comes next need not wait for the pause.
+            self._tried_at = tried_before
+            raise
         else:
             self._failure = None
             self._downloaded_at = self._clock()
             log.info("Platform certificates: %s", ", ".join(key.serial_no for key in self._certificates))
 
     def _raise_failure(self) -> None:
-        # Read once: another thread's download may succeed in between.
+        # Read once: another caller's download may succeed in between.
         if (failure := self._failure) is not None:
             raise failure
 

@@ -43,22 +43,38 @@ def verify(
     :param now: unix seconds.
     :raises UnverifiedAnswer: the answer must not be trusted; the text says why.
     """
+    check_signature(headers, body, key_of(serial_of(headers, now)))
+
+
+def serial_of(headers: Mapping[str, str], now: float) -> str:
+    """The serial of the platform key that an answer says it is signed with. Its key may have to be downloaded, so
+    everything that can be checked without the key is.
+
+    :raises UnverifiedAnswer: the answer is not signed, or too old.
+    """
     missing = [name for name in _HEADERS if name not in headers]
     if missing:
         raise UnverifiedAnswer(
             "the answer is unsigned; a proxy or gateway may have answered, or stripped the headers "
             f"({', '.join(missing)} missing)"
         )
-    timestamp, nonce, serial, signature = (headers[name] for name in _HEADERS)
     scheme = headers.get("Wechatpay-Signature-Type", SCHEME)
     if scheme != SCHEME:
         raise UnverifiedAnswer(f"the answer is signed with {scheme[:40]!r}; only {SCHEME} is supported")
-    # Before the key is asked for, which may cause a download.
-    _check_time(timestamp, now)
+    _check_time(headers["Wechatpay-Timestamp"], now)
+    serial = headers["Wechatpay-Serial"]
     if not _SERIAL.fullmatch(serial):
         raise UnverifiedAnswer("the answer's Wechatpay-Serial is no serial number")
-    key = key_of(serial)
-    # http.client decodes headers as latin-1, so this gives their bytes back.
+    return serial
+
+
+def check_signature(headers: Mapping[str, str], body: bytes, key: RSAPublicKey) -> None:
+    """Check an answer of which :func:`serial_of` gave the serial of this key.
+
+    :raises WrongSignature: it was not signed with this key, or altered.
+    """
+    timestamp, nonce, serial, signature = (headers[name] for name in _HEADERS)
+    # Headers are decoded as latin-1, so this gives their bytes back.
     message = f"{timestamp}\n{nonce}\n".encode("latin-1", "replace") + body + b"\n"
     try:
         key.verify(b64decode(signature, validate=True), message, PKCS1v15(), SHA256())

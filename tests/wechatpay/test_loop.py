@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls in an event loop: nobody else in it waits for them, and what is given up is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+
+from airflow_provider_wxbank.packages.endpoints import acreate_task, alist_tasks, alist_tasks_page, tasks_path
+from airflow_provider_wxbank.simulator import Fault, Simulator
+from airflow_provider_wxbank.wechatpay.calls import Call
+from airflow_provider_wxbank.wechatpay.errors import NotReached, OutcomeUnknown, TryLater
+from airflow_provider_wxbank.wechatpay.loop import AsyncClient
+from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
+from airflow_provider_wxbank.wechatpay.sockets import _POOLS, MAX_SOCKETS, MAX_SOCKETS_A_HOST, sockets
+from tests.conftest import PACKAGE, NewClient, NewSimulator
+from tests.harness.files import agreement_file
+from tests.harness.waiting import auntil, until
+
+CALL = Call("GET", tasks_path(PACKAGE))
+
+
+class Nobody(ThreadPoolExecutor):
+    """The executor of a loop that nobody may use: it is everybody's."""
+
+    def submit(self, *arguments: Any, **options: Any) -> Any:
+        raise AssertionError(f"a thread that all share was asked for: {arguments}")
+
+
+def run_alone(flow: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Run in a loop without threads that all share; nothing is left open."""
+
+    async def alone() -> Any:
+        asyncio.get_running_loop().set_default_executor(Nobody())
+        result = await flow()
+        assert _POOLS == {}
+        return result
+
+    return asyncio.run(alone())
+
+
+@pytest.fixture
+def settings_of() -> Callable[..., Settings]:
+    def make(simulator: Simulator, **extra: Any) -> Settings:
+        connection = simulator.airflow_connection()
+        host = extra.pop("host", connection["host"])
+        return read_settings(connection["login"], connection["password"], host, {**connection["extra"], **extra})
+
+    return make
+
+
+@contextmanager
+def hanging_server() -> Iterator[tuple[str, set[socket.socket], Callable[[], int]]]:
+    """Takes connections and requests, and never answers; its URL, the open connections, and how many there were."""
+    open_now: set[socket.socket] = set()
+    times = 0
+
+    def hold(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            while connection.recv(65_536):
+                pass
+        open_now.discard(connection)
+
+    def serve() -> None:
+        nonlocal times
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                times += 1
+                open_now.add(connection)
+                threads.append(threading.Thread(target=hold, args=(connection,)))
+                threads[-1].start()
+
+    threads = [threading.Thread(target=serve)]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(512)
+        threads[0].start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", open_now, lambda: times
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join()
+
+
+def test_calls_use_no_thread_that_others_need(simulator: Simulator, settings_of: Any, new_client: NewClient) -> None:
+    """The look-up of a name, keys, and a whole upload included."""
+    settings = settings_of(simulator, host=simulator.airflow_connection()["host"].replace("127.0.0.1", "localhost"))
+    file = agreement_file(new_client(simulator), 0)
+
+    async def flow() -> list[str]:
+        client = AsyncClient(settings)
+        await acreate_task(client, PACKAGE, *file)
+        return [task.filename async for task in alist_tasks(client, PACKAGE)]
+
+    assert run_alone(flow) == [file[2]]
+
+
+@pytest.mark.parametrize("fault", ["drop", "hang", "internal-error", "too-many-requests"])
+def test_an_upload_that_fails_in_a_loop_is_of_unknown_outcome_as_ever(
+    simulator: Simulator, settings_of: Any, new_client: NewClient, fault: str
+) -> None:
+    file = agreement_file(new_client(simulator), 0)
+    simulator.add_fault(Fault(fault, on="upload", seconds=5.0))
+
+    async def flow() -> None:
+        await acreate_task(AsyncClient(settings_of(simulator, read_timeout=1.0), max_attempts=1), PACKAGE, *file)
+
+    with pytest.raises(TryLater if fault == "too-many-requests" else OutcomeUnknown):
+        run_alone(flow)
+
+
+def test_a_call_that_is_given_up_is_gone(simulator: Simulator, settings_of: Any) -> None:
+    with hanging_server() as (url, connections, _):
+
+        async def flow() -> None:
+            client = AsyncClient(settings_of(simulator, host=url, read_timeout=600))
+            async with sockets():
+                call = asyncio.create_task(client.asend(CALL))
+                await auntil(lambda: bool(connections))
+                call.cancel()
+                # It would take ten minutes, if it waited for the answer.
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+
+        run_alone(flow)
+        until(lambda: not connections)
+
+
+def test_a_host_that_hangs_has_few_sockets_and_leaves_some_for_others(simulator: Simulator, settings_of: Any) -> None:
+    assert MAX_SOCKETS_A_HOST < MAX_SOCKETS
+    with hanging_server() as (url, connections, times):
+
+        async def flow() -> None:
+            hanging = AsyncClient(settings_of(simulator, host=url, read_timeout=600))
+            calls = [asyncio.create_task(hanging.asend(CALL)) for _ in range(200)]
+            await auntil(lambda: times() >= MAX_SOCKETS_A_HOST)
+            # While all of these wait, somebody else's call goes through.
+            page = await alist_tasks_page(AsyncClient(settings_of(simulator)), PACKAGE)
+            assert page.total_count == 0
+            assert len(connections) == times() == MAX_SOCKETS_A_HOST
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+        run_alone(flow)
+
+
+def test_calls_use_the_socket_of_the_call_before(simulator: Simulator, settings_of: Any) -> None:
+    async def flow() -> int:
+        client = AsyncClient(settings_of(simulator))
+        async with sockets():
+            for _ in range(5):
+                await client.asend(CALL)
+            return len(simulator.app.wire.transports)
+
+    assert run_alone(flow) == 1
+
+
+def test_many_tasks_download_certificates_once(simulator: Simulator, settings_of: Any) -> None:
+    async def flow() -> set[str]:
+        client = AsyncClient(settings_of(simulator))
+        calls = [client.asend(CALL) for _ in range(15)] + [client.encryption_key() for _ in range(15)]
+        await asyncio.gather(*calls)
+        return {key.serial_no for key in client.keys.known()}
+
+    assert len(run_alone(flow)) == 1
+    assert simulator.report()["requests"]["certificates"] == 1
+
+
+def test_whoever_waits_for_a_download_that_is_given_up_makes_it_itself(simulator: Simulator, settings_of: Any) -> None:
+    simulator.add_fault(Fault("hang", on="certificates", times=1, seconds=5.0))
+
+    async def flow() -> str:
+        client = AsyncClient(settings_of(simulator))
+        first = asyncio.create_task(client.encryption_key())
+        await auntil(lambda: bool(simulator.report()["requests"].get("certificates")))
+        second = asyncio.create_task(client.encryption_key())
+        await asyncio.sleep(0)
+        first.cancel()
+        # Without the pause that follows a download that failed.
+        return (await second).serial_no
+
+    assert run_alone(flow)
+    assert simulator.report()["requests"]["certificates"] == 2
+
+
+def test_a_poll_is_tried_once_and_a_long_list_until_it_is_read(simulator: Simulator, settings_of: Any) -> None:
+    async def flow(*, is_patient: bool) -> int:
+        client = AsyncClient(settings_of(simulator), max_attempts=1, random=lambda: 0.0)
+        await client.encryption_key()
+        simulator.add_fault(Fault("internal-error", on="list", times=1))
+        page = await alist_tasks_page(client.patient if is_patient else client, PACKAGE)
+        return page.total_count
+
+    with pytest.raises(TryLater):
+        run_alone(lambda: flow(is_patient=False))
+    assert simulator.report()["requests"]["list"] == 1
+    assert run_alone(lambda: flow(is_patient=True)) == 0
+
+
+def test_after_a_host_that_cannot_be_reached_the_next_poll_asks_the_other(
+    new_simulator: NewSimulator, settings_of: Any
+) -> None:
+    """Each poll is tried once, so the change of the host is left to the next one."""
+    simulator = new_simulator()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
+
+        async def flow() -> int:
+            settings = settings_of(simulator, host=nobody, backup_host=simulator.airflow_connection()["host"])
+            client = AsyncClient(settings, max_attempts=1)
+            with pytest.raises(NotReached):
+                await client.encryption_key()
+            return (await alist_tasks_page(AsyncClient(settings), PACKAGE)).total_count
+
+        assert run_alone(flow) == 0
