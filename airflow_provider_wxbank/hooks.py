@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.sdk import BaseHook
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 # The hook's methods return these, and a task may pass them on to other tasks.
 allow_in_xcoms(TaskPage, UploadTask)
+
+MAX_READING = 3
+"""Connections that are read at once in an event loop."""
 
 
 class WxBankHook(BaseHook):
@@ -77,10 +81,13 @@ class WxBankHook(BaseHook):
 
         :raises WxBankError: as :meth:`get_conn`.
         """
-        connection, extra = await aread_connection(self.wxbank_conn_id, self)
-        await amask_secrets(connection, extra)
-        # In a thread of our own: it reads key files, and checks a private key for some 50 ms.
-        return await off_loop(self._read_settings, connection, extra)
+        # Reading a connection, and masking what is secret in it, takes Airflow some milliseconds of the loop. A
+        # triggerer that starts has a thousand waits to begin, and others need the loop as well.
+        async with _few_at_once():
+            connection, extra = await aread_connection(self.wxbank_conn_id, self)
+            await amask_secrets(connection, extra)
+            # In a thread of our own: it reads key files, and checks a private key for some 50 ms.
+            return await off_loop(self._read_settings, connection, extra)
 
     def _new_client(self, connection: Connection, extra: Mapping[str, Any]) -> Client:
         mask_secrets(connection, extra)
@@ -237,6 +244,14 @@ class WxBankHook(BaseHook):
             )
             for name, label, kind, help_text in FIELDS
         }
+
+
+_READING: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+
+def _few_at_once() -> asyncio.Semaphore:
+    """Lets a few connections be read at once in the running loop."""
+    return _READING.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(MAX_READING))
 
 
 def _named_content(file: str | Path | bytes, filename: str | None) -> tuple[str, bytes]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random as random_module
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from threading import Lock
 from typing import Any, Protocol
 
@@ -134,6 +134,9 @@ class _Blocking:
     def __init__(self, sender: Sender, sleep: Callable[[float], None]) -> None:
         self._sender = sender
         self._sleep = sleep
+
+    def line(self, base_url: str) -> AbstractAsyncContextManager[None]:  # there is always room
+        return nullcontext()
 
     async def exchange(self, base_url: str, signed: SignedCall) -> Answer:
         return self._sender.exchange(base_url, signed)

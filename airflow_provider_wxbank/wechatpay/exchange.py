@@ -175,10 +175,11 @@ class Exchange:
     async def _attempt(self, base_url: str, call: Call, verified: Callable[[Answer], Awaitable[T]]) -> T:
         """One attempt: what is in a verified 2xx, a lasting error, or :class:`_Failed` for what a retry may mend."""
         what = f"{call} at {base_url}"
-        # Outside of the block below: a call that cannot be signed was not sent, so its outcome is known.
-        signed = sign(call, self.settings.merchant, self._clock())
         try:
-            answer = await self._driver.exchange(base_url, signed)
+            async with self._driver.line(base_url):
+                # Only now, since a signature is good for some minutes alone. A call that cannot be signed was not sent.
+                signed = sign(call, self.settings.merchant, self._clock())
+                answer = await self._driver.exchange(base_url, signed)
         except NotSent as failure:
             self._hosts.prefer_other_than(base_url)
             raise _Failed(Trouble.NOT_SENT, NotReached(f"{what} was not sent: {failure}")) from None

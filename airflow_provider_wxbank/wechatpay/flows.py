@@ -8,6 +8,7 @@ waits, so :func:`run` brings them to their end at once; in an event loop they ar
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol, TypeVar
 
 from airflow_provider_wxbank.wechatpay.calls import Answer, Call, SignedCall
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 class Driver(Protocol):
     """How a call goes out and how it is waited for."""
+
+    def line(self, base_url: str) -> AbstractAsyncContextManager[None]:
+        """What a call is sent within: it begins once there is room for one more call to this host."""
 
     async def exchange(self, base_url: str, signed: SignedCall) -> Answer:
         """Send a call once.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from copy import copy
 from typing import Any
 
@@ -74,6 +75,12 @@ class InLoop:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+
+    @asynccontextmanager
+    async def line(self, base_url: str) -> AsyncIterator[None]:
+        """What a call is sent within: it begins once a socket is free."""
+        async with sockets() as pool, pool.socket(base_url):
+            yield
 
     async def exchange(self, base_url: str, signed: SignedCall) -> Answer:
         """Send a call once.

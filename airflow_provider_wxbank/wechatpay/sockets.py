@@ -7,6 +7,7 @@ import asyncio
 import socket
 import ssl
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -31,10 +32,10 @@ from airflow_provider_wxbank.wechatpay.sending import (
 from airflow_provider_wxbank.wechatpay.threads import off_loop
 
 MAX_SOCKETS = 64
-"""Sockets of all connections in an event loop. Whatever needs one more waits for it."""
+"""Calls that are under way at once in an event loop, each with a socket. Whoever makes one more waits."""
 
 MAX_SOCKETS_A_HOST = 48
-"""Of these, for one host behind one proxy: a host that hangs leaves some for the others."""
+"""Of these, to one host: one that hangs leaves some for the others."""
 
 MAX_TLS_AGE = 3600.0
 """Seconds after which the file of CA certificates is read again."""
@@ -59,13 +60,16 @@ class Pool:
     def __init__(self) -> None:
         self.users = 0
         self._tls: tuple[str, float, ssl.SSLContext] | None = None
-        self._turn = asyncio.Lock()
+        self._reading_tls = asyncio.Lock()
+        self._all = asyncio.Semaphore(MAX_SOCKETS)
+        self._of_host: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MAX_SOCKETS_A_HOST))
+        self._one_by_one = asyncio.Lock()
         # Nothing is left to the session: no redirects, cookies, credentials, unpacking, and no time limits but ours.
         self.session = ClientSession(
             connector=_Connector(
                 resolver=_Resolver(),
-                limit=MAX_SOCKETS,
-                limit_per_host=MAX_SOCKETS_A_HOST,
+                # Whoever waits for a socket waits in socket().
+                limit=0,
                 keepalive_timeout=MAX_IDLE,
                 socket_factory=_new_socket,
             ),
@@ -78,13 +82,34 @@ class Pool:
         # It would send a GET again by itself if a connection that was kept has been closed; the exchange decides that.
         self.session._retry_connection = False
 
+    @asynccontextmanager
+    async def socket(self, base_url: str) -> AsyncIterator[None]:
+        """Room for one call to a host."""
+        async with self._of_host[base_url], self._all:
+            await self._give_way()
+            try:
+                yield
+            except Exception:
+                await self._give_way()
+                raise
+            await self._give_way()
+
+    async def _give_way(self) -> None:
+        """Go on alone in a round of the loop.
+
+        Many calls may fail, or get a socket, in the same one. What follows, such as signing, takes each of them a
+        millisecond, and everybody in the loop would wait for all of them.
+        """
+        async with self._one_by_one:
+            await asyncio.sleep(0)
+
     async def tls(self) -> ssl.SSLContext:
         """How hosts prove who they are.
 
         :raises NotSent: the file of CA certificates cannot be read.
         """
         path = ca_file()
-        async with self._turn:
+        async with self._reading_tls:
             if self._tls is None or self._tls[0] != path or time.monotonic() - self._tls[1] > MAX_TLS_AGE:
                 # It takes some ten milliseconds, so not in the loop.
                 self._tls = path, time.monotonic(), await off_loop(_tls_context, path)

@@ -271,6 +271,25 @@ def deferring() -> Iterator[Row]:
     yield Row(f"{WAITS} deferred waits, share of a core", f"{cpu / polls * 1000:.1f} ms/poll", "", share, "<= 0.1")
 
 
+def failing() -> Iterator[Row]:
+    """What the triggers of others feel while WeChat Pay fails; see :mod:`tests.benchmarks.outages`."""
+    printed = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.outages"], check=True, capture_output=True, text=True
+    ).stdout
+    felt: dict[str, dict[str, float]] = json.loads(printed.splitlines()[-1])
+    alone = felt.pop("none")
+    for kind, one in felt.items():
+        more = (one["thread"] - alone["thread"]) * 1000
+        what = f"WeChat Pay {kind}: others wait for a thread, ms more"
+        yield Row(what, f"{one['thread'] * 1000:.0f} ms", f"{alone['thread'] * 1000:.0f} ms", more, "<= 50")
+    held = max(one["held"] for one in felt.values()) * 1000
+    yield Row("an outage: the loop is held, ms", f"{held:.0f} ms", "", held, "<= 50")
+    gone = max(one["cancelled"] for one in felt.values())
+    yield Row("an outage: all cancelled waits are gone, s", f"{gone:.2f} s", "", gone, "<= 0.3")
+    most = max(one["sockets"] for one in felt.values())
+    yield Row("an outage: sockets of all waits", f"{most:.0f}", "", most, "<= 64")
+
+
 def calls(client: Client) -> int:
     """Calls that the simulator has seen."""
     import requests
@@ -304,7 +323,13 @@ def main() -> None:
     print(f"{'what':<54} {'ours':>16} {'reference':>16} {'figure':>6} {'bar':>8}")
     rows = []
     for row in chain(
-        encryption(), exporting(), map(call, (uploading, waiting)), growing(), deferring(), map(call, (importing,))
+        encryption(),
+        exporting(),
+        map(call, (uploading, waiting)),
+        growing(),
+        deferring(),
+        failing(),
+        map(call, (importing,)),
     ):
         rows.append(row)
         met = "" if row.is_met else "  NOT MET"

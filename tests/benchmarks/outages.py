@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the triggers of others feel of many deferred waits while WeChat Pay fails; prints JSON.
+
+For each kind of failure a thousand waits of a thousand packages, over fifty connections, run in one event loop with a
+trigger of somebody else, which asks for a thread ten times a second.
+
+Usage: python -m tests.benchmarks.outages [SECONDS for each kind]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+
+from airflow.providers.common.compat.connection import get_async_connection
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+from airflow_provider_wxbank.packages import shared
+from airflow_provider_wxbank.simulator import SimulatorSettings, serve
+from airflow_provider_wxbank.triggers import TaskFinishedTrigger
+from airflow_provider_wxbank.wechatpay import sockets
+from airflow_provider_wxbank.wechatpay.settings import read_settings
+
+WAITS = 1000
+CONNECTIONS = 50
+POLL_SECONDS = 60.0
+FIRST_PACKAGE = 10_000_000
+LATE_SECONDS = 5.0
+KINDS = ("none", "hangs", "is late", "refuses", "says 429")
+
+
+@dataclass(slots=True)
+class Felt:
+    """What others felt.
+
+    :ivar thread: the longest that a thread of the loop's executor was waited for, in seconds.
+    :ivar held: the longest that the loop itself was held.
+    :ivar cancelled: seconds until all waits were gone.
+    :ivar sockets: the most that were open at once.
+    :ivar asked: how many polls arrived.
+    """
+
+    thread: float = 0.0
+    held: float = 0.0
+    cancelled: float = 0.0
+    sockets: int = 0
+    asked: int = 0
+
+
+async def fail(kind: str) -> None:
+    """Serve on a port of this machine, which is printed, and fail so. When standard input ends, print what came."""
+    open_now = most = asked = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now, most, asked
+        open_now += 1
+        most = max(most, open_now)
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                asked += 1
+                if kind in ("hangs", "is late"):
+                    # Until the other side gives up.
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(reader.read(), 3600 if kind == "hangs" else LATE_SECONDS)
+                        return
+                status = b"429 Too Many Requests" if kind == "says 429" else b"503 Service Unavailable"
+                writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\n{}")
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            open_now -= 1
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=512)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    if kind == "refuses":
+        server.close()
+    await asyncio.to_thread(sys.stdin.read)
+    print(json.dumps([most, asked]), flush=True)
+
+
+@contextmanager
+def failing(kind: str, felt: Felt) -> Iterator[int]:
+    """A port of this machine that fails so, in a process of its own."""
+    command = [sys.executable, "-m", __spec__.name, "--fail", kind]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+            process.stdin.close()
+            felt.sockets, felt.asked = json.loads(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+async def neighbour(felt: Felt) -> None:
+    """A trigger of somebody else, which uses a thread."""
+    while True:
+        begin = time.perf_counter()
+        await asyncio.to_thread(time.sleep, 0.0)
+        felt.thread = max(felt.thread, time.perf_counter() - begin)
+        await asyncio.sleep(0.1)
+
+
+async def pulse(felt: Felt) -> None:
+    """Notices for how long the loop does nothing else: the time that it works, since others on this machine may stop it."""
+    while True:
+        begin = time.thread_time()
+        await asyncio.sleep(0.005)
+        felt.held = max(felt.held, time.thread_time() - begin)
+
+
+async def follow(index: int) -> None:
+    """A deferred wait."""
+    trigger = TaskFinishedTrigger(
+        str(FIRST_PACKAGE + index), ["1"], poll_interval=POLL_SECONDS, wxbank_conn_id=f"bank_{index % CONNECTIONS}"
+    )
+    async for event in trigger.run():
+        raise RuntimeError(f"it ended: {event}")
+
+
+async def measure(kind: str, seconds: float, connect: Callable[[int], None]) -> Felt:
+    """What is felt in some seconds."""
+    felt = Felt()
+    # What Airflow loads for its first connection is not ours; a triggerer has loaded it before.
+    with suppress(AirflowNotFoundException):
+        await get_async_connection("nobody", hook=BaseHook())
+    # The garbage that is collected is that of the waits, and not what Airflow has loaded.
+    gc.collect()
+    gc.freeze()
+    with failing(kind, felt) as port:
+        connect(port)
+        others = [asyncio.create_task(neighbour(felt)), asyncio.create_task(pulse(felt))]
+        waits: list[asyncio.Task[None]] = []
+        for index in range(0 if kind == "none" else WAITS):
+            waits.append(asyncio.create_task(follow(index)))
+            # As the triggerer does.
+            await asyncio.sleep(0)
+        await asyncio.sleep(seconds)
+        for other in others:
+            other.cancel()
+        for wait in waits:
+            if wait.done():
+                wait.result()
+            wait.cancel()
+        begin = time.perf_counter()
+        await asyncio.gather(*waits, return_exceptions=True)
+        while shared._SHARED or sockets._POOLS:  # noqa: ASYNC110  # nobody tells of it
+            await asyncio.sleep(0.005)
+        felt.cancelled = time.perf_counter() - begin
+    return felt
+
+
+def main(seconds: float) -> None:
+    """Print what was felt, by kind."""
+    logging.disable(logging.ERROR)
+    with serve(SimulatorSettings(key_mode="public-key")) as simulator:
+        connection = simulator.airflow_connection()
+    # Once a process, a private key is checked: for some 50 ms in which Python lets no thread do anything else.
+    read_settings(connection["login"], connection["password"], connection["host"], connection["extra"])
+
+    def connect(port: int) -> None:
+        for index in range(CONNECTIONS):
+            own = {**connection, "login": str(1900000000 + index), "host": f"http://127.0.0.1:{port}"}
+            os.environ[f"AIRFLOW_CONN_BANK_{index}"] = json.dumps(own)
+
+    found = {kind: asyncio.run(measure(kind, seconds, connect)) for kind in KINDS}
+    print(json.dumps({kind: asdict(felt) for kind, felt in found.items()}))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--fail"]:
+        asyncio.run(fail(sys.argv[2]))
+    else:
+        main(float(sys.argv[1]) if len(sys.argv) > 1 else 40.0)
