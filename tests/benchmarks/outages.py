@@ -114,7 +114,7 @@ async def neighbour(felt: Felt) -> None:
 
 
 async def pulse(felt: Felt) -> None:
-    """Notices for how long the loop does nothing else: the time that it works, since others on this machine may stop it."""
+    """Notices for how long the loop does nothing else, as far as it works: others may stop the whole machine."""
     while True:
         begin = time.thread_time()
         await asyncio.sleep(0.005)
