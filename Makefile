@@ -34,7 +34,7 @@ pass_on SSL_CERT_FILE "$$(setting cert)"
 pass_on UV_INDEX_STRATEGY "$${UV_INDEX:+unsafe-best-match}"
 endef
 
-.PHONY: help install demo ui test-ui test check lint bench scale faults crash campaigns fuzz docs build test-matrix clean constraints
+.PHONY: help install demo ui test-ui test check lint bench scale faults crash outage campaigns fuzz docs build test-matrix clean constraints
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -72,6 +72,10 @@ faults: .venv/.made ## Meet every fault at every step, and count what was lost, 
 
 crash: .venv/.made ## Kill uploads, exports and the triggerer in a real Airflow, and count what was lost or doubled
 	@exec $(BIN)/python -m tests.stress.crash
+
+outage: .venv/.made .venv-$(AIRFLOW_OLD)/.made ## Let WeChat Pay hang while real triggerers have many waits, and one of somebody else
+	@$(BIN)/python -m tests.stress.outage
+	exec $(BIN_OLD)/python -m tests.stress.outage
 
 campaigns: .venv/.made ## Let imports run the campaign's DAG in a real Airflow while the triggerer is killed
 	@exec $(BIN)/python -m tests.stress.campaigns

@@ -32,7 +32,7 @@ class LoopSender:
     def __init__(self, settings: Settings) -> None:
         self._driver = InLoop(settings)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._sockets = sockets()
         self._run(self._sockets.__aenter__())

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from airflow_provider_wxbank.simulator.faults import BEFORE_ANSWER, KINDS, Fault
 
 Task = Literal["export", "upload", "wait"]
+Driver = Literal["blocking", "loop"]
 Hosts = Literal["one", "main closed", "main silent", "both closed", "both silent", "both slow", "main stops"]
 Repair = Literal["", "export again", "today's connection", "next day", "an hour later"]
 
@@ -66,6 +67,7 @@ class Case:
     :param permanent: whether the failure may be one that a retry does not mend.
     :param repair: what is done before the failed task is run again, besides ending the faults.
     :param twice: files that may be sent twice in full, because nobody can know better.
+    :param driver: what sends the client's calls.
     """
 
     fault: str
@@ -83,9 +85,10 @@ class Case:
     permanent: bool = False
     repair: Repair = ""
     twice: int = 0
+    driver: Driver = "blocking"
 
     def __str__(self) -> str:
-        return f"{self.fault} | {self.step} | {self.variant}"
+        return f"{self.fault} | {self.step} | {self.variant} | {self.driver}"
 
     @property
     def is_timed(self) -> bool:

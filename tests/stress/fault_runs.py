@@ -35,8 +35,10 @@ from airflow_provider_wxbank.wechatpay.calls import Answer, Call
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.errors import WxBankError
+from airflow_provider_wxbank.wechatpay.settings import Settings
+from tests.harness.drivers import sender_of
 from tests.harness.waiting import until
-from tests.stress.fault_cases import PERMANENT, Case, Event, Task
+from tests.stress.fault_cases import PERMANENT, Case, Driver, Event, Task
 
 PACKAGE = "8473295"
 PLAIN = "622588013700"
@@ -170,7 +172,7 @@ class _Run:
         for one in self.gates:
             simulator.answer_at(one.url)
         self.connect()
-        client = partial(_client_class(self.before), clock=clock, sleep=clock.sleep)
+        client = partial(_client_class(self.before, case.driver, stack), clock=clock, sleep=clock.sleep)
         stack.enter_context(patch.object(hooks, "Client", client))
         stack.enter_context(patch.object(steps, "Upload", partial(Upload, sleep=clock.sleep)))
 
@@ -367,10 +369,14 @@ class _Run:
         return Outcome(ended, missing, package["repeated_numbers"], max(twice, 0), plain, note)
 
 
-def _client_class(before: Callable[[Task], None]) -> type[Client]:
-    """A client that says what it is about to do."""
+def _client_class(before: Callable[[Task], None], driver: Driver, stack: ExitStack) -> type[Client]:
+    """A client that says what it is about to do, over one of the drivers."""
 
     class TellingClient(Client):
+        def __init__(self, settings: Settings, **options: Any) -> None:
+            super().__init__(settings, sender=sender_of(driver, settings), **options)
+            stack.callback(self.close)
+
         def encryption_key(self) -> PlatformKey:
             before("export")
             return super().encryption_key()

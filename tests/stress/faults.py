@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -28,7 +29,7 @@ from typing import Any
 
 from tests.harness.airflow_home import environment
 from tests.harness.waiting import PATIENCE
-from tests.stress.fault_cases import Case, matrix
+from tests.stress.fault_cases import Case, Driver, matrix
 from tests.stress.fault_runs import Outcome, serve_runs
 
 DEADLINE = PATIENCE
@@ -49,9 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stress.faults", description=__doc__)
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="run each case so many times")
     parser.add_argument("--only", metavar="FAULT", help="only the faults whose name begins so")
+    parser.add_argument("--driver", choices=("blocking", "loop"), help="what sends calls; by default both, in turn")
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="runs at a time")
     options = parser.parse_args(arguments)
-    cases = [case for case in matrix() if case.fault.startswith(options.only or "")] * options.repeat
+    drivers: tuple[Driver, ...] = (options.driver,) if options.driver else ("blocking", "loop")
+    cases = [
+        replace(case, driver=driver)
+        for driver in drivers
+        for case in matrix()
+        if case.fault.startswith(options.only or "")
+    ] * options.repeat
     if not cases:
         parser.error(f"no fault begins with {options.only}")
     started = told = time.monotonic()
@@ -177,14 +185,14 @@ def table(ended: Sequence[Ended]) -> str:
     """A row a fault and step; and the totals."""
     rows: dict[tuple[str, str], list[Ended]] = {}
     for one in ended:
-        rows.setdefault((one[0].fault, one[0].step), []).append(one)
+        rows.setdefault((one[0].fault, f"{one[0].step}, {one[0].driver}"), []).append(one)
     head = ("runs", "at once", "failed, then succeeded", "unclear", "lost", "doubled", "sent twice", "plain", "hung")
-    lines = [f"{'fault':<38} {'step':<16} " + " ".join(f"{name:>{max(len(name), 5)}}" for name in head)]
+    lines = [f"{'fault':<38} {'step':<26} " + " ".join(f"{name:>{max(len(name), 5)}}" for name in head)]
     for (fault, step), some in [*rows.items(), (("total", ""), list(ended))]:
         values = _values(some)
         cells = " ".join(f"{value:>{max(len(name), 5)}}" for name, value in zip(head, values, strict=True))
         note = "  *" if any(case.twice and outcome.twice for case, outcome in some) else ""
-        lines.append(f"{fault:<38} {step:<16} {cells}{note}")
+        lines.append(f"{fault:<38} {step:<26} {cells}{note}")
     if any(case.twice and outcome.twice for case, outcome in ended):
         lines.append(
             "* WeChat Pay had the file, its answer was lost, and it did not list it: nobody can know. It refuses the "
