@@ -54,8 +54,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any]) -> list[f
     sleep, loops = asyncio.sleep, []
 
     async def note(seconds: float, *result: Any) -> None:
-        # The simulator's server has a loop of its own, in which time passes.
-        if asyncio.get_running_loop() not in loops:
+        # The simulator's server has a loop of its own, in which time passes; 0 gives others a turn and is no pause.
+        if asyncio.get_running_loop() not in loops or not seconds:
             return await sleep(seconds, *result)
         slept.append(seconds)
         if len(slept) > POLLS:

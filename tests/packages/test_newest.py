@@ -29,6 +29,8 @@ from tests.harness.files import outgoing
 
 BEGIN = 1_700_000_000.0
 NOW = 1_800_000_000.0
+HISTORY = 700
+"""Tasks of earlier days: 35 pages, of which hardly any may be read."""
 
 ORDERS = pytest.mark.parametrize("newest_first", [False, True], ids=["oldest first", "newest first"])
 UNITS = pytest.mark.parametrize("unit", ["page", "row"])
@@ -83,7 +85,7 @@ def test_every_task_comes_once_and_the_newest_first(
 @UNITS
 @pytest.mark.parametrize("new", [1, 19, 20, 21, 45])
 def test_new_tasks_cost_two_calls_and_their_pages(new_history: Any, new: int, newest_first: bool, unit: str) -> None:
-    simulator, client = new_history(3000, newest_first, unit)
+    simulator, client = new_history(HISTORY, newest_first, unit)
     known = Known().plus(list_tasks(client, PACKAGE))
     ids = add(simulator, new, NOW - 5000)
     before = lists(simulator)
@@ -161,7 +163,7 @@ def test_a_list_that_grows_while_it_is_read_loses_nothing(new_history: Any, newe
 @ORDERS
 @UNITS
 def test_the_quota_costs_calls_by_the_files_of_today(new_history: Any, newest_first: bool, unit: str) -> None:
-    simulator, client = new_history(3000, newest_first, unit)
+    simulator, client = new_history(HISTORY, newest_first, unit)
     add(simulator, 45, NOW - 3000, step=1.0)
     assert files_left_today(client, PACKAGE, 20, NOW) == 5
     assert lists(simulator) <= 45 // 20 + 4 + (unit == "row")
@@ -176,7 +178,7 @@ def test_the_quota_costs_calls_by_the_files_of_today(new_history: Any, newest_fi
 def test_the_end_of_a_wait_costs_calls_by_our_files(
     new_history: Any, newest_first: bool, unit: str, by: str, ours: int
 ) -> None:
-    simulator, client = new_history(3000, newest_first, unit)
+    simulator, client = new_history(HISTORY, newest_first, unit)
     ids = add(simulator, ours, NOW - 5000, step=1.0)
     names = [task.meta.filename for task in simulator.app.ledger.packages[PACKAGE].values()][-ours:]
     add(simulator, 30, NOW - 4000, step=1.0)
@@ -190,9 +192,9 @@ def test_the_end_of_a_wait_costs_calls_by_our_files(
 @ORDERS
 @UNITS
 def test_a_watch_costs_calls_by_what_is_new(new_history: Any, newest_first: bool, unit: str) -> None:
-    simulator, client = new_history(3000, newest_first, unit)
+    simulator, client = new_history(HISTORY, newest_first, unit)
     known = Known().plus(list_tasks(client, PACKAGE))
-    assert known.counts.tasks == 3000
+    assert known.counts.tasks == HISTORY
     before = lists(simulator)
     assert run(poll_new(client, PACKAGE, known)).note == "no new task"
     assert lists(simulator) - before == 1
@@ -221,7 +223,7 @@ def test_a_watch_of_a_package_that_is_not_known_counts_all_of_it(new_history: An
 
 @ORDERS
 def test_one_file_needs_no_question_about_the_quota(new_history: Any, newest_first: bool) -> None:
-    simulator, client = new_history(3000, newest_first, "page")
+    simulator, client = new_history(HISTORY, newest_first, "page")
     before = sum(simulator.report()["requests"].values())
     Upload(client, PACKAGE).run(outgoing(client, 1))
     assert sum(simulator.report()["requests"].values()) - before == 2

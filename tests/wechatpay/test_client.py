@@ -462,9 +462,10 @@ def test_connections_are_used_again_while_they_are_fresh(
 def test_connections_of_a_burst_do_not_stay_open(
     simulator: Any, new_client: NewClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sockets, "MAX_IDLE", 2.0)
     client = new_client(simulator)
     list_tasks_page(client, PACKAGE)
-    simulator.add_fault(Fault("slow", on="list", seconds=2.0))
+    simulator.add_fault(Fault("slow", on="list", seconds=1.5))
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda _: list_tasks_page(client, PACKAGE), range(3)))
     assert len(simulator.app.wire.transports) == 3

@@ -87,7 +87,7 @@ def test_many_threads_download_once(certified: Simulator, client: Client) -> Non
 def test_a_slow_refresh_holds_nobody_up(certified: Simulator, client: Client, clock: Clock) -> None:
     """While one thread downloads, the others go on with the list at hand."""
     serial = client.encryption_key().serial_no
-    certified.add_fault(Fault("hang", on="certificates", times=1, seconds=5.0))
+    certified.add_fault(Fault("hang", on="certificates", times=1, seconds=3.0))
     clock.now += REFRESH_AFTER + 1
     refreshing = threading.Thread(target=client.encryption_key)
     refreshing.start()
