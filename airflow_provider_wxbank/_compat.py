@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every difference between versions of Airflow that this package has to know, and until when.
+"""Every difference between versions of Airflow that changes how the package is built, and until when.
 
-What the common compat provider hides is not here. ``from`` names the version of Airflow that makes a part unnecessary
-once it is the lowest one supported.
+What the common compat provider hides is not here, nor what a running object tells by itself: whether a context has a
+store, or a store a coroutine. ``from`` names the version of Airflow that makes a part unnecessary once it is the lowest
+one supported.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, serve
 from airflow_provider_wxbank.simulator.checks import Meta
 from airflow_provider_wxbank.simulator.ledger import Task
+from airflow_provider_wxbank.simulator.settings import KeyMode
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.flows import run
 from airflow_provider_wxbank.wechatpay.settings import read_settings
@@ -29,6 +30,7 @@ PACKAGE = "8473295"
 NEW = 20
 TODAY = 60
 QUOTA = 100
+MAPPED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,26 @@ def _of_history(tasks: int, newest_first: bool) -> Iterator[tuple[str, int]]:
             yield "upload of one file", _calls(simulator, lambda: _upload(client))
 
 
-def _upload(client: Client) -> None:
+def calls_of_mapped_uploads(key_mode: KeyMode) -> float:
+    """Calls that each of many tasks makes, all told, that upload one file each and share no process."""
+    with serve(SimulatorSettings(key_mode=key_mode, processing_seconds=0.0)) as simulator:
+        connection = simulator.airflow_connection()
+
+        def uploads() -> None:
+            for index in range(MAPPED):
+                settings = read_settings(
+                    connection["login"], connection["password"], connection["host"], connection["extra"]
+                )
+                with closing(Client(settings)) as client:
+                    _upload(client, f"bench-{index:04d}.csv")
+
+        return _calls(simulator, uploads) / MAPPED
+
+
+def _upload(client: Client, filename: str = "bench-0001.csv") -> None:
     key = client.encryption_key()
     content = encrypt_lines(key.public_key, ["2024"])
-    file = OutgoingFile("bench-0001.csv", 1, "ICBC_DEBIT", key.serial_no, lambda: content)
+    file = OutgoingFile(filename, 1, "ICBC_DEBIT", key.serial_no, lambda: content)
     Upload(client, PACKAGE).run(Outgoing("ICBC_DEBIT", [file.filename], 1, [file]))
 
 
