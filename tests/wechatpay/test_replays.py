@@ -48,6 +48,7 @@ class Between:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
