@@ -20,6 +20,7 @@ from airflow_provider_wxbank.packages.tasks import MAX_PAGE, TaskPage, UploadTas
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
+from airflow_provider_wxbank.wechatpay.kept import kept_list
 from airflow_provider_wxbank.wechatpay.loop import AsyncClient
 from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
 from airflow_provider_wxbank.wechatpay.sockets import sockets
@@ -72,7 +73,7 @@ class WxBankHook(BaseHook):
     async def aget_conn(self) -> Client:
         """:meth:`get_conn` for triggers and async tasks. The client's calls block, so call it in a thread."""
         if self._client is None:
-            self._client = Client(await self.asettings())
+            self._client = _client(await self.asettings())
         return self._client
 
     @forgets_locals
@@ -91,7 +92,7 @@ class WxBankHook(BaseHook):
 
     def _new_client(self, connection: Connection, extra: Mapping[str, Any]) -> Client:
         mask_secrets(connection, extra)
-        return Client(self._read_settings(connection, extra))
+        return _client(self._read_settings(connection, extra))
 
     def _read_settings(self, connection: Connection, extra: Mapping[str, Any]) -> Settings:
         try:
@@ -252,6 +253,11 @@ _READING: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = Weak
 def _few_at_once() -> asyncio.Semaphore:
     """Lets a few connections be read at once in the running loop."""
     return _READING.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(MAX_READING))
+
+
+def _client(settings: Settings) -> Client:
+    """A client for a task. Each task is a process, which need not download again what the last one has."""
+    return Client(settings, kept=kept_list(settings))
 
 
 def _named_content(file: str | Path | bytes, filename: str | None) -> tuple[str, bytes]:

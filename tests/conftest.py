@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ os.environ.update(
     # Airflow 2.11 warns of its own default.
     AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY="True",
     NO_PROXY="127.0.0.1,localhost",
+    # Of processes that tests start; this one has chosen its own above.
+    TMPDIR=_HOME,
     # Where the PostgreSQL of the tests keeps its socket.
     XDG_RUNTIME_DIR=_HOME,
 )
@@ -38,6 +41,7 @@ os.environ.update(
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, platform, serve
+from airflow_provider_wxbank.wechatpay import kept
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.settings import read_settings
 from tests.harness.agreed_skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401  # hooks of pytest
@@ -67,6 +71,14 @@ def few_keys() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(platform, "generate_private_key", lambda **_: made(next(turns)))
         yield
+
+
+@pytest.fixture(autouse=True)
+def kept_folder(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where lists of certificates are kept for the next process: for this test alone."""
+    folder = Path(tempfile.mkdtemp(prefix="kept-", dir=_HOME))
+    monkeypatch.setattr(kept, "gettempdir", lambda: str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

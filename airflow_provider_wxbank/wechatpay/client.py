@@ -16,6 +16,7 @@ from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey, 
 from airflow_provider_wxbank.wechatpay.crypto.verification import BELIEVED, Nonces
 from airflow_provider_wxbank.wechatpay.exchange import Exchange
 from airflow_provider_wxbank.wechatpay.flows import run
+from airflow_provider_wxbank.wechatpay.kept import KeptList
 from airflow_provider_wxbank.wechatpay.retries import MAX_LIMITED_ATTEMPTS
 from airflow_provider_wxbank.wechatpay.settings import Settings
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
@@ -43,6 +44,7 @@ class Client:
     :param believed: the nonces of answers, each of which is accepted once.
     :param tell: hears of answers and of repeated calls, in whichever thread makes the call.
     :param sender: sends the calls; by default connections of urllib3.
+    :param kept: keeps the list of certificates for the next process, and has that of the last one.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Client:
         believed: Nonces = BELIEVED,
         tell: Observer = nobody,
         sender: Sender | None = None,
+        kept: KeptList | None = None,
     ) -> None:
         self.settings = settings
         self._sender = sender or Transport(settings)
@@ -67,6 +70,7 @@ class Client:
             max_attempts=max_attempts,
             believed=believed,
             tell=tell,
+            kept=kept,
         )
         self.keys = self._exchange.keys
 

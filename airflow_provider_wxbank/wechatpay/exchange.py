@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from airflow_provider_wxbank.reporting.events import AnswerReceived, CallRepeated, Observer, all_of, nobody
 from airflow_provider_wxbank.wechatpay.calls import Answer, Call, SignedCall, sign
-from airflow_provider_wxbank.wechatpay.crypto.certificates import verified_certificates
+from airflow_provider_wxbank.wechatpay.crypto.certificates import kept_certificates, verified_certificates
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import (
     CERTIFICATES,
     USE_PUBLIC_KEY,
@@ -45,6 +45,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
 )
 from airflow_provider_wxbank.wechatpay.flows import Driver
 from airflow_provider_wxbank.wechatpay.hosts import Hosts
+from airflow_provider_wxbank.wechatpay.kept import KeptList
 from airflow_provider_wxbank.wechatpay.refusals import (
     NO_CERTIFICATES,
     check_status,
@@ -70,6 +71,7 @@ class Exchange:
     :param max_attempts: attempts at a call, for callers that do not want to wait longer; with 1 it stays at one host.
     :param believed: the nonces of answers, each of which is accepted once.
     :param tell: hears of answers and of repeated calls, wherever the call is made.
+    :param kept: keeps the list of certificates for the next process, and has that of the last one.
     """
 
     def __init__(
@@ -82,11 +84,17 @@ class Exchange:
         max_attempts: int = MAX_LIMITED_ATTEMPTS,
         believed: Nonces = BELIEVED,
         tell: Observer = nobody,
+        kept: KeptList | None = None,
     ) -> None:
         self.settings = settings
         self.keys = PlatformKeys(
-            settings.public_key, self._certificates if settings.apiv3_key else None, driver.new_turn(), clock
+            settings.public_key,
+            self._certificates if settings.apiv3_key else None,
+            driver.new_turn(),
+            clock,
+            self._kept_certificates,
         )
+        self._kept = kept
         self._driver = driver
         self._hosts = Hosts(settings.base_url, settings.backup_url)
         self._clock = clock
@@ -130,15 +138,15 @@ class Exchange:
         apiv3_key = self.settings.apiv3_key
         assert apiv3_key is not None
 
-        async def keys_in(answer: Answer) -> tuple[PlatformKey, ...]:
+        async def keys_in(answer: Answer) -> tuple[Answer, tuple[PlatformKey, ...]]:
             if answer.is_success:
-                return verified_certificates(answer.headers, answer.body, apiv3_key, self._clock())
+                return answer, verified_certificates(answer.headers, answer.body, apiv3_key, self._clock())
             # Not verification_key(), which would download: this is the download.
             verify(answer.headers, answer.body, self.keys.known_key, self._clock())
-            return ()
+            return answer, ()
 
         try:
-            return await self._send(Call("GET", CERTIFICATES), keys_in)
+            answer, keys = await self._send(Call("GET", CERTIFICATES), keys_in)
         except Refused as failure:
             if failure.refusal.verified and failure.refusal.code in NO_CERTIFICATES:
                 raise InvalidCredentials(
@@ -146,6 +154,21 @@ class Exchange:
                     f"{USE_PUBLIC_KEY}, and leave the password empty"
                 ) from failure
             raise
+        if self._kept is not None:
+            self._kept.write(answer.headers, answer.body)
+        return keys
+
+    def _kept_certificates(self) -> tuple[tuple[PlatformKey, ...], float] | None:
+        """What an earlier process has downloaded, verified anew; None if there is nothing that verifies."""
+        apiv3_key = self.settings.apiv3_key
+        kept = self._kept.read() if self._kept is not None else None
+        if apiv3_key is None or kept is None:
+            return None
+        headers, body = kept
+        try:
+            return kept_certificates(headers, body, apiv3_key, self._clock())
+        except WxBankError:
+            return None
 
     async def _send(self, call: Call, verified: Callable[[Answer], Awaitable[T]]) -> T:
         """What :meth:`asend` does; ``verified`` verifies an answer, and gives what is in it if it is a success."""

@@ -376,7 +376,8 @@ def test_poking_waits_in_the_worker(slow: Simulator, tmp_path: Path) -> None:
     result = upload(manifest=exported(tmp_path), bank_type=None)
     before = slow.report()["requests"]["certificates"]
     assert matches(sensor(upload=result).execute(context()), 20, 4)
-    assert slow.report()["requests"]["certificates"] == before + 1
+    # The list that the upload has kept, and one client for all polls.
+    assert slow.report()["requests"]["certificates"] == before
 
 
 @pytest.mark.parametrize("how", ["upload", "uploads", "task_ids", "filenames", "package"])

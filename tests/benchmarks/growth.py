@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from airflow_provider_wxbank.agreements.encryption import encrypt_lines
 from airflow_provider_wxbank.agreements.outgoing import Outgoing, OutgoingFile
@@ -22,7 +24,9 @@ from airflow_provider_wxbank.simulator.checks import Meta
 from airflow_provider_wxbank.simulator.ledger import Task
 from airflow_provider_wxbank.simulator.settings import KeyMode
 from airflow_provider_wxbank.wechatpay.client import Client
+from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.flows import run
+from airflow_provider_wxbank.wechatpay.kept import KeptList
 from airflow_provider_wxbank.wechatpay.settings import read_settings
 
 HISTORIES = (1_000, 10_000, 100_000)
@@ -81,27 +85,30 @@ def _of_history(tasks: int, newest_first: bool) -> Iterator[tuple[str, int]]:
                 assert count(seen.tasks).tasks == NEW
 
             yield f"end of a wait of {NEW} files", _calls(simulator, end)
-            yield "upload of one file", _calls(simulator, lambda: _upload(client))
+            yield "upload of one file", _calls(simulator, lambda: _upload(client, client.encryption_key()))
 
 
 def calls_of_mapped_uploads(key_mode: KeyMode) -> float:
     """Calls that each of many tasks makes, all told, that upload one file each and share no process."""
-    with serve(SimulatorSettings(key_mode=key_mode, processing_seconds=0.0)) as simulator:
+    with (
+        TemporaryDirectory() as folder,
+        serve(SimulatorSettings(key_mode=key_mode, processing_seconds=0.0)) as simulator,
+    ):
+        kept = KeptList(Path(folder) / "certificates.json")
         connection = simulator.airflow_connection()
+        settings = read_settings(connection["login"], connection["password"], connection["host"], connection["extra"])
+        with closing(Client(settings)) as exporting:
+            key = exporting.encryption_key()
 
         def uploads() -> None:
             for index in range(MAPPED):
-                settings = read_settings(
-                    connection["login"], connection["password"], connection["host"], connection["extra"]
-                )
-                with closing(Client(settings)) as client:
-                    _upload(client, f"bench-{index:04d}.csv")
+                with closing(Client(settings, kept=kept)) as client:
+                    _upload(client, key, f"bench-{index:04d}.csv")
 
         return _calls(simulator, uploads) / MAPPED
 
 
-def _upload(client: Client, filename: str = "bench-0001.csv") -> None:
-    key = client.encryption_key()
+def _upload(client: Client, key: PlatformKey, filename: str = "bench-0001.csv") -> None:
     content = encrypt_lines(key.public_key, ["2024"])
     file = OutgoingFile(filename, 1, "ICBC_DEBIT", key.serial_no, lambda: content)
     Upload(client, PACKAGE).run(Outgoing("ICBC_DEBIT", [file.filename], 1, [file]))

@@ -30,6 +30,8 @@ def environment(home: Path, dags: Path, connections: Mapping[str, Mapping[str, A
     return {
         **kept,
         "AIRFLOW_HOME": str(home),
+        # What tasks keep for the next one.
+        "TMPDIR": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",

@@ -14,13 +14,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from airflow_provider_wxbank.wechatpay.crypto.pem import load_certificate
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import (
+    REFRESH_AFTER,
     SIGNS_WITH_PUBLIC_KEY,
     PlatformKey,
     comparable,
     find_key,
     is_public_key_id,
 )
-from airflow_provider_wxbank.wechatpay.crypto.verification import verify
+from airflow_provider_wxbank.wechatpay.crypto.verification import MAX_CLOCK_DIFFERENCE, verify
 from airflow_provider_wxbank.wechatpay.errors import UnknownSerial, UnverifiedAnswer
 
 
@@ -86,10 +87,11 @@ def _timestamp(text: object) -> float | None:
 
 
 def verified_certificates(
-    headers: Mapping[str, str], body: bytes, apiv3_key: str, now: float
+    headers: Mapping[str, str], body: bytes, apiv3_key: str, now: float, received: float | None = None
 ) -> tuple[PlatformKey, ...]:
     """The unexpired keys in a certificate list that is signed by one of them (P/4012069411).
 
+    :param received: when the answer came, if it was not now.
     :raises UnverifiedAnswer: the list is not signed by a certificate that it carries, or all have expired; see also
         :func:`read_certificates`.
     """
@@ -106,5 +108,19 @@ def verified_certificates(
         return found.public_key
 
     # The second proof. The first is that the APIv3 key has decrypted the list.
-    verify(headers, body, carried, now)
+    verify(headers, body, carried, now if received is None else received)
     return tuple(usable)
+
+
+def kept_certificates(
+    headers: Mapping[str, str], body: bytes, apiv3_key: str, now: float
+) -> tuple[tuple[PlatformKey, ...], float]:
+    """The same of a list that came at an earlier time, and when WeChat Pay signed it (unix seconds).
+
+    :raises UnverifiedAnswer: also if it was signed longer ago than a list is used, or will be.
+    """
+    timestamp = headers["Wechatpay-Timestamp"]
+    signed = float(timestamp) if timestamp.isascii() and timestamp.isdigit() else float("-inf")
+    if not -MAX_CLOCK_DIFFERENCE <= now - signed <= REFRESH_AFTER:
+        raise UnverifiedAnswer("the certificate list that was kept is not of the last hours")
+    return verified_certificates(headers, body, apiv3_key, now, signed), min(signed, now)

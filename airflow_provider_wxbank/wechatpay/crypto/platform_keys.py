@@ -106,6 +106,9 @@ class PlatformKeys:
     :param download: downloads and verifies the certificates, in the modes that have an APIv3 key.
     :param turn: lets one caller at a time download.
     :param clock: unix seconds.
+    :param kept: the list that an earlier process downloaded, and its time; asked for once. It verifies answers until
+        this process has downloaded one, but it never encrypts: what was encrypted with a key that WeChat Pay has
+        withdrawn since cannot be taken back.
     """
 
     def __init__(
@@ -114,11 +117,16 @@ class PlatformKeys:
         download: Callable[[], Awaitable[tuple[PlatformKey, ...]]] | None,
         turn: Turn,
         clock: Callable[[], float] = time.time,
+        kept: Callable[[], tuple[tuple[PlatformKey, ...], float] | None] = lambda: None,
     ) -> None:
         self._public_key = public_key
         self._download = download
         self._clock = clock
         self._turn = turn
+        self._kept = kept
+        self._has_looked = False
+        self._recalled: tuple[PlatformKey, ...] = ()
+        self._recalled_at = float("-inf")
         self._certificates: tuple[PlatformKey, ...] = ()
         self._downloaded_at = self._tried_at = float("-inf")
         self._failure: WxBankError | None = None
@@ -130,7 +138,7 @@ class PlatformKeys:
 
     def known(self) -> tuple[PlatformKey, ...]:
         """The keys at hand, without asking for more."""
-        return ((self._public_key,) if self._public_key else ()) + self._certificates
+        return ((self._public_key,) if self._public_key else ()) + (self._certificates or self._recalled)
 
     async def encryption_key(self) -> PlatformKey:
         """The key to encrypt with now: the public key, else the certificate that came into force last.
@@ -161,7 +169,9 @@ class PlatformKeys:
         """
         # A public key is never downloaded.
         if not is_public_key_id(serial_no):
-            await self._refresh(self._is_old, wait=False)
+            self._recall()
+            if not self._recalled:
+                await self._refresh(self._is_old, wait=False)
             # WeChat Pay may sign with a certificate that is newer than the last download.
             await self._refresh(lambda: self._unexpired(serial_no) is None, wait=True)
         return self.known_key(serial_no)
@@ -188,6 +198,14 @@ class PlatformKeys:
                 self._raise_failure()
             finally:
                 self._turn.give_back()
+
+    def _recall(self) -> None:
+        """Verify with what an earlier process has kept, for as long as this one would keep it."""
+        if not self._has_looked and not self._certificates and self._download is not None:
+            self._recalled, self._recalled_at = self._kept() or ((), float("-inf"))
+        self._has_looked = True
+        if self._certificates or self._is_over(self._recalled_at, REFRESH_AFTER):
+            self._recalled = ()
 
     def _unexpired(self, serial_no: str) -> PlatformKey | None:
         now = self._clock()
