@@ -21,8 +21,8 @@ BIN = Path(sys.executable).parent
 STATIC = f'"{BIN}/ruff" check . && "{BIN}/ruff" format --check . && "{BIN}/mypy"'
 
 PARTS = (
-    ("tests/packages",),
     ("tests/wechatpay",),
+    ("tests/packages",),
     ("tests/simulator",),
     ("tests/agreements", "tests/reporting", "tests/test_contract.py"),
 )
