@@ -35,7 +35,8 @@ from airflow_provider_wxbank.wechatpay.calls import Answer, Call
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.errors import WxBankError
-from airflow_provider_wxbank.wechatpay.settings import Settings
+from airflow_provider_wxbank.wechatpay.kept import kept_list
+from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
 from tests.harness.drivers import sender_of
 from tests.harness.waiting import until
 from tests.stress.fault_cases import PERMANENT, Case, Driver, Event, Task
@@ -215,6 +216,8 @@ class _Run:
         if task == self.case.during:
             for fault in self.case.faults:
                 self.simulator.add_fault(fault)
+                if fault.on == "certificates":
+                    self.forget()
             for one in self.gates[: 2 if self.case.hosts.startswith("both") else 1]:
                 match self.case.hosts.split()[1]:
                     case "slow":
@@ -226,6 +229,15 @@ class _Run:
             if self.case.seconds:
                 threading.Thread(target=self.clear_later, daemon=True).start()
         self.happen(task, 0)
+
+    def forget(self) -> None:
+        """The task runs on a machine where no other one has kept a list of certificates."""
+        connection = json.loads(os.environ["AIRFLOW_CONN_WXBANK_DEFAULT"])
+        kept = kept_list(
+            read_settings(connection["login"], connection["password"], connection["host"], connection["extra"])
+        )
+        if kept is not None:
+            kept.path.unlink(missing_ok=True)
 
     def clear_later(self) -> None:
         """What goes wrong is over so long after it was first met."""
