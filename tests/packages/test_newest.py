@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -154,6 +156,23 @@ def test_a_watch_tells_each_task_once_in_whatever_order_they_are_listed(
     assert isinstance(told, Known)
     assert told.counts == count(list_tasks(client, PACKAGE))
     assert (told.counts.tasks, told.counts.success_count + told.counts.fail_count) == (161, 31_307)
+
+
+@pytest.mark.parametrize("count", [1, MAX_NEWEST, MAX_NEWEST + 1, 3 * MAX_NEWEST])
+@pytest.mark.parametrize("step", [0, 60])
+def test_a_watch_takes_no_known_task_for_new_however_many_there_are(count: int, step: int) -> None:
+    def task(number: int, seconds: float) -> UploadTask:
+        made = datetime.fromtimestamp(BEGIN + seconds, UTC)
+        return UploadTask(f"9{number}", PACKAGE, f"{number:06d}.csv", made, made, "FINISHED", None, 1, 0, 1)
+
+    tasks = [task(index, step * index) for index in range(count)]
+    known = Known()
+    for start in range(0, count, 70):
+        known = Known.read(json.loads(json.dumps(known.plus(tasks[start : start + 70]).write())))
+    assert not [one for one in tasks if known.is_new(one)]
+    assert known.is_new(task(count, step * count + 1))
+    assert known.counts.tasks == count
+    assert len(known.newest) <= MAX_NEWEST
 
 
 @ORDERS
