@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import (
@@ -25,6 +26,8 @@ from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, WxBankE
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
+
+_PROXY_PASSWORD = re.compile(r"://[^/@\s'\"]*?:([^/@\s'\"]+)@")
 
 _TEXTS = ("login", "password", "host", "schema")
 
@@ -80,7 +83,7 @@ async def amask_secrets(connection: Connection, extra: Mapping[str, Any]) -> Non
 
 
 def secrets_of(password: object, extra: Mapping[str, Any]) -> list[str]:
-    """What must be masked: the APIv3 key and the lines of keys, as they are and as URIs and JSON have them.
+    """What must be masked: the APIv3 key, passwords of proxies and the lines of keys, also as URIs and JSON have them.
 
     Airflow masks only a whole field. A key that is printed in another layout is found line by line.
     """
@@ -90,6 +93,7 @@ def secrets_of(password: object, extra: Mapping[str, Any]) -> list[str]:
         # in its field by mistake.
         if isinstance(text := extra.get(name), str) and (name == "merchant_private_key" or "PRIVATE" in text):
             secrets |= key_lines(text)
+    secrets |= {unquote(found) for found in _PROXY_PASSWORD.findall(str(extra.get("proxies") or ""))}
     return sorted({form for secret in secrets for form in _forms(secret)})
 
 

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.sdk import BaseHook
 
@@ -88,7 +88,7 @@ class WxBankHook(BaseHook):
             connection, extra = await aread_connection(self.wxbank_conn_id, self)
             await amask_secrets(connection, extra)
             # In a thread of our own: it reads key files, and checks a private key for some 50 ms.
-            return await off_loop(self._read_settings, connection, extra)
+            return await off_loop("files", self._read_settings, connection, extra)
 
     def _new_client(self, connection: Connection, extra: Mapping[str, Any]) -> Client:
         mask_secrets(connection, extra)
@@ -164,7 +164,7 @@ class WxBankHook(BaseHook):
         serial_no: str | None = None,
     ) -> UploadTask:
         """:meth:`create_task` for async tasks; nothing in it blocks the event loop."""
-        name, content = await off_loop(_named_content, file, filename)
+        name, content = await off_loop("files", _named_content, file, filename)
         client = await self._async_client()
         if serial_no is None:
             self._encryption_key = self._encryption_key or await client.encryption_key()
@@ -183,7 +183,10 @@ class WxBankHook(BaseHook):
     async def _async_client(self) -> AsyncClient:
         loop = asyncio.get_running_loop()
         if self._in_loop is None or self._in_loop[0] is not loop:
-            self._in_loop = loop, AsyncClient(await self.asettings())
+            client = AsyncClient(await self.asettings())
+            # Somebody else may have made one meanwhile: all use the first.
+            if self._in_loop is None or self._in_loop[0] is not loop:
+                self._in_loop = loop, client
         return self._in_loop[1]
 
     @forgets_locals
@@ -247,12 +250,23 @@ class WxBankHook(BaseHook):
         }
 
 
-_READING: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+_READING: dict[asyncio.AbstractEventLoop, tuple[asyncio.Semaphore, int]] = {}
+"""By event loop, with how many read or wait for it."""
 
 
-def _few_at_once() -> asyncio.Semaphore:
+@asynccontextmanager
+async def _few_at_once() -> AsyncIterator[None]:
     """Lets a few connections be read at once in the running loop."""
-    return _READING.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(MAX_READING))
+    loop = asyncio.get_running_loop()
+    semaphore, readers = _READING.get(loop, (asyncio.Semaphore(MAX_READING), 0))
+    _READING[loop] = semaphore, readers + 1
+    try:
+        async with semaphore:
+            yield
+    finally:
+        readers = _READING.pop(loop)[1] - 1
+        if readers:
+            _READING[loop] = semaphore, readers
 
 
 def _client(settings: Settings) -> Client:

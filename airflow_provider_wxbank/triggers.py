@@ -28,7 +28,14 @@ from airflow_provider_wxbank.reporting.events import Event, PollFailed, PollMade
 from airflow_provider_wxbank.reporting.progress import PollLog
 from airflow_provider_wxbank.reporting.record import Sums, WaitNews, pieces
 from airflow_provider_wxbank.reporting.recorder import record_from_trigger
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError, is_lasting
+from airflow_provider_wxbank.wechatpay.errors import (
+    InvalidInput,
+    Unauthorized,
+    UnverifiedAnswer,
+    WxBankError,
+    is_lasting,
+)
+from airflow_provider_wxbank.wechatpay.settings import Settings
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 
 NAMES: tuple[Names, Names] = ("task_ids", "filenames")
@@ -117,16 +124,18 @@ class TaskFinishedTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until finished; yield one event."""
+        yield TriggerEvent(await self._payload())
+
+    async def _payload(self) -> dict[str, Any]:
         try:
             tasks = await self._finished_tasks()
         except WxBankError as failure:
             message = f"{type(failure).__name__}: {failure}"
-            yield TriggerEvent({"status": "error", "message": message, "is_lasting": is_lasting(failure)})
-        else:
-            event: dict[str, Any] = {"status": "finished", "counts": asdict(count(tasks))}
-            # Airflow 2 keeps an event where MySQL takes 64 kB, and no Airflow is made for events of megabytes.
-            has_room = HAS_PAGE and len(tasks) <= MAX_EVENT_TASKS
-            yield TriggerEvent({**event, "tasks": list(pieces(map(finished_file, tasks)))} if has_room else event)
+            return {"status": "error", "message": message, "is_lasting": is_lasting(failure)}
+        event: dict[str, Any] = {"status": "finished", "counts": asdict(count(tasks))}
+        # Airflow 2 keeps an event where MySQL takes 64 kB, and no Airflow is made for events of megabytes.
+        has_room = HAS_PAGE and len(tasks) <= MAX_EVENT_TASKS
+        return {**event, "tasks": list(pieces(map(finished_file, tasks)))} if has_room else event
 
     @forgets_locals
     async def _finished_tasks(self) -> Sequence[UploadTask]:
@@ -139,25 +148,39 @@ class TaskFinishedTrigger(BaseTrigger):
             if isinstance(event, PollMade) and event.unfinished is not None:
                 news.extend(filter(None, [waits.news(sums, event)]))
 
-        async with shared_by(await WxBankHook(self.wxbank_conn_id).asettings()) as shared:
-            # The sensor has looked once itself.
-            waiting: Waiting = wait(target, all_of(PollLog(self.log), note), looks=1)
-            seen: Seen = None
-            while True:
-                try:
-                    step = waiting.send(seen)
-                except StopIteration as finished:
-                    tasks: Sequence[UploadTask] = finished.value
-                    return tasks
-                # Here, since an observer cannot wait.
-                for sums_then in news:
-                    await record_from_trigger(self.task_instance, sums_then)
-                news.clear()
-                if isinstance(step, Pause):
-                    await asyncio.sleep(self._pause(step.looks))
-                    seen = None
-                else:
-                    seen = await shared.looked(step, target.package_id, self.poll_interval)
+        # The sensor has looked once itself.
+        waiting: Waiting = wait(target, all_of(PollLog(self.log), note), looks=1)
+        seen: Seen = None
+        settings = await WxBankHook(self.wxbank_conn_id).asettings()
+        while True:
+            async with shared_by(settings, target.package_id) as shared:
+                while True:
+                    try:
+                        step = waiting.send(seen)
+                    except StopIteration as finished:
+                        tasks: Sequence[UploadTask] = finished.value
+                        return tasks
+                    # Here, since an observer cannot wait.
+                    for sums_then in news:
+                        await record_from_trigger(self.task_instance, sums_then)
+                    news.clear()
+                    if isinstance(step, Pause):
+                        await asyncio.sleep(self._pause(step.looks))
+                        seen = None
+                        continue
+                    seen = await shared.looked(step, self.poll_interval)
+                    # Keys may have been changed meanwhile.
+                    if isinstance(seen, Unauthorized | UnverifiedAnswer):
+                        break
+            settings = await self._settings_now(settings)
+
+    async def _settings_now(self, before: Settings) -> Settings:
+        """What the connection tells now; what it told before, if it cannot be read."""
+        try:
+            return await WxBankHook(self.wxbank_conn_id).asettings()
+        except WxBankError as failure:
+            self.log.warning("The connection cannot be read anew: %s", failure)
+            return before
 
     def _pause(self, polls: int) -> float:
         """Seconds to the next poll."""
@@ -226,7 +249,7 @@ class ImportFinishedTrigger(BaseEventTrigger):
         while True:
             try:
                 async with (
-                    shared_by(await WxBankHook(self.wxbank_conn_id).asettings()) as shared,
+                    shared_by(await WxBankHook(self.wxbank_conn_id).asettings(), self.package_id) as shared,
                     aclosing(self._imports(shared)) as imports,
                 ):
                     async for counts in imports:
@@ -250,7 +273,7 @@ class ImportFinishedTrigger(BaseEventTrigger):
         while True:
             match watching.send(seen):
                 case Look() as look:
-                    seen = await shared.looked(look, self.package_id, self.poll_interval)
+                    seen = await shared.looked(look, self.poll_interval)
                 case Pause():
                     await asyncio.sleep(self.poll_interval * random.uniform(0.9, 1.1))  # noqa: S311  # no secret
                     seen = None

@@ -14,11 +14,14 @@ from airflow_provider_wxbank.packages.known import MAX_NEWEST, Known
 from airflow_provider_wxbank.packages.newest import new_tasks, newest_tasks
 from airflow_provider_wxbank.packages.tasks import MAX_PAGE, TaskPage, UploadTask
 from airflow_provider_wxbank.packages.wanted import Wanted
-from airflow_provider_wxbank.wechatpay.errors import WxBankError
+from airflow_provider_wxbank.wechatpay.errors import WxBankError, for_another, is_lasting
 from airflow_provider_wxbank.wechatpay.flows import Caller
 
 MAX_BY_NAME = MAX_PAGE
 """Files that are asked for one by one, whatever else the package has."""
+
+MAX_FAILURE_AGE = 30.0
+"""Seconds for which a failure serves the other waits, too."""
 
 MAX_KEPT = 10_000
 """Finished tasks of a package that are kept for other waits, in some 5 MB."""
@@ -65,18 +68,27 @@ class Memory:
         :raises WxBankError: as :func:`.list_tasks_page`.
         """
         async with self._asking:
-            if self._seen is None or self._clock() - self._seen[0] > max_age:
-                page: TaskPage | WxBankError
+            if self._seen is None or self._is_over(max_age):
                 try:
                     page = await alist_tasks_page(self._client, self._package_id, status="PROCESSING")
                 except WxBankError as failure:
-                    # Shared like a page: otherwise, in an outage, each wait would make the same call again.
-                    page = failure
+                    # Shared for a while: otherwise, in an outage, each wait would make the same call again. But what a
+                    # person has to mend may have been mended when the next one asks.
+                    self._seen = None if is_lasting(failure) else (self._clock(), for_another(failure))
+                    raise
                 self._seen = self._clock(), page
             seen = self._seen[1]
         if isinstance(seen, WxBankError):
-            raise seen
+            raise for_another(seen)
         return seen
+
+    def _is_over(self, max_age: float) -> bool:
+        """Whether what was seen last is too old."""
+        if self._seen is None:
+            return True
+        at, seen = self._seen
+        limit = min(max_age, MAX_FAILURE_AGE) if isinstance(seen, WxBankError) else max_age
+        return self._clock() - at > limit
 
     def keep(self, task: UploadTask) -> None:
         """Keep a task, if it is finished."""

@@ -17,6 +17,7 @@ from airflow_provider_wxbank.packages.endpoints import create_task, find_task
 from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import (
+    AGAIN,
     InvalidInput,
     OutcomeUnknown,
     Refused,
@@ -108,9 +109,7 @@ def _found_after_refusal(
             sleep(pause(look + 1))
     if not may_be_there:
         raise refusal
-    raise OutcomeUnknown(
-        f"{file.filename} was perhaps taken, but is not listed yet: {refusal}. Run it again later"
-    ) from refusal
+    raise OutcomeUnknown(f"{file.filename} was perhaps taken, but is not listed yet: {refusal}{AGAIN}") from refusal
 
 
 def adopted(file: OutgoingFile, task: UploadTask) -> Uploaded:

@@ -17,7 +17,13 @@ from airflow_provider_wxbank.packages.poll import Poll, poll, poll_new
 from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wanted import Wanted
 from airflow_provider_wxbank.reporting.events import Observer, PollFailed, PollMade, nobody
-from airflow_provider_wxbank.wechatpay.errors import TryLater, Unauthorized, UnverifiedAnswer, WxBankError
+from airflow_provider_wxbank.wechatpay.errors import (
+    TryLater,
+    Unauthorized,
+    UnverifiedAnswer,
+    WxBankError,
+    without_advice,
+)
 from airflow_provider_wxbank.wechatpay.flows import Caller
 
 MAX_UNAUTHORIZED = 3
@@ -119,7 +125,7 @@ def _until_finished(
         )
         if not may_pass:
             raise seen
-        tell(PollFailed(package_id, str(seen)))
+        tell(PollFailed(package_id, without_advice(seen)))
 
 
 async def looked(look: Look, client: Caller, **shared: Any) -> Seen:

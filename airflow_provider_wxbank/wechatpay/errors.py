@@ -15,7 +15,12 @@ class                            the caller can
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+AGAIN = ". Run it again later"
+"""The advice at the end of errors that may pass."""
 
 
 class WxBankError(Exception):
@@ -113,7 +118,7 @@ class UnsignedRefusal(TryLater):
     """
 
     def __init__(self, refusal: Refusal) -> None:
-        super().__init__(f"{refusal}. Run it again later")
+        super().__init__(f"{refusal}{AGAIN}")
         self.refusal = refusal
 
     def __reduce__(self) -> tuple[type[UnsignedRefusal], tuple[Refusal]]:
@@ -142,6 +147,26 @@ class Unauthorized(Refused, InvalidCredentials):
     This is the one refusal that WeChat Pay cannot sign. One that looks like its own comes with advice, but may still
     be a gateway's, and pass.
     """
+
+
+def without_advice(failure: BaseException) -> str:
+    """What went wrong, where whoever reads it need not do anything, since it is tried again anyway."""
+    return str(failure).replace(AGAIN, "")
+
+
+E = TypeVar("E", bound=WxBankError)
+
+
+def for_another(failure: E) -> E:
+    """The same failure for another caller, who must never be given the same object.
+
+    An exception has the frames of all who have met it, and keeps them: those of others, too, who may still run.
+    """
+    other = copy(failure)
+    for note in getattr(failure, "__notes__", ()):
+        if note not in getattr(other, "__notes__", ()):
+            other.add_note(note)
+    return other
 
 
 def is_lasting(failure: BaseException) -> bool:

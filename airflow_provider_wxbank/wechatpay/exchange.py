@@ -31,6 +31,7 @@ from airflow_provider_wxbank.wechatpay.crypto.verification import (
     verify,
 )
 from airflow_provider_wxbank.wechatpay.errors import (
+    AGAIN,
     InvalidCredentials,
     NotReached,
     OutcomeUnknown,
@@ -42,6 +43,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
     UnsignedRefusal,
     UnverifiedAnswer,
     WxBankError,
+    without_advice,
 )
 from airflow_provider_wxbank.wechatpay.flows import Driver
 from airflow_provider_wxbank.wechatpay.hosts import Hosts
@@ -187,7 +189,8 @@ class Exchange:
                 )
                 if again is None or attempts >= self._max_attempts:
                     raise failed.error from failed.error.__cause__
-                log.warning("%s; attempt %d follows in %.1f s", failed.error, attempts + 1, again.pause)
+                text = without_advice(failed.error)
+                log.warning("%s; attempt %d follows in %.1f s", text, attempts + 1, again.pause)
                 self._tell(CallRepeated(str(call), failed.trouble.name, attempts + 1, again.pause))
             if again.other_host:
                 failed_over = True
@@ -255,7 +258,7 @@ class Exchange:
             return QuotaReached(f"{refusal}. The daily number of files is used up: run it again tomorrow")
         if answer.status == 429 and (refusal.verified or call.repeatable):
             # The task backs off for long only if WeChat Pay itself has said so.
-            limited = RateLimited(f"{refusal}. It was not taken. Run it again later")
+            limited = RateLimited(f"{refusal}. It was not taken{AGAIN}")
             return _Failed(Trouble.LIMITED, limited if refusal.verified else UnsignedRefusal(refusal))
         if answer.status == 401 and is_sign_error(refusal):
             merchant = self.settings.merchant
@@ -271,7 +274,7 @@ class Exchange:
     @staticmethod
     def _unclear(call: Call, text: str) -> TryLater:
         if call.repeatable:
-            return TryLater(f"{text}. Run it again later")
+            return TryLater(f"{text}{AGAIN}")
         return OutcomeUnknown(f"{text}. Whether it was taken is not known")
 
 

@@ -13,6 +13,7 @@ import os
 import stat
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -38,9 +39,7 @@ class KeptList:
         """Signature headers and body of the answer that was kept last, both to be verified; None if there is none."""
         try:
             _check_folder(self.path.parent)
-            # A link cannot lead it elsewhere, nor a pipe hold it up.
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with os.fdopen(descriptor, "rb") as file:
+            with open(self.path, "rb", opener=_open_itself) as file:  # Path.open takes no opener
                 kept = json.loads(file.read(_MAX_BYTES))
             return {name: str(kept[name]) for name in _HEADERS}, b64decode(kept["body"], validate=True)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -58,7 +57,9 @@ class KeptList:
                     json.dump(kept, file)
                 Path(name).replace(self.path)
             except BaseException:
-                Path(name).unlink()
+                # Whatever ended it, such as the timeout of its task, must not be lost for a file that is gone already.
+                with suppress(OSError):
+                    Path(name).unlink()
                 raise
         except (OSError, ValueError):
             pass
@@ -74,6 +75,11 @@ def kept_list(settings: Settings) -> KeptList | None:
         return None
     whose = json.dumps([settings.merchant.mchid, settings.base_url, settings.backup_url])
     return KeptList(folder / f"certificates-{sha256(whose.encode()).hexdigest()[:32]}.json")
+
+
+def _open_itself(path: str, flags: int) -> int:
+    # A link cannot lead it elsewhere, nor a pipe hold it up.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _check_folder(folder: Path) -> None:

@@ -14,7 +14,14 @@ from contextlib import asynccontextmanager
 from copy import copy
 from typing import Any
 
-from aiohttp import ClientHttpProxyError, ClientPayloadError, ClientProxyConnectionError, ClientResponse, ClientTimeout
+from aiohttp import (
+    ClientError,
+    ClientPayloadError,
+    ClientProxyConnectionError,
+    ClientResponse,
+    ClientResponseError,
+    ClientTimeout,
+)
 from requests.structures import CaseInsensitiveDict
 from requests.utils import prepend_scheme_if_needed, select_proxy
 from yarl import URL
@@ -95,7 +102,7 @@ class InLoop:
             raise NotSent(UNUSABLE_URL) from None
         if proxy is not None and proxy.scheme not in ("http", "https"):
             # aiohttp has no such proxies. Few have them, so a thread of our own will do.
-            return await off_loop(Transport(self._settings).exchange, base_url, signed)
+            return await off_loop("proxies", Transport(self._settings).exchange, base_url, signed)
         async with sockets() as pool:
             tls = await pool.tls() if url.scheme == "https" or proxy is not None else True
             stage = _Stage(self._settings)
@@ -183,17 +190,24 @@ class _Stage:
             return NoAnswer(f"the answer is incomplete, or not HTTP: {reason(failure)}")
         if isinstance(failure, OSError):
             return NoAnswer(f"the connection broke: {reason(failure)}")
-        return NoAnswer(f"what was answered is not HTTP: {reason(failure)}")
+        # An error of the library for an answer quotes addresses, and perhaps their passwords.
+        text = type(failure).__name__ if isinstance(failure, ClientResponseError) else reason(failure)
+        return NoAnswer(f"what was answered is not HTTP: {text}")
 
     def _why_not_connected(self, failure: Exception, proxy: URL | None) -> str:
         if self.limit.expired():
             return not_connected_within(self._settings.connect_timeout)
-        if isinstance(failure, ClientProxyConnectionError | ClientHttpProxyError):
+        # Of what the library makes of an answer only the status is told: its text quotes the proxy with its password.
+        if isinstance(failure, ClientResponseError):
+            return f"the proxy did not connect: it answered {failure.status}"
+        if isinstance(failure, ClientProxyConnectionError):
             return f"the proxy did not connect: {reason(failure)}"
         if isinstance(innermost(failure), ssl.SSLError | ssl.CertificateError):
             return f"the TLS connection was refused: {reason(failure)}"
         if isinstance(failure, OSError):
             return f"{'no connection' if proxy is None else 'the proxy did not connect'}: {reason(failure)}"
+        if isinstance(failure, ClientError):
+            return f"the proxy did not connect, or what it answered is not HTTP: {type(failure).__name__}"
         # Without the library's text, which would quote headers.
         return f"HTTP cannot carry its method or one of its headers ({type(failure).__name__})"
 

@@ -112,7 +112,7 @@ class Pool:
         async with self._reading_tls:
             if self._tls is None or self._tls[0] != path or time.monotonic() - self._tls[1] > MAX_TLS_AGE:
                 # It takes some ten milliseconds, so not in the loop.
-                self._tls = path, time.monotonic(), await off_loop(_tls_context, path)
+                self._tls = path, time.monotonic(), await off_loop("files", _tls_context, path)
             return self._tls[2]
 
 
@@ -140,13 +140,20 @@ class _BoundedHandler(ResponseHandler):
     """Reads an answer that ends, even if its status line, headers or body never do. aiohttp has no hook for that."""
 
     _bytes_left = MAX_ANSWER_BYTES
+    is_idle = False
+    """Nothing was asked since the last answer."""
 
     def set_response_params(self, **options: Any) -> None:
         """A request is about to be sent."""
         self._bytes_left = MAX_ANSWER_BYTES
+        self.is_idle = False
         super().set_response_params(**options)
 
     def data_received(self, data: bytes) -> None:
+        # The library itself calls this without data. Anything else would be taken for the answer to the next question.
+        if data and self.is_idle:
+            self.abort()
+            return
         self._bytes_left -= len(data)
         if self._bytes_left >= 0:
             super().data_received(data)
@@ -166,6 +173,11 @@ class _Connector(TCPConnector):
         # mypy takes it for a class of its own.
         self._factory = partial(_BoundedHandler, loop=self._loop)  # type: ignore[assignment]
 
+    def _release(self, key: Any, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        super()._release(key, protocol, should_close=should_close)
+        assert isinstance(protocol, _BoundedHandler)
+        protocol.is_idle = True
+
 
 class _Resolver(AbstractResolver):
     """Looks up hosts in our own threads; aiohttp's own does it in those that all share."""
@@ -173,7 +185,7 @@ class _Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        found = await off_loop(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+        found = await off_loop("names", socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
         return [
             ResolveResult(
                 hostname=host,

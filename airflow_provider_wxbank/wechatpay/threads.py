@@ -11,24 +11,27 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from typing import ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypeVar
 
 MAX_THREADS = 4
-"""They look up names of hosts and read key files."""
+"""Of each kind."""
+
+Kind = Literal["files", "names", "proxies"]
+"""What a thread is for. A name that is looked up may hang for long, and must keep nobody from reading a file."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 @cache
-def _executor() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(MAX_THREADS, "wxbank")
+def _executor(kind: Kind) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(MAX_THREADS, f"wxbank-{kind}")
 
 
 # A process that forks has its threads for itself.
 os.register_at_fork(after_in_child=_executor.cache_clear)
 
 
-async def off_loop(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+async def off_loop(kind: Kind, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Call a function in one of our own threads. A caller that is cancelled does not wait for it."""
-    return await asyncio.get_running_loop().run_in_executor(_executor(), partial(function, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(_executor(kind), partial(function, *args, **kwargs))

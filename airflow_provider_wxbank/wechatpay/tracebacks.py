@@ -7,14 +7,17 @@ cleared where a failure leaves this package. The traceback itself stays.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
-from inspect import iscoroutinefunction
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, iscoroutinefunction
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 def forgets_locals(function: Callable[P, R]) -> Callable[P, R]:
@@ -58,7 +61,20 @@ def forget_locals(failure: BaseException) -> None:
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        # Functions that still run keep their variables: those that called this package.
-        traceback.clear_frames(one.__traceback__)
+        _clear(one.__traceback__)
         # An ExceptionGroup holds its failures apart from its cause and context.
         waiting += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+
+
+def _clear(trace: TracebackType | None) -> None:
+    is_own = False
+    while trace is not None:
+        frame = trace.tb_frame
+        is_own = is_own or frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE
+        # Above our own frames may be a coroutine of somebody else, which has caught this failure and gone on. It would
+        # end if its frame were cleared.
+        if is_own or not frame.f_code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
+            # Functions that still run keep their variables: those that called this package.
+            with suppress(RuntimeError):
+                frame.clear()
+        trace = trace.tb_next

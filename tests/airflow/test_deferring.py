@@ -24,6 +24,7 @@ from airflow_provider_wxbank.triggers import MAX_WANTED, TaskFinishedTrigger
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
 from tests.airflow.conftest import context
 from tests.conftest import PACKAGE, NewSimulator
+from tests.harness.waiting import auntil
 
 Connect = Callable[..., None]
 POLLS = 7
@@ -110,6 +111,41 @@ def test_a_wait_that_an_older_version_deferred_goes_on(monkeypatch: pytest.Monke
     }  # fmt: skip
     assert older.items() <= deferred(poke_interval=60).items()
     assert all(54 <= seconds <= 66 for seconds in pauses(monkeypatch, older)[1:])
+
+
+@pytest.mark.parametrize("what", ["serial", "APIv3 key", "connection is gone"])
+def test_a_wait_reads_its_connection_anew_when_keys_are_refused(
+    simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """A renewal of keys fails no wait, however long it has waited before."""
+    connect(simulator)
+    hook = WxBankHook()
+    hook.create_task(PACKAGE, f"{hook.encrypt('20240001')}\n".encode(), "ICBC_DEBIT", "one.csv")
+    extra = simulator.airflow_connection()["extra"]
+    wrong = {"extra": {**extra, "merchant_serial_no": "5E"}} if what == "serial" else {"password": "c" * 32}
+    connect(simulator, **wrong)
+
+    def looks() -> int:
+        return int(simulator.report()["requests"]["list"])
+
+    before = looks()
+
+    async def payload() -> Any:
+        trigger = TaskFinishedTrigger(PACKAGE, filenames=["one.csv"], poll_interval=1.0)
+        return (await anext(trigger.run())).payload
+
+    async def run() -> Any:
+        waiting = asyncio.create_task(payload())
+        await auntil(lambda: looks() > before)
+        if what == "connection is gone":
+            monkeypatch.delenv("AIRFLOW_CONN_WXBANK_DEFAULT")
+            gone = looks()
+            # It goes on with what it has.
+            await auntil(lambda: looks() > gone + 1)
+        connect(simulator)
+        return await waiting
+
+    assert asyncio.run(run())["status"] == "finished"
 
 
 # What the row of a trigger keeps

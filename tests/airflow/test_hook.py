@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, redact
 from asgiref.sync import async_to_sync
 from cryptography.fernet import Fernet
 
-from airflow_provider_wxbank import _compat
+from airflow_provider_wxbank import _compat, hooks
 from airflow_provider_wxbank.agreements.encryption import encrypt_lines
 from airflow_provider_wxbank.connections import NoConnection
 from airflow_provider_wxbank.hooks import WxBankHook
@@ -218,6 +218,37 @@ def test_a_key_pasted_with_written_newlines_works(simulator: Simulator, connect:
     extra = simulator.airflow_connection()["extra"]
     connect(simulator, extra={**extra, "merchant_private_key": extra["merchant_private_key"].replace("\n", "\\n")})
     assert WxBankHook().test_connection()[0]
+
+
+@pytest.mark.parametrize(
+    "proxies",
+    [
+        "http://user:geheim%4077@proxy:3128",
+        {"https": "http://user:geheim%4077@proxy:3128"},
+        '{"https": "http://user:geheim%4077@proxy:3128", "http": "http://proxy"}',
+    ],
+    ids=["a text", "an object", "its JSON"],
+)
+def test_the_password_of_a_proxy_is_masked(simulator: Simulator, connect: Connect, proxies: object) -> None:
+    connect(simulator, extra={**simulator.airflow_connection()["extra"], "proxies": proxies})
+    WxBankHook().get_conn()
+    for shown in ("x geheim@77 y", "http://user:geheim%4077@proxy:3128"):
+        assert "geheim" not in str(redact(shown))
+
+
+def test_calls_that_begin_at_once_share_keys(hook: WxBankHook, simulator: Simulator) -> None:
+    file = hook.encrypt("20240001").encode() + b"\n"
+    before = simulator.report()["requests"]["certificates"]
+
+    async def calls() -> None:
+        fresh = WxBankHook()
+        await asyncio.gather(*(fresh.alist_tasks(PACKAGE) for _ in range(4)))
+        await asyncio.gather(*(fresh.acreate_task(PACKAGE, file, "ICBC_DEBIT", f"file_{index}") for index in range(4)))
+
+    asyncio.run(calls())
+    assert simulator.report()["requests"]["certificates"] == before + 1
+    # Nothing stays of a loop that has ended.
+    assert hooks._READING == {}
 
 
 def test_masking_in_a_trigger_can_come_back_to_its_event_loop(

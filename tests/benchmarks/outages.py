@@ -156,7 +156,7 @@ async def measure(kind: str, connections: int, seconds: float, connect: Callable
             wait.cancel()
         begin = time.perf_counter()
         await asyncio.gather(*waits, return_exceptions=True)
-        while shared._SHARED or sockets._POOLS:  # noqa: ASYNC110  # nobody tells of it
+        while shared._IN_USE or sockets._POOLS:  # noqa: ASYNC110  # nobody tells of it
             await asyncio.sleep(0.005)
         felt.cancelled = time.perf_counter() - begin
     return felt

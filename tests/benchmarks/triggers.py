@@ -31,7 +31,8 @@ async def measure(waits: int, seconds: float) -> tuple[float, float, int]:
 
     begin = time.process_time()
     tasks = [asyncio.create_task(follow(FIRST_PACKAGE + index)) for index in range(waits)]
-    while sum(one.users for one in shared._SHARED.values()) < waits:  # noqa: ASYNC110  # nobody tells of it
+    # The connection, and each package.
+    while len(shared._IN_USE) < 1 + waits:  # noqa: ASYNC110  # nobody tells of it
         await asyncio.sleep(0.05)
     started = time.process_time() - begin
     polls = lists()

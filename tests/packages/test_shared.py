@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import asyncio
 
-from airflow_provider_wxbank.packages.shared import shared_by
+from airflow_provider_wxbank.packages.poll import Poll
+from airflow_provider_wxbank.packages.shared import _IN_USE, shared_by
 from airflow_provider_wxbank.packages.wait import Look, wait
 from airflow_provider_wxbank.packages.wanted import wanted
-from airflow_provider_wxbank.simulator import Simulator
+from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.simulator.checks import Meta
 from airflow_provider_wxbank.simulator.ledger import Task
+from airflow_provider_wxbank.wechatpay.errors import Refused, TryLater
 from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
 from tests.conftest import PACKAGE
 
@@ -30,11 +32,11 @@ def test_tasks_that_one_wait_has_read_are_not_read_by_another(simulator: Simulat
     settings = settings_of(simulator)
 
     async def one(task_id: str) -> str:
-        async with shared_by(settings) as shared:
+        async with shared_by(settings, PACKAGE) as shared:
             waiting = wait(wanted(PACKAGE, [task_id]))
             step = next(waiting)
             assert isinstance(step, Look)
-            seen = await shared.looked(step, PACKAGE, 60.0)
+            seen = await shared.looked(step, 60.0)
         assert not isinstance(seen, Exception)
         assert seen is not None
         (task,) = seen.tasks or ()
@@ -48,3 +50,53 @@ def test_tasks_that_one_wait_has_read_are_not_read_by_another(simulator: Simulat
     assert requests["certificates"] == 1
     # What is processing, and the list from its newer end, in part again by those who need more of it.
     assert requests["list"] <= 1 + 3 * (WAITS // 20 + 2)
+
+
+def looks_of(settings: Settings, times: list[float]) -> list[object]:
+    """What waits see that begin one after the other, each so many seconds after the last one, while one stays."""
+    now = 1000.0
+    found: list[object] = []
+
+    async def flow() -> None:
+        nonlocal now
+        async with shared_by(settings, PACKAGE) as first:
+            first._memory._clock = lambda: now
+            for seconds in times:
+                now += seconds
+                async with shared_by(settings, PACKAGE) as shared:
+                    assert shared is first
+                    found.append(await shared.looked(next(wait(wanted(PACKAGE))), 3600.0))  # type: ignore[arg-type]  # it begins with a look
+
+    asyncio.run(flow())
+    return found
+
+
+def test_what_a_person_has_mended_fails_no_other_wait(simulator: Simulator) -> None:
+    simulator.add_fault(Fault("forbidden", on="list", times=1))
+    refused, seen = looks_of(settings_of(simulator), [0, 1])
+    assert isinstance(refused, Refused)
+    assert isinstance(seen, Poll)
+
+
+def test_a_failure_that_passes_serves_others_for_a_while_and_each_has_its_own(simulator: Simulator) -> None:
+    simulator.add_fault(Fault("internal-error", on="list", times=1))
+    first, second, third = looks_of(settings_of(simulator), [0, 29, 2])
+    assert isinstance(first, TryLater)
+    assert isinstance(second, TryLater)
+    assert str(first) == str(second)
+    assert first is not second
+    assert isinstance(third, Poll)
+
+
+def test_nothing_is_kept_of_packages_that_nobody_waits_for(simulator: Simulator) -> None:
+    settings = settings_of(simulator)
+
+    async def flow() -> None:
+        async with shared_by(settings, PACKAGE):
+            for index in range(20):
+                async with shared_by(settings, f"{PACKAGE}{index}") as shared:
+                    await shared.looked(next(wait(wanted(f"{PACKAGE}{index}"))), 60.0)  # type: ignore[arg-type]  # it begins with a look
+            assert len(_IN_USE) == 2
+
+    asyncio.run(flow())
+    assert _IN_USE == {}

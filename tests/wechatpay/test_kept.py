@@ -6,10 +6,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +25,7 @@ from airflow_provider_wxbank.wechatpay.kept import KeptList, kept_list
 from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
 from tests.conftest import PACKAGE, NewSimulator
 from tests.harness.files import agreement_file
+from tests.harness.waiting import until
 
 NewTask = Callable[[], Client]
 """The client of a task, which is a process of its own and has only what is kept."""
@@ -129,6 +133,66 @@ def test_a_process_that_runs_for_long_does_not_verify_with_what_it_found_for_eve
     assert downloads(certified) == 2
 
 
+def test_what_is_kept_stays_in_use_as_long_as_no_newer_list_can_be_had(
+    certified: Simulator, kept: KeptList, new_task: NewTask, clock: Clock
+) -> None:
+    """As it would, had this process downloaded it."""
+    clock.now += REFRESH_AFTER - 60
+    client = new_task()
+    list_tasks_page(client, PACKAGE)
+    assert downloads(certified) == 1
+    certified.add_fault(Fault("internal-error", on="certificates"))
+    clock.now += 120
+    list_tasks_page(client, PACKAGE)
+    assert downloads(certified) > 1
+    certified.clear_faults()
+    before = downloads(certified)
+    clock.now += DOWNLOAD_PAUSE + 1
+    list_tasks_page(client, PACKAGE)
+    assert downloads(certified) == before + 1
+
+
+def test_threads_that_begin_at_once_look_once(
+    certified: Simulator, kept: KeptList, settings: Settings, clock: Clock
+) -> None:
+    looks = []
+
+    class Slow(KeptList):
+        def read(self) -> Any:
+            looks.append(threading.current_thread())
+            # Others have come here, if they can, before this one has an answer.
+            has_begun.wait()
+            return super().read()
+
+    has_begun = threading.Event()
+    client = Client(settings, clock=clock, sleep=lambda _: None, kept=Slow(kept.path))
+    with ThreadPoolExecutor(4) as pool:
+        pages = [pool.submit(list_tasks_page, client, PACKAGE) for _ in range(4)]
+        until(lambda: certified.report()["requests"]["list"] == 1 + 4)
+        has_begun.set()
+        assert [page.result().total_count for page in pages] == [0] * 4
+    assert len(looks) == 1
+    assert downloads(certified) == 1
+
+
+class Ended(BaseException):
+    """As Airflow's timeout of a task, or Ctrl-C."""
+
+
+def test_what_ends_a_task_while_it_keeps_a_list_is_not_lost(
+    new_task: NewTask, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    replace_file = Path.replace
+
+    def interrupted(self: Path, target: Path) -> None:
+        replace_file(self, target)
+        raise Ended
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(Ended):
+        list_tasks_page(new_task(), PACKAGE)
+
+
 def altered(kept: KeptList, **changes: object) -> str:
     return json.dumps({**json.loads(kept.path.read_text()), **changes})
 
@@ -230,6 +294,10 @@ def lead_astray(kept: KeptList, how: str, elsewhere: Path) -> None:
         kept.path.mkdir()
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 @pytest.mark.parametrize(
     ("how", "is_mended"),
     [
@@ -245,6 +313,10 @@ def test_a_place_that_is_not_ours_alone_is_left_alone(
     certified: Simulator, kept: KeptList, new_task: NewTask, tmp_path: Path, how: str, is_mended: bool
 ) -> None:
     lead_astray(kept, how, tmp_path / "elsewhere")
+    descriptors = open_files()
+    for _ in range(20):
+        assert kept.read() is None
+    assert open_files() <= descriptors
     for _ in range(2):
         assert list_tasks_page(new_task(), PACKAGE).total_count == 0
     assert downloads(certified) == (2 if is_mended else 3)

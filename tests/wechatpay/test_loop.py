@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -19,7 +22,9 @@ from airflow_provider_wxbank.wechatpay.calls import Call
 from airflow_provider_wxbank.wechatpay.errors import NotReached, OutcomeUnknown, TryLater
 from airflow_provider_wxbank.wechatpay.loop import AsyncClient
 from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
-from airflow_provider_wxbank.wechatpay.sockets import _POOLS, MAX_SOCKETS, MAX_SOCKETS_A_HOST, sockets
+from airflow_provider_wxbank.wechatpay.sockets import _POOLS, MAX_SOCKETS, MAX_SOCKETS_A_HOST, Pool, sockets
+from airflow_provider_wxbank.wechatpay.threads import off_loop
+from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 from tests.conftest import PACKAGE, NewClient, NewSimulator
 from tests.harness.files import agreement_file
 from tests.harness.waiting import auntil, until
@@ -224,3 +229,198 @@ def test_after_a_host_that_cannot_be_reached_the_next_poll_asks_the_other(
             return (await alist_tasks_page(AsyncClient(settings), PACKAGE)).total_count
 
         assert run_alone(flow) == 0
+
+
+# What one call meets is no matter of another
+
+
+def test_who_shares_a_failure_goes_on_when_another_meets_it(simulator: Simulator, settings_of: Any) -> None:
+    """A failure's traceback has the frames of all who met it; clearing those of others would end their coroutines."""
+    simulator.add_fault(Fault("internal-error", on="certificates"))
+
+    async def flow() -> list[int]:
+        client = AsyncClient(settings_of(simulator), max_attempts=1)
+
+        @forgets_locals
+        async def key() -> None:
+            await client.encryption_key()
+
+        async def one(index: int) -> int:
+            met: list[TryLater] = []
+            try:
+                await key()
+            except TryLater as failure:
+                met.append(failure)
+            has_failed[index].set()
+            if index < 4:
+                await has_failed[index + 1].wait()
+            frames = [frame.f_code.co_name for frame, _ in traceback.walk_tb(met[0].__traceback__)]
+            assert frames.count("one") == 1
+            return index
+
+        has_failed = [asyncio.Event() for _ in range(5)]
+        return await asyncio.wait_for(asyncio.gather(*map(one, range(5))), 30)
+
+    assert run_alone(flow) == list(range(5))
+
+
+def test_a_coroutine_that_has_caught_a_failure_is_not_ended_with_it() -> None:
+    """Two callers may await one task, and are given the same failure by asyncio itself."""
+
+    async def failing() -> None:
+        raise TryLater("x")
+
+    @forgets_locals
+    async def call() -> None:
+        raise TryLater("y")
+
+    async def flow() -> str:
+        task = asyncio.ensure_future(failing())
+        has_caught, may_go_on = asyncio.Event(), asyncio.Event()
+
+        async def first() -> str:
+            with suppress(TryLater):
+                await task
+            has_caught.set()
+            await may_go_on.wait()
+            return "it went on"
+
+        running = asyncio.create_task(first())
+        await has_caught.wait()
+        try:
+            await task
+        except TryLater:
+            with pytest.raises(TryLater, match="y"):
+                await call()
+        may_go_on.set()
+        return await running
+
+    assert run_alone(flow) == "it went on"
+
+
+@contextmanager
+def proxy(answer: bytes) -> Iterator[str]:
+    """A proxy that answers every CONNECT so; its host and port."""
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, suppress(OSError):
+                    connection.recv(65_536)
+                    connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        *((f"HTTP/1.1 {status} Auth\r\nContent-Length: 0\r\n\r\n".encode(), f"answered {status}") for status in (
+            101, 204, 302, 403, 407, 502,
+        )),
+        (b"", "the proxy did not connect"),
+        (b"SSH-2.0-OpenSSH\r\n", "the proxy did not connect"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", "the proxy did not connect"),
+        (b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "TLS|did not connect"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_no_error_tells_the_password_of_a_proxy(
+    simulator: Simulator, settings_of: Any, answer: bytes, told: str
+) -> None:
+    async def flow(place: str) -> str:
+        settings = settings_of(simulator, host="https://pay.example", proxies=f"http://user:geheim%4077@{place}")
+        with pytest.raises(NotReached) as raised:
+            await AsyncClient(settings, max_attempts=1).asend(CALL)
+        return "".join(traceback.format_exception(raised.value))
+
+    with proxy(answer) as place:
+        shown = run_alone(lambda: flow(place))
+    assert "geheim" not in shown
+    assert re.search(told, shown), shown
+
+
+@pytest.mark.parametrize("extra", ["an answer", "half an answer", "no HTTP"])
+def test_what_comes_when_nothing_was_asked_answers_no_question(
+    simulator: Simulator, settings_of: Any, extra: str
+) -> None:
+    unasked = {
+        "an answer": b"HTTP/1.1 299 Unasked\r\nContent-Length: 2\r\n\r\n{}",
+        "half an answer": b"HTTP/1.1 299 Unasked\r\nContent-Le",
+        "no HTTP": b"hello\r\n",
+    }[extra]
+
+    async def flow() -> int:
+        client = AsyncClient(settings_of(simulator))
+        async with sockets() as pool:
+            await client.asend(CALL)
+            (before,) = list(simulator.app.wire.transports.values())
+            # The transport belongs to another thread, but its socket does not.
+            os.write(before.get_extra_info("socket").fileno(), unasked)
+            await auntil(lambda: not any(one.is_connected() for one, _ in kept(pool)))
+            return (await alist_tasks_page(client, PACKAGE)).total_count
+
+    def kept(pool: Pool) -> list[Any]:
+        connector = pool.session.connector
+        assert connector is not None
+        return [one for places in connector._conns.values() for one in places]
+
+    assert run_alone(flow) == 0
+
+
+def test_names_that_cannot_be_looked_up_keep_nobody_from_reading_files(
+    simulator: Simulator, settings_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = threading.Event()
+
+    def look_up(*_: Any) -> Any:
+        assert may_end.wait(60)
+        raise socket.gaierror("no such host")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+    async def flow() -> str:
+        calls = [
+            asyncio.create_task(AsyncClient(settings_of(simulator, host=f"https://pay{index}.example")).asend(CALL))
+            for index in range(8)
+        ]
+        await asyncio.sleep(0)
+        try:
+            return await asyncio.wait_for(off_loop("files", lambda: "read"), 30)
+        finally:
+            may_end.set()
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+    assert run_alone(flow) == "read"
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_all_hosts_together_have_few_sockets(simulator: Simulator, settings_of: Any, more: int) -> None:
+    with hanging_server() as (one, _, ones), hanging_server() as (other, _, others):
+
+        async def flow() -> None:
+            calls = [
+                asyncio.create_task(AsyncClient(settings_of(simulator, host=url, read_timeout=600)).asend(CALL))
+                for _ in range(MAX_SOCKETS // 2 + more)
+                for url in (one, other)
+            ]
+            await auntil(lambda: ones() + others() >= MAX_SOCKETS)
+            # Whoever waits for a socket would have had one by now.
+            for _ in range(50):
+                await asyncio.sleep(0.001)
+            assert ones() + others() == MAX_SOCKETS
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+        run_alone(flow)

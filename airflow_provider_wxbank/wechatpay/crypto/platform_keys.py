@@ -25,6 +25,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
     InvalidInput,
     UnknownSerial,
     WxBankError,
+    for_another,
 )
 
 REFRESH_AFTER = 6 * 3600
@@ -107,8 +108,8 @@ class PlatformKeys:
     :param turn: lets one caller at a time download.
     :param clock: unix seconds.
     :param kept: the list that an earlier process downloaded, and its time; asked for once. It verifies answers until
-        this process has downloaded one, but it never encrypts: what was encrypted with a key that WeChat Pay has
-        withdrawn since cannot be taken back.
+        this process has downloaded one, as any list does that is at hand. But it never encrypts: what was encrypted
+        with a key that WeChat Pay has withdrawn since cannot be taken back.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class PlatformKeys:
         if self._public_key is not None:
             return self._public_key
         # Old certificates still encrypt, so nobody waits while somebody else downloads.
-        await self._refresh(self._is_old, wait=False)
+        await self._refresh(lambda: self._is_over(self._downloaded_at, REFRESH_AFTER), wait=not self._certificates)
         now = self._clock()
         # A new certificate is listed before it is in force.
         in_force = [key for key in self._certificates if key.effective <= now < key.expires]
@@ -169,9 +170,8 @@ class PlatformKeys:
         """
         # A public key is never downloaded.
         if not is_public_key_id(serial_no):
-            self._recall()
-            if not self._recalled:
-                await self._refresh(self._is_old, wait=False)
+            await self._recall()
+            await self._refresh(self._is_old, wait=not self.known())
             # WeChat Pay may sign with a certificate that is newer than the last download.
             await self._refresh(lambda: self._unexpired(serial_no) is None, wait=True)
         return self.known_key(serial_no)
@@ -199,20 +199,25 @@ class PlatformKeys:
             finally:
                 self._turn.give_back()
 
-    def _recall(self) -> None:
-        """Verify with what an earlier process has kept, for as long as this one would keep it."""
-        if not self._has_looked and not self._certificates and self._download is not None:
-            self._recalled, self._recalled_at = self._kept() or ((), float("-inf"))
-        self._has_looked = True
-        if self._certificates or self._is_over(self._recalled_at, REFRESH_AFTER):
-            self._recalled = ()
+    async def _recall(self) -> None:
+        """Begin with what an earlier process has kept."""
+        if self._has_looked or self._download is None:
+            return
+        await self._turn.take(wait=True)
+        try:
+            if not self._has_looked:
+                if not self._certificates:
+                    self._recalled, self._recalled_at = self._kept() or ((), float("-inf"))
+                self._has_looked = True
+        finally:
+            self._turn.give_back()
 
     def _unexpired(self, serial_no: str) -> PlatformKey | None:
         now = self._clock()
         return find_key((key for key in self.known() if key.expires > now), serial_no)
 
     def _is_old(self) -> bool:
-        return self._is_over(self._downloaded_at, REFRESH_AFTER)
+        return self._is_over(self._downloaded_at if self._certificates else self._recalled_at, REFRESH_AFTER)
 
     def _is_over(self, since: float, seconds: float) -> bool:
         """Whether some seconds have passed. If the clock was set back they have: it may have run ahead before."""
@@ -221,11 +226,9 @@ class PlatformKeys:
     async def _refresh(self, is_due: Callable[[], bool], *, wait: bool) -> None:
         """Download once if due.
 
-        :param wait: whether to wait while somebody else downloads, even if there are certificates to go on with.
+        :param wait: whether to wait while somebody else downloads.
         """
-        if self._download is None or not is_due():
-            return
-        if not await self._turn.take(wait=wait or not self._certificates):
+        if self._download is None or not is_due() or not await self._turn.take(wait=wait):
             return
         # Asked again: somebody else may have downloaded while this one waited for its turn.
         try:
@@ -234,7 +237,7 @@ class PlatformKeys:
         finally:
             self._turn.give_back()
         # While there are certificates at hand, a failed refresh fails nothing else.
-        if not self._certificates:
+        if not (self._certificates or self._recalled):
             self._raise_failure()
 
     async def _try_download(self) -> None:
@@ -245,8 +248,8 @@ class PlatformKeys:
             self._certificates = await self._download()
         except WxBankError as failure:
             # Kept for callers that come within the pause: they get it without a call.
-            self._failure = failure
-            if self._certificates:
+            self._failure = for_another(failure)
+            if self._certificates or self._recalled:
                 log.warning("The platform certificates could not be refreshed; the ones at hand stay: %s", failure)
         except BaseException:
             # Given up in the middle, by Ctrl-C or with the task: whoever comes next need not wait for the pause.
@@ -260,7 +263,7 @@ class PlatformKeys:
     def _raise_failure(self) -> None:
         # Read once: another caller's download may succeed in between.
         if (failure := self._failure) is not None:
-            raise failure
+            raise for_another(failure)
 
     def _unknown(self, serial_no: str) -> str:
         at_hand = ", ".join(key.serial_no for key in self.known()) or "none"
