@@ -158,12 +158,10 @@ class TaskFinishedTrigger(BaseTrigger):
                     try:
                         step = waiting.send(seen)
                     except StopIteration as finished:
-                        tasks: Sequence[UploadTask] = finished.value
-                        return tasks
+                        return tuple(finished.value)
                     # Here, since an observer cannot wait.
-                    for sums_then in news:
-                        await record_from_trigger(self.task_instance, sums_then)
-                    news.clear()
+                    while news:
+                        await record_from_trigger(self.task_instance, news.pop(0))
                     if isinstance(step, Pause):
                         await asyncio.sleep(self._pause(step.looks))
                         seen = None

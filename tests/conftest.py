@@ -10,7 +10,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
 from itertools import cycle
@@ -96,9 +96,20 @@ def kept_simulators() -> Iterator[tuple[dict[SimulatorSettings, Simulator], Call
         list(pool.map(ExitStack.close, stacks))
 
 
+@pytest.fixture(scope="session")
+def closing() -> Iterator[Callable[[ExitStack], None]]:
+    """Ends simulators while the next tests run: it takes each 0.2 s, in which nothing is done."""
+    ended: list[Future[None]] = []
+    with ThreadPoolExecutor(2) as pool:
+        yield lambda stack: ended.append(pool.submit(stack.close))
+    for one in ended:
+        one.result()
+
+
 @pytest.fixture
 def new_simulator(
     kept_simulators: tuple[dict[SimulatorSettings, Simulator], Callable[..., Simulator]],
+    closing: Callable[[ExitStack], None],
 ) -> Iterator[NewSimulator]:
     """Gives simulators; options are those of SimulatorSettings."""
     kept, start_kept = kept_simulators
@@ -118,6 +129,7 @@ def new_simulator(
             return kept[settings]
 
         yield start
+        closing(stack.pop_all())
 
 
 @pytest.fixture

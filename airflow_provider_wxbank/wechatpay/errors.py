@@ -166,6 +166,8 @@ def for_another(failure: E) -> E:
     for note in getattr(failure, "__notes__", ()):
         if note not in getattr(other, "__notes__", ()):
             other.add_note(note)
+    if isinstance(failure.__cause__, WxBankError):
+        other.__cause__ = for_another(failure.__cause__)
     return other
 
 

@@ -371,7 +371,7 @@ def test_an_answer_that_trickles_ends(
 ) -> None:
     """It lasts at most four read timeouts, though a byte comes twenty times in each."""
     monkeypatch.setattr(retries, "MAX_ATTEMPTS", 1)
-    client = new_client(simulator, {"read_timeout": 1.0})
+    client = new_client(simulator, {"read_timeout": 0.6})
     client.encryption_key()
     simulator.add_fault(Fault(kind, on="list"))
     with pytest.raises(TryLater, match="too slowly"):
@@ -392,7 +392,7 @@ def test_a_header_or_a_line_between_chunks_that_trickles_ends_too(
 ) -> None:
     monkeypatch.setattr(retries, "MAX_ATTEMPTS", 1)
     with trickling_server(start) as url:
-        extra = {"host": "https://pay.example", place: url, "connect_timeout": 1.0, "read_timeout": 1.0}
+        extra = {"host": "https://pay.example", place: url, "connect_timeout": 1.0, "read_timeout": 0.6}
         # In an event loop, a proxy's tunnel must be made within the time for connecting.
         with pytest.raises(TryLater, match="too slowly|no connection within 1 s"):
             list_tasks_page(new_client(simulator, extra), PACKAGE)
