@@ -4,7 +4,7 @@
 For each kind of failure a thousand waits of a thousand packages, over one connection and over fifty, run in one event
 loop with a trigger of somebody else, which asks for a thread ten times a second.
 
-Usage: python -m tests.benchmarks.outages [SECONDS for each kind]
+Usage: python -m tests.benchmarks.outages
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ CONNECTIONS = (1, 50)
 POLL_SECONDS = 60.0
 FIRST_PACKAGE = 10_000_000
 LATE_SECONDS = 5.0
-KINDS = ("none", "hangs", "is late", "refuses", "says 429")
+KINDS = {"none": 10.0, "hangs": 40.0, "is late": 25.0, "refuses": 20.0, "says 429": 20.0}
+"""Seconds of each: all waits have polled, and those that are to time out have done so."""
 
 
 @dataclass(slots=True)
@@ -162,7 +163,7 @@ async def measure(kind: str, connections: int, seconds: float, connect: Callable
     return felt
 
 
-def main(seconds: float) -> None:
+def main() -> None:
     """Print what was felt, by kind."""
     logging.disable(logging.ERROR)
     with serve(SimulatorSettings(key_mode="public-key")) as simulator:
@@ -176,7 +177,7 @@ def main(seconds: float) -> None:
             os.environ[f"AIRFLOW_CONN_BANK_{index}"] = json.dumps(own)
 
     def worst(kind: str) -> dict[str, float]:
-        felt = [asdict(asyncio.run(measure(kind, connections, seconds, connect))) for connections in CONNECTIONS]
+        felt = [asdict(asyncio.run(measure(kind, connections, KINDS[kind], connect))) for connections in CONNECTIONS]
         return {what: max(one[what] for one in felt) for what in felt[0]}
 
     print(json.dumps({kind: worst(kind) for kind in KINDS}))
@@ -186,4 +187,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--fail"]:
         asyncio.run(fail(sys.argv[2]))
     else:
-        main(float(sys.argv[1]) if len(sys.argv) > 1 else 40.0)
+        main()
