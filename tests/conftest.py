@@ -45,6 +45,7 @@ from airflow_provider_wxbank.wechatpay import kept
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.settings import read_settings
 from tests.harness.agreed_skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401  # hooks of pytest
+from tests.harness.clock import Clock
 from tests.harness.drivers import sender_of
 from tests.vectors import VECTORS
 
@@ -130,6 +131,12 @@ def new_simulator(
 
         yield start
         closing(stack.pop_all())
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A time that the test moves."""
+    return Clock()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, serve
+from tests.harness.clock import Clock
 from tests.harness.raw_client import Answer, PublicKey, RawClient, Upload
 
 NOON = datetime(2026, 11, 2, 4, tzinfo=UTC).timestamp()
@@ -27,16 +28,6 @@ MERCHANT_PEM = (
     .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     .decode()
 )
-
-
-class Clock:
-    """A clock that goes on only when told to."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +66,7 @@ def new_package() -> str:
 
 def start(stack: ExitStack, **options: Any) -> Bank:
     """Start a simulator that lives as long as the stack."""
-    clock = Clock()
+    clock = Clock(NOON)
     defaults: dict[str, Any] = {"merchant_private_key_pem": MERCHANT_PEM, "processing_seconds": 0.0, "clock": clock}
     simulator = stack.enter_context(serve(SimulatorSettings(**(defaults | options))))
     client = RawClient(simulator.airflow_connection(), clock)

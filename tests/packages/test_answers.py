@@ -22,6 +22,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
     UnverifiedAnswer,
 )
 from airflow_provider_wxbank.wechatpay.retries import MAX_ATTEMPTS, MAX_LIMITED_ATTEMPTS
+from tests.harness.clock import Clock
 from tests.stress.fuzz_targets import canned_client
 
 PACKAGE = "8473295"
@@ -135,18 +136,10 @@ def test_a_task_may_leave_its_status_out() -> None:
 # Nonces
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.mark.parametrize("step", [1, 299, 600, 601])
 def test_a_nonce_is_remembered_as_long_as_its_answer_can_verify(step: int) -> None:
     """An answer that is dated five minutes ahead verifies for ten minutes."""
-    clock = Clock()
+    clock = Clock(0.0)
     nonces = Nonces(clock=clock)
     nonces.take("first")
     while clock.now + step <= 2 * MAX_CLOCK_DIFFERENCE:
@@ -157,7 +150,7 @@ def test_a_nonce_is_remembered_as_long_as_its_answer_can_verify(step: int) -> No
 
 
 def test_nonces_are_forgotten_in_the_end() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     nonces = Nonces(limit=10, clock=clock)
     for number in range(200):
         clock.now += 2 * MAX_CLOCK_DIFFERENCE / 4
@@ -165,7 +158,7 @@ def test_nonces_are_forgotten_in_the_end() -> None:
 
 
 def test_what_there_is_no_room_to_remember_is_not_believed() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     nonces = Nonces(limit=2, clock=clock)
     nonces.take("1")
     nonces.take("2")

@@ -23,6 +23,7 @@ from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 from airflow_provider_wxbank.wechatpay.flows import run
 from tests.conftest import PACKAGE, NewClient, NewSimulator
+from tests.harness.clock import Clock
 from tests.harness.files import agreement_file
 
 
@@ -32,21 +33,6 @@ def fill(client: Client, count: int, start: int = 0) -> list[str]:
         create_task(client, PACKAGE, *agreement_file(client, index, rows=1)).task_id
         for index in range(start, start + count)
     ]
-
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

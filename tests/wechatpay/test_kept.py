@@ -24,31 +24,13 @@ from airflow_provider_wxbank.wechatpay.errors import TryLater, UnverifiedAnswer
 from airflow_provider_wxbank.wechatpay.kept import KeptList, kept_list
 from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
 from tests.conftest import PACKAGE, NewSimulator
+from tests.harness.clock import Clock
 from tests.harness.files import agreement_file
 from tests.harness.waiting import until
+from tests.wechatpay.conftest import downloads
 
 NewTask = Callable[[], Client]
 """The client of a task, which is a process of its own and has only what is kept."""
-
-
-class Clock:
-    """A time that tests set."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def certified(new_simulator: NewSimulator, clock: Clock) -> Simulator:
-    return new_simulator(clock=clock)
 
 
 @pytest.fixture
@@ -69,11 +51,6 @@ def kept(settings: Settings, new_task: NewTask) -> KeptList:
     found = kept_list(settings)
     assert found is not None
     assert found.read() is not None
-    return found
-
-
-def downloads(simulator: Simulator) -> int:
-    found: int = simulator.report()["requests"]["certificates"]
     return found
 
 

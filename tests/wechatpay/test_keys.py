@@ -21,41 +21,18 @@ from airflow_provider_wxbank.wechatpay.errors import (
     UnverifiedAnswer,
 )
 from tests.conftest import PACKAGE, NewClient, NewSimulator
+from tests.harness.clock import Clock
 from tests.harness.drivers import BOTH_DRIVERS
 from tests.harness.files import agreement_file
 from tests.harness.waiting import until
+from tests.wechatpay.conftest import downloads
 
 pytestmark = BOTH_DRIVERS
-
-
-class Clock:
-    """One time for the client and the simulator, moved by the test."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def certified(new_simulator: NewSimulator, clock: Clock) -> Simulator:
-    return new_simulator(clock=clock)
 
 
 @pytest.fixture
 def client(certified: Simulator, new_client: NewClient, clock: Clock) -> Client:
     return new_client(certified, clock=clock)
-
-
-def downloads(simulator: Simulator) -> int:
-    number: int = simulator.report()["requests"]["certificates"]
-    return number
 
 
 def test_certificates_are_downloaded_once_and_again_within_twelve_hours(
