@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every difference between versions of Airflow that changes how the package is built, and until when.
+"""Every difference between versions of Airflow that this package has to know, and until when.
 
-What the common compat provider hides is not here, nor what a running object tells by itself: whether a context has a
-store, or a store a coroutine. ``from`` names the version of Airflow that makes a part unnecessary once it is the lowest
-one supported.
+What the common compat provider hides is not here. ``from`` names the version of Airflow that makes a part unnecessary
+once it is the lowest one supported.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import XCom
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS
 
 HAS_PAGE = AIRFLOW_V_3_1_PLUS
@@ -18,6 +19,9 @@ HAS_PAGE = AIRFLOW_V_3_1_PLUS
 HAS_ALIASES_EVERYWHERE = AIRFLOW_V_3_0_PLUS
 """Whether a task may have an asset alias as an outlet wherever it runs (from 3.0). In Airflow 2 the task fails where
 the database does not know the alias: in ``airflow dags test``, and if the task is mapped."""
+
+HAS_STRUCTLOG = AIRFLOW_V_3_0_PLUS
+"""Whether Airflow logs with structlog (from 3.0)."""
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
@@ -68,13 +72,18 @@ __all__ = [
     "HAS_ALIASES_EVERYWHERE",
     "HAS_PAGE",
     "HAS_RETRY_POLICIES",
+    "HAS_STRUCTLOG",
     "HAS_WATCHERS",
     "BaseEventTrigger",
     "RetryDecision",
     "RetryPolicy",
     "allow_in_xcoms",
     "amask_secret",
+    "asset_state_store",
     "render_template_to_string",
+    "secrets_backends",
+    "task_state_store",
+    "xcom_setter_of_triggers",
 ]
 
 
@@ -95,3 +104,30 @@ def allow_in_xcoms(*classes: type) -> None:
             allow(one)
         else:
             serde._extra_allowed.add(f"{one.__module__}.{one.__qualname__}")
+
+
+def task_state_store(context: Mapping[str, Any]) -> Any:
+    """What keeps values from one try of a task to the next (from 3.3); None before."""
+    return context.get("task_state_store")
+
+
+def asset_state_store(trigger: object) -> Any:
+    """What keeps values of a trigger that watches an asset (from 3.3); None before."""
+    return getattr(trigger, "asset_state_store", None)
+
+
+def xcom_setter_of_triggers() -> Callable[..., Awaitable[None]] | None:
+    """What sets an XCom from a trigger (from 3.3); None before."""
+    setter: Callable[..., Awaitable[None]] | None = getattr(XCom, "aset", None)
+    return setter
+
+
+def secrets_backends() -> list[Any]:
+    """The secrets backends that Airflow looks for connections in; they are in another place since 3.0."""
+    try:
+        from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
+    except ImportError:
+        from airflow.configuration import ensure_secrets_loaded
+
+        return list(ensure_secrets_loaded())
+    return list(ensure_secrets_backend_loaded())

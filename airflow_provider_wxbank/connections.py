@@ -20,7 +20,7 @@ from airflow.providers.common.compat.sdk import (
 )
 from asgiref.sync import sync_to_async
 
-from airflow_provider_wxbank._compat import amask_secret
+from airflow_provider_wxbank._compat import amask_secret, secrets_backends
 from airflow_provider_wxbank.wechatpay.crypto.pem import key_lines
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, WxBankError
 
@@ -127,7 +127,7 @@ def _told(conn_id: str, failure: Exception) -> WxBankError:
 
 def _why_not_found(conn_id: str) -> WxBankError | None:
     """Our error for what a secrets backend raises. Airflow ignores that, and says that there is no such connection."""
-    for backend in _secrets_backends():
+    for backend in secrets_backends():
         connection = None
         try:
             connection = backend.get_connection(conn_id=conn_id)
@@ -158,13 +158,3 @@ def _what_is_wrong(connection: Connection | None, failure: Exception) -> str | N
         case ValueError() | AirflowException():
             return f"it has not the form of a connection, or Airflow has no fernet_key to decrypt it with ({name})"
     return "it was encrypted with another fernet_key than Airflow has now" if name == "InvalidToken" else None
-
-
-def _secrets_backends() -> list[Any]:
-    try:
-        from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
-    except ImportError:  # Airflow 2
-        from airflow.configuration import ensure_secrets_loaded
-
-        return list(ensure_secrets_loaded())
-    return list(ensure_secrets_backend_loaded())

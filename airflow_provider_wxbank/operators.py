@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_wxbank._compat import task_state_store
 from airflow_provider_wxbank.agreements.files import MAX_ROWS, run_prefix
 from airflow_provider_wxbank.agreements.manifest import Origin, identified
 from airflow_provider_wxbank.agreements.numbers import OnInvalid
@@ -213,7 +214,7 @@ class UploadTaskOperator(TextParameters, ReportsLineage, BaseOperator):
             bank_type=self.bank_type,
             manifest=self.manifest,
         )
-        store = UploadStore(context.get("task_state_store"), self.package_id)
+        store = UploadStore(task_state_store(context), self.package_id)
         return upload(
             given,
             WxBankHook(self.wxbank_conn_id),

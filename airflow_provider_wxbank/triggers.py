@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_wxbank._compat import HAS_PAGE, BaseEventTrigger
+from airflow_provider_wxbank._compat import HAS_PAGE, BaseEventTrigger, asset_state_store
 from airflow_provider_wxbank._compat import HAS_WATCHERS as HAS_WATCHERS  # public here
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.packages.counts import Counts, count, finished_file
@@ -289,12 +289,12 @@ class ImportFinishedTrigger(BaseEventTrigger):
             self.log.warning("This poll failed, the next one may not: %s", event.reason)
 
     async def _load(self) -> Known:
-        store = getattr(self, "asset_state_store", None)
+        store = asset_state_store(self)
         saved = await store.aget(REPORTED) if store is not None else None
         return Known.read(saved) if saved else Known()
 
     async def _save(self, reported: Known) -> None:
-        store = getattr(self, "asset_state_store", None)
+        store = asset_state_store(self)
         if store is not None:
             await store.aset(REPORTED, reported.write())
         self._saved = reported

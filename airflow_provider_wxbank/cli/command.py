@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from functools import wraps
-from importlib.util import find_spec
 from threading import Timer, current_thread, main_thread
 from types import FrameType
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, redact
 
+from airflow_provider_wxbank._compat import HAS_STRUCTLOG
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
     InvalidInput,
@@ -160,7 +160,7 @@ def _log_to_stderr(verbose: bool) -> Iterator[None]:
 @contextmanager
 def _structlog_through_logging() -> Iterator[None]:
     """Send structlog's messages to the handler above: Airflow 3 logs with it, straight to stdout."""
-    if find_spec("structlog") is None:
+    if not HAS_STRUCTLOG:
         yield
         return
     import structlog

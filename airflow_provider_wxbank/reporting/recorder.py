@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import XCom
-
-from airflow_provider_wxbank._compat import HAS_PAGE
+from airflow_provider_wxbank._compat import HAS_PAGE, xcom_setter_of_triggers
 from airflow_provider_wxbank.reporting.events import (
     Began,
     Ended,
@@ -121,7 +119,7 @@ async def record_from_trigger(trigger_task: Any, sums: Sums) -> None:
 
     :param trigger_task: the trigger's ``task_instance``.
     """
-    set_xcom = getattr(XCom, "aset", None)
+    set_xcom = xcom_setter_of_triggers()
     if trigger_task is None or set_xcom is None:
         return
     try:
