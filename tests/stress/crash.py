@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kill uploads, exports and the triggerer at random moments, and see that every number arrives once all the same.
 
-Usage: python -m tests.stress.crash [--quick] [--seed N]
+Usage: python -m tests.stress.crash [--quick | --triggerer] [--seed N]
 
 A real Airflow (scheduler, dag-processor, api-server, triggerer) in a home of its own runs uploads, exports and deferred
 sensors; the processes of its tasks, and its triggerer, are ended with SIGKILL. More kills meet processes that call the
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 if nothing bad happened."""
     parser = argparse.ArgumentParser(prog="python -m tests.stress.crash", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="15 kills without an Airflow")
+    parser.add_argument("--triggerer", action="store_true", help="kill the triggerer of an Airflow, and nothing else")
     parser.add_argument("--seed", type=int, default=None, help="of the moments; by default another one each time")
     options = parser.parse_args(arguments)
     started = time.monotonic()
@@ -58,8 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not options.quick:
                 from tests.stress.crash_airflow import kill_in_airflow
 
-                rows += kill_in_airflow(folder / "airflow", pids, dice)
-            rows += kill_forked(folder, pids, dice, *((10, 5) if options.quick else (60, 20)))
+                rows += kill_in_airflow(folder / "airflow", pids, dice, tasks=not options.triggerer)
+            if not options.triggerer:
+                rows += kill_forked(folder, pids, dice, *((10, 5) if options.quick else (60, 20)))
         finally:
             Runs.stop()
             left += still_there(pids, name)
