@@ -40,6 +40,10 @@ TELL_SECONDS = 20.0
 PRELOADED = ["tests.stress.fault_runs", "airflow_provider_wxbank.operators", "airflow_provider_wxbank.sensors"]
 """What workers would else import for themselves, which takes seconds."""
 
+RUNS_EACH = 40
+"""Of a worker, before a new one takes its place: each run has new keys, and Airflow searches every text for all that
+it has ever masked."""
+
 _FORK = multiprocessing.get_context("forkserver")
 
 Ended = tuple[Case, Outcome]
@@ -125,6 +129,7 @@ class Worker:
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._running: tuple[ForkServerProcess, Connection] | None = None
+        self._cases = 0
 
     def run(self, case: Case) -> Outcome:
         """Run one case."""
@@ -138,6 +143,9 @@ class Worker:
             if isinstance(failure, TimeoutError):
                 return Outcome("hung", note=f"not ended after {DEADLINE:g} s")
             return Outcome("unclear", note="the process died")
+        self._cases += 1
+        if self._cases % RUNS_EACH == 0:
+            self.end()
         return outcome
 
     def end(self) -> None:
