@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 AGAIN = ". Run it again later"
 """The advice at the end of errors that may pass."""
@@ -154,10 +153,7 @@ def without_advice(failure: BaseException) -> str:
     return str(failure).replace(AGAIN, "")
 
 
-E = TypeVar("E", bound=WxBankError)
-
-
-def for_another(failure: E) -> E:
+def for_another(failure: WxBankError) -> WxBankError:
     """The same failure for another caller, who must never be given the same object.
 
     An exception has the frames of all who have met it, and keeps them: those of others, too, who may still run.
