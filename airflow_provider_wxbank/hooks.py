@@ -23,6 +23,7 @@ from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
 from airflow_provider_wxbank.wechatpay.kept import kept_list
 from airflow_provider_wxbank.wechatpay.loop import AsyncClient
 from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
+from airflow_provider_wxbank.wechatpay.sharing import shared_in
 from airflow_provider_wxbank.wechatpay.sockets import sockets
 from airflow_provider_wxbank.wechatpay.threads import off_loop
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
@@ -257,16 +258,9 @@ _READING: dict[asyncio.AbstractEventLoop, tuple[asyncio.Semaphore, int]] = {}
 @asynccontextmanager
 async def _few_at_once() -> AsyncIterator[None]:
     """Lets a few connections be read at once in the running loop."""
-    loop = asyncio.get_running_loop()
-    semaphore, readers = _READING.get(loop, (asyncio.Semaphore(MAX_READING), 0))
-    _READING[loop] = semaphore, readers + 1
-    try:
+    with shared_in(_READING, asyncio.get_running_loop(), lambda: asyncio.Semaphore(MAX_READING)) as semaphore:
         async with semaphore:
             yield
-    finally:
-        readers = _READING.pop(loop)[1] - 1
-        if readers:
-            _READING[loop] = semaphore, readers
 
 
 def _client(settings: Settings) -> Client:

@@ -68,7 +68,8 @@ class Memory:
         :raises WxBankError: as :func:`.list_tasks_page`.
         """
         async with self._asking:
-            if self._seen is None or self._is_over(max_age):
+            seen = self._recent(max_age)
+            if seen is None:
                 try:
                     page = await alist_tasks_page(self._client, self._package_id, status="PROCESSING")
                 except WxBankError as failure:
@@ -77,18 +78,18 @@ class Memory:
                     self._seen = None if is_lasting(failure) else (self._clock(), for_another(failure))
                     raise
                 self._seen = self._clock(), page
-            seen = self._seen[1]
+                return page
         if isinstance(seen, WxBankError):
             raise for_another(seen)
         return seen
 
-    def _is_over(self, max_age: float) -> bool:
-        """Whether what was seen last is too old."""
+    def _recent(self, max_age: float) -> TaskPage | WxBankError | None:
+        """What was seen last, unless it is too old."""
         if self._seen is None:
-            return True
+            return None
         at, seen = self._seen
         limit = min(max_age, MAX_FAILURE_AGE) if isinstance(seen, WxBankError) else max_age
-        return self._clock() - at > limit
+        return seen if self._clock() - at <= limit else None
 
     def keep(self, task: UploadTask) -> None:
         """Keep a task, if it is finished."""

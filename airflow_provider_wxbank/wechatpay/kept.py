@@ -19,10 +19,10 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import gettempdir, mkstemp
 
+from airflow_provider_wxbank.wechatpay.crypto.verification import SIGNATURE_HEADERS
 from airflow_provider_wxbank.wechatpay.sending import MAX_ANSWER_BYTES
 from airflow_provider_wxbank.wechatpay.settings import Settings
 
-_HEADERS = ("Wechatpay-Timestamp", "Wechatpay-Nonce", "Wechatpay-Serial", "Wechatpay-Signature")
 _MAX_BYTES = 2 * MAX_ANSWER_BYTES
 
 
@@ -41,13 +41,13 @@ class KeptList:
             _check_folder(self.path.parent)
             with open(self.path, "rb", opener=_open_itself) as file:  # Path.open takes no opener
                 kept = json.loads(file.read(_MAX_BYTES))
-            return {name: str(kept[name]) for name in _HEADERS}, b64decode(kept["body"], validate=True)
+            return {name: str(kept[name]) for name in SIGNATURE_HEADERS}, b64decode(kept["body"], validate=True)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def write(self, headers: Mapping[str, str], body: bytes) -> None:
         """Keep a list that was verified, in the place of the last one."""
-        kept = {**{name: headers[name] for name in _HEADERS}, "body": b64encode(body).decode()}
+        kept = {**{name: headers[name] for name in SIGNATURE_HEADERS}, "body": b64encode(body).decode()}
         try:
             self.path.parent.mkdir(mode=0o700, exist_ok=True)
             _check_folder(self.path.parent)

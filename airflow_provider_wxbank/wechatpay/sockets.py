@@ -9,7 +9,7 @@ import ssl
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +29,7 @@ from airflow_provider_wxbank.wechatpay.sending import (
     too_long,
     unusable_ca_file,
 )
+from airflow_provider_wxbank.wechatpay.sharing import shared_in
 from airflow_provider_wxbank.wechatpay.threads import off_loop
 
 MAX_SOCKETS = 64
@@ -52,13 +53,9 @@ class Stage(Protocol):
 
 
 class Pool:
-    """The sockets of an event loop.
-
-    :ivar users: how many use them.
-    """
+    """The sockets of an event loop."""
 
     def __init__(self) -> None:
-        self.users = 0
         self._tls: tuple[str, float, ssl.SSLContext] | None = None
         self._reading_tls = asyncio.Lock()
         self._all = asyncio.Semaphore(MAX_SOCKETS)
@@ -116,24 +113,22 @@ class Pool:
             return self._tls[2]
 
 
-_POOLS: dict[asyncio.AbstractEventLoop, Pool] = {}
+_POOLS: dict[asyncio.AbstractEventLoop, tuple[Pool, int]] = {}
 
 
 @asynccontextmanager
 async def sockets() -> AsyncIterator[Pool]:
     """The sockets of the running event loop. They stay open as long as anybody uses them."""
     loop = asyncio.get_running_loop()
-    if loop not in _POOLS:
-        _POOLS[loop] = Pool()
-    pool = _POOLS[loop]
-    pool.users += 1
-    try:
-        yield pool
-    finally:
-        pool.users -= 1
-        if not pool.users:
-            del _POOLS[loop]
-            await pool.session.close()
+    with ExitStack() as sharing:
+        pool = sharing.enter_context(shared_in(_POOLS, loop, Pool))
+        try:
+            yield pool
+        finally:
+            # First, so that nobody comes to one that is being closed.
+            sharing.close()
+            if loop not in _POOLS:
+                await pool.session.close()
 
 
 class _BoundedHandler(ResponseHandler):

@@ -21,7 +21,7 @@ from airflow_provider_wxbank.wechatpay.crypto.platform_keys import (
     find_key,
     is_public_key_id,
 )
-from airflow_provider_wxbank.wechatpay.crypto.verification import MAX_CLOCK_DIFFERENCE, verify
+from airflow_provider_wxbank.wechatpay.crypto.verification import MAX_CLOCK_DIFFERENCE, signing_time, verify
 from airflow_provider_wxbank.wechatpay.errors import UnknownSerial, UnverifiedAnswer
 
 
@@ -119,8 +119,7 @@ def kept_certificates(
 
     :raises UnverifiedAnswer: also if it was signed longer ago than a list is used, or will be.
     """
-    timestamp = headers["Wechatpay-Timestamp"]
-    signed = float(timestamp) if timestamp.isascii() and timestamp.isdigit() else float("-inf")
+    signed = signing_time(headers)
     if not -MAX_CLOCK_DIFFERENCE <= now - signed <= REFRESH_AFTER:
         raise UnverifiedAnswer("the certificate list that was kept is not of the last hours")
     return verified_certificates(headers, body, apiv3_key, now, signed), min(signed, now)

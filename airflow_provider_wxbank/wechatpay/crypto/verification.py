@@ -26,7 +26,7 @@ MAX_REMEMBERED = 1_000_000
 """Nonces that are remembered at once, in some 100 MB: enough for a steady 800 answers a second."""
 
 _SERIAL = re.compile(r"[0-9A-Za-z_]{1,128}")
-_HEADERS = ("Wechatpay-Timestamp", "Wechatpay-Nonce", "Wechatpay-Serial", "Wechatpay-Signature")
+SIGNATURE_HEADERS = ("Wechatpay-Timestamp", "Wechatpay-Nonce", "Wechatpay-Serial", "Wechatpay-Signature")
 
 
 def verify(
@@ -52,7 +52,7 @@ def serial_of(headers: Mapping[str, str], now: float) -> str:
 
     :raises UnverifiedAnswer: the answer is not signed, or too old.
     """
-    missing = [name for name in _HEADERS if name not in headers]
+    missing = [name for name in SIGNATURE_HEADERS if name not in headers]
     if missing:
         raise UnverifiedAnswer(
             "the answer is unsigned; a proxy or gateway may have answered, or stripped the headers "
@@ -61,7 +61,7 @@ def serial_of(headers: Mapping[str, str], now: float) -> str:
     scheme = headers.get("Wechatpay-Signature-Type", SCHEME)
     if scheme != SCHEME:
         raise UnverifiedAnswer(f"the answer is signed with {scheme[:40]!r}; only {SCHEME} is supported")
-    _check_time(headers["Wechatpay-Timestamp"], now)
+    _check_time(signing_time(headers), now)
     serial = headers["Wechatpay-Serial"]
     if not _SERIAL.fullmatch(serial):
         raise UnverifiedAnswer("the answer's Wechatpay-Serial is no serial number")
@@ -73,7 +73,7 @@ def check_signature(headers: Mapping[str, str], body: bytes, key: RSAPublicKey) 
 
     :raises WrongSignature: it was not signed with this key, or altered.
     """
-    timestamp, nonce, serial, signature = (headers[name] for name in _HEADERS)
+    timestamp, nonce, serial, signature = (headers[name] for name in SIGNATURE_HEADERS)
     # Headers are decoded as latin-1, so this gives their bytes back.
     message = f"{timestamp}\n{nonce}\n".encode("latin-1", "replace") + body + b"\n"
     try:
@@ -86,11 +86,20 @@ def check_signature(headers: Mapping[str, str], body: bytes, key: RSAPublicKey) 
         ) from None
 
 
-def _check_time(timestamp: str, now: float) -> None:
+def signing_time(headers: Mapping[str, str]) -> int:
+    """When an answer says that it was signed, in unix seconds.
+
+    :raises UnverifiedAnswer: it says no time.
+    """
+    timestamp = headers["Wechatpay-Timestamp"]
     # int() would also take signs, blanks, underscores and the digits of other scripts.
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
         raise UnverifiedAnswer("the answer's Wechatpay-Timestamp is not a time in unix seconds")
-    difference = int(timestamp) - now
+    return int(timestamp)
+
+
+def _check_time(signed: int, now: float) -> None:
+    difference = signed - now
     if abs(difference) > MAX_CLOCK_DIFFERENCE:
         raise UnverifiedAnswer(
             f"the answer was signed {abs(difference):.0f} s {'after' if difference > 0 else 'before'} this "
