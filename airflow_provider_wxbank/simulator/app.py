@@ -238,14 +238,7 @@ class App:
 
     def _list(self, request: Request, package_id: str) -> Mapping[str, Any]:
         filename, status, offset, limit = check_query(parse_qsl(request.url.query, keep_blank_values=True))
-        tasks = self.ledger.listed(package_id, filename, status)
-        page = self.ledger.page(tasks, offset, limit)
-        return {
-            "data": [self.ledger.as_json(task, "milliseconds") for task in page],
-            "total_count": len(tasks),
-            "offset": offset,
-            "limit": limit,
-        }
+        return self.ledger.page(package_id, filename, status, offset, limit)
 
     def _add_foreign_task(self, package_id: str) -> None:
         """Add somebody else's task, listed before all others."""

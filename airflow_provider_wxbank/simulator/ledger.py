@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -119,26 +119,32 @@ class Ledger:
         self._by_day[self._today()] += 1
         return task
 
-    def listed(self, package_id: str, filename: str | None, status: str | None) -> list[Task]:
-        """The tasks that a list request asks for, in their order."""
-        visible_until = self.settings.clock() - self.settings.listing_delay_seconds
+    def page(
+        self, package_id: str, filename: str | None, status: str | None, offset: int, limit: int
+    ) -> dict[str, Any]:
+        """A page of the tasks that a list request asks for, in their order. What ``offset`` counts is a setting."""
+        # One moment for the whole page: a task that ends meanwhile is not told as FINISHED among the others.
+        now = self.settings.clock()
         tasks = [
             task
             for task in self.packages.get(package_id, {}).values()
-            if task.created <= visible_until
+            if task.created <= now - self.settings.listing_delay_seconds
             and filename in (None, task.meta.filename)
-            and status in (None, "FINISHED" if self.is_finished(task) else "PROCESSING")
+            and status in (None, self._status(task, now))
         ]
-        return tasks[::-1] if self.settings.newest_first else tasks
-
-    def page(self, tasks: Sequence[Task], offset: int, limit: int) -> Sequence[Task]:
-        """One page. What ``offset`` counts is a setting."""
+        if self.settings.newest_first:
+            tasks.reverse()
         start = offset * limit if self.settings.offset_unit == "page" else offset
-        return tasks[start : start + limit]
+        return {
+            "data": [self.as_json(task, "milliseconds", now) for task in tasks[start : start + limit]],
+            "total_count": len(tasks),
+            "offset": offset,
+            "limit": limit,
+        }
 
-    def is_finished(self, task: Task) -> bool:
-        """Whether the processing time is over, and all lines are decrypted if they are to be."""
-        return self.settings.clock() >= self._finished(task)
+    def _status(self, task: Task, now: float) -> str:
+        """FINISHED once the processing time is over, and all lines are decrypted if they are to be."""
+        return "FINISHED" if now >= self._finished(task) else "PROCESSING"
 
     def _finished(self, task: Task) -> float:
         return max(task.created + self.settings.processing_seconds, task.checked)
@@ -152,20 +158,20 @@ class Ledger:
         users = success + sum(one[4] < TWO_USERS for one in matched)
         return success, task.rows - success, users
 
-    def as_json(self, task: Task, timespec: str) -> dict[str, Any]:
+    def as_json(self, task: Task, timespec: str, now: float | None = None) -> dict[str, Any]:
         """A task as WeChat Pay answers it. It has counts once it is finished."""
-        finished = self.is_finished(task)
-        updated = self._finished(task) if finished else task.created
+        status = self._status(task, self.settings.clock() if now is None else now)
+        updated = self._finished(task) if status == "FINISHED" else task.created
         value: dict[str, Any] = {
             "task_id": task.task_id,
             "package_id": task.package_id,
             "filename": task.meta.filename,
             "create_time": beijing(task.created, timespec),
             "update_time": beijing(updated, timespec),
-            "status": "FINISHED" if finished else "PROCESSING",
+            "status": status,
             "bank_type": task.meta.bank_type,
         }
-        if finished:
+        if status == "FINISHED":
             value.update(zip(COUNTS, self.counts(task), strict=True))
         return value
 

@@ -6,9 +6,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import count
 
 import pytest
 
+from airflow_provider_wxbank.simulator.checks import Meta
+from airflow_provider_wxbank.simulator.ledger import Ledger
+from airflow_provider_wxbank.simulator.settings import SimulatorSettings
 from tests.harness.simulators import COUNTS, NOON, NOON_TEXT, Bank, NewBank, start
 
 
@@ -161,3 +165,17 @@ def test_the_offset_counts_pages(by_page: Bank, offset: int, expected: Sequence[
 )
 def test_the_offset_can_count_rows(by_row: Bank, offset: int, expected: Sequence[str]) -> None:
     assert by_row.listed("8473295", f"offset={offset}&limit=3") == expected
+
+
+@pytest.mark.parametrize("status", ["PROCESSING", "FINISHED", None])
+def test_a_page_shows_its_tasks_at_one_moment(status: str | None) -> None:
+    """However long it takes to make: here half a second passes whenever the clock is read, and tasks end meanwhile."""
+    seconds = count(NOON, 0.5)
+    ledger = Ledger(SimulatorSettings(processing_seconds=10.0, clock=lambda: next(seconds)))
+    for index in range(19):
+        ledger.add("8473295", Meta(f"file-{index:04d}.csv", "", "ICBC_DEBIT"), 1, 345, "0A")
+    page = ledger.page("8473295", None, status, 0, 20)
+    found = [task["status"] for task in page["data"]]
+    assert page["total_count"] == len(found) > 0
+    assert found == sorted(found)
+    assert set(found) <= ({status} if status else {"FINISHED", "PROCESSING"})
