@@ -44,9 +44,18 @@ class ExportUsersOperator(TextParameters, ReportsLineage, BaseOperator):
     :param sql: a query for the numbers; order it, so that a repeated export cuts the same files (templated).
     :param sql_conn_id: connection of the bank's database, any kind that Airflow has an SQL hook for.
     :param parameters: values for ``:name`` in ``sql`` (templated).
-    :param source: instead of ``sql``, text files with one number a line; with ``column``, CSV files with a header; or
-        Parquet files. ``*`` matches many; files named ``.gz`` are decompressed (templated).
-    :param column: the column with the numbers; needed when there are several (templated).
+    :param source: instead of ``sql``, a file, a pattern with ``*``, or a folder: text files with one number a line, or
+        with columns, or Parquet files. What a file is, and whether it is compressed, is told by its first bytes
+        (templated).
+    :param column: the column with the numbers, which is needed when there are several: its name, whose case and blanks
+        around it do not matter; its number, from 1; or for lines of fixed width its first and its last character, from
+        1, such as ``(1, 18)`` (templated).
+    :param dialect: how text files are laid out, where that is not usual (templated): ``encoding`` (``utf-8``; for GBK
+        ``gb18030``), ``delimiter`` (``,``; of any length, such as ``|@|`` or ``\\x01``), ``quotechar`` (``"``; None for
+        none), ``header`` (True where ``column`` is a name or a number), and ``skip_rows`` and ``skip_footer``, the
+        lines before the header and at the end that are no rows of the list.
+    :param expected_rows: how many rows the source must have, as the bank's control file or a count says: with any other
+        number of them the export fails before its manifest is written. Rows that are skipped count (templated).
     :param prefix: first part of the filenames, 1 to 80 characters of ``A-Z a-z 0-9 _ . -``. The default is made from
         the DAG run, so that the next run imports anew. A fixed one makes an import idempotent across runs (templated).
     :param on_invalid: ``fail`` exports nothing if a row is not a number; ``skip`` leaves such rows out, at most
@@ -65,13 +74,16 @@ class ExportUsersOperator(TextParameters, ReportsLineage, BaseOperator):
         "parameters",
         "source",
         "column",
+        "dialect",
+        "expected_rows",
         "prefix",
         "wxbank_conn_id",
     )
     template_ext: Sequence[str] = (".sql",)
-    texts = frozenset(template_fields) - {"parameters"}
+    texts = frozenset(template_fields) - {"parameters", "dialect"}
+    or_numbers = frozenset({"column", "expected_rows"})
     paths = frozenset({"output_path", "source"})
-    of_texts = frozenset({"parameters"})
+    of_texts = frozenset({"parameters", "dialect"})
     template_fields_renderers = {"sql": "sql", "parameters": "json"}  # noqa: RUF012  # as Airflow declares it
     ui_color = "#d9f2e3"
     operator_extra_links = LINKS
@@ -85,7 +97,9 @@ class ExportUsersOperator(TextParameters, ReportsLineage, BaseOperator):
         sql_conn_id: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         source: str | None = None,
-        column: str | None = None,
+        column: str | int | Sequence[int] | None = None,
+        dialect: Mapping[str, Any] | None = None,
+        expected_rows: int | str | XComArg | None = None,
         prefix: str | None = None,
         on_invalid: OnInvalid = "fail",
         max_rows_per_file: int = MAX_ROWS,
@@ -100,6 +114,8 @@ class ExportUsersOperator(TextParameters, ReportsLineage, BaseOperator):
         self.parameters = parameters
         self.source = source
         self.column = column
+        self.dialect = dialect
+        self.expected_rows = expected_rows
         self.prefix = prefix
         self.on_invalid = on_invalid
         self.max_rows_per_file = max_rows_per_file
@@ -118,6 +134,8 @@ class ExportUsersOperator(TextParameters, ReportsLineage, BaseOperator):
             self.parameters,
             self.source,
             self.column,
+            self.dialect,
+            self.expected_rows,
             self.on_invalid,
             self.max_rows_per_file,
         )

@@ -46,11 +46,13 @@ class TextParameters(_Operator):
 
     :cvar texts: templated parameters that are one text each.
     :cvar paths: those among them that are paths or URLs; these may also be objects.
+    :cvar or_numbers: those among them that may also be numbers, or several numbers, where they are used.
     :cvar of_texts: templated parameters that are lists or mappings of texts. A template may give a whole one.
     """
 
     texts: ClassVar[Collection[str]] = ()
     paths: ClassVar[Collection[str]] = ()
+    or_numbers: ClassVar[Collection[str]] = ()
     of_texts: ClassVar[Collection[str]] = ()
 
     def _do_render_template_fields(
@@ -81,7 +83,7 @@ class TextParameters(_Operator):
         """
         for name in sorted(self.texts):
             value = getattr(self, name)
-            if value is not None:
+            if value is not None and (isinstance(value, str) or name not in self.or_numbers):
                 setattr(self, name, (path_text if name in self.paths else text)(value, name))
 
     def _rendered(self, name: str, written: Any, context: Context, jinja_env: Environment, seen_oids: set[int]) -> Any:

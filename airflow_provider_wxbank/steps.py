@@ -22,7 +22,9 @@ from airflow_provider_wxbank.agreements.files import (
 from airflow_provider_wxbank.agreements.manifest import Manifest, Origin, split_identity
 from airflow_provider_wxbank.agreements.numbers import OnInvalid, Values
 from airflow_provider_wxbank.agreements.outgoing import Outgoing, of_encrypted_file, of_manifest, of_plain_file
-from airflow_provider_wxbank.agreements.sources import read_files, read_sql
+from airflow_provider_wxbank.agreements.sources.databases import read_sql
+from airflow_provider_wxbank.agreements.sources.dialect import Dialect, column_of, count_of
+from airflow_provider_wxbank.agreements.sources.files import read_files
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.packages.bank_types import is_known
 from airflow_provider_wxbank.packages.endpoints import tasks_path
@@ -52,7 +54,9 @@ class ExportInput:
     sql_conn_id: str | None = None
     parameters: Mapping[str, Any] | None = None
     source: str | None = None
-    column: str | None = None
+    column: object = None
+    dialect: Mapping[str, Any] | None = None
+    expected_rows: object = None
     on_invalid: OnInvalid = "fail"
     max_rows_per_file: int = MAX_ROWS
 
@@ -67,6 +71,8 @@ class ExportInput:
             raise InvalidInput("sql needs sql_conn_id, the connection of the bank's database")
         if self.sql is None and (self.sql_conn_id or self.parameters):
             raise InvalidInput("sql_conn_id and parameters go with sql, not with source")
+        if self.source is None and self.dialect is not None:
+            raise InvalidInput("dialect goes with source: it says how text files are laid out")
         if not isinstance(self.parameters, Mapping | None):
             raise InvalidInput(
                 f"parameters is of type {type(self.parameters).__name__}: it must be a mapping of names to values. If "
@@ -76,13 +82,15 @@ class ExportInput:
             raise InvalidInput(f'on_invalid must be "fail" or "skip", not {self.on_invalid!r}')
         check_bank_type(text(self.bank_type, "bank_type"))
         check_max_rows(self.max_rows_per_file)
+        Dialect.of(self.dialect).check(column_of(self.column))
+        count_of(self.expected_rows, "expected_rows")
         _warn_of_unknown(self.bank_type)
 
     @contextmanager
     def values(self) -> Iterator[Iterable[Values]]:
         """The numbers of the list, as a stream."""
         if self.source is not None:
-            yield read_files(location(self.source, "source"), self.column)
+            yield read_files(location(self.source, "source"), column_of(self.column), Dialect.of(self.dialect))
             return
         assert self.sql is not None
         # Dialects differ, and for a warning a plain search is enough.
@@ -94,7 +102,7 @@ class ExportInput:
         engine = sql_engine(self.sql_conn_id or "")
         try:
             # Closed even if it was not read to its end: that drops the connection to the database.
-            with closing(read_sql(engine, self.sql, self.parameters, self.column)) as values:
+            with closing(read_sql(engine, self.sql, self.parameters, column_of(self.column))) as values:
                 yield values
         finally:
             # The hook has made this engine for us alone.
@@ -128,6 +136,7 @@ def export(
             encryption_key=client.encryption_key,
             max_rows=given.max_rows_per_file,
             on_invalid=given.on_invalid,
+            expected_rows=count_of(given.expected_rows, "expected_rows"),
             origin=origin,
             tell=tell,
         )

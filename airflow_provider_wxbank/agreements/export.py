@@ -21,7 +21,7 @@ from airflow_provider_wxbank.agreements.manifest import (
     origin_in,
     to_bytes,
 )
-from airflow_provider_wxbank.agreements.numbers import OnInvalid, Skipped, Values, checked_numbers
+from airflow_provider_wxbank.agreements.numbers import OnInvalid, Tally, Values, checked_numbers
 from airflow_provider_wxbank.agreements.processes import EncryptionProcesses
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.reporting.events import Exported, FileExported, Observer, nobody
@@ -41,6 +41,7 @@ def export(
     encryption_key: Callable[[], PlatformKey],
     max_rows: int,
     on_invalid: OnInvalid,
+    expected_rows: int | None = None,
     origin: Origin | None = None,
     tell: Observer = nobody,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -52,27 +53,29 @@ def export(
     run is left there, and the export is refused: that list is still to be uploaded.
 
     :param encryption_key: gives the platform key; asked once for each file.
+    :param expected_rows: how many rows there must be, those that are skipped among them; None if nobody knows.
     :param origin: the task that exports; None on the command line.
     :param tell: hears of each file, and of the whole.
     :return: where the manifest is, and what it says.
-    :raises InvalidInput: a value is not a number, there is no number at all, or another task of the run exported into
-        the folder.
+    :raises InvalidInput: a value is not a number, there is no number at all, there are not as many rows as expected, or
+        another task of the run exported into the folder.
     """
     target = folder.child(NAME)
     _check_is_not_of_another_task(target, origin)
     target.delete()
-    skipped = Skipped()
-    numbers = checked_numbers(source, on_invalid, skipped)
+    tally = Tally()
+    numbers = checked_numbers(source, on_invalid, tally)
     plain = plain_files(batches(numbers, encryption_key, max_rows), prefix, naming_key, bank_type)
     names: list[str] = []
     try:
         files = tuple(_write(plain, folder, names, tell))
         if not files:
             raise InvalidInput(
-                f"there is no number to export ({skipped.count} rows were skipped); an empty list is taken for a "
+                f"there is no number to export ({tally.skipped} rows were skipped); an empty list is taken for a "
                 "mistake"
             )
-        manifest = Manifest(bank_type, prefix, now().isoformat(), files, skipped.positions, origin)
+        _check_rows(tally.rows, expected_rows)
+        manifest = Manifest(bank_type, prefix, now().isoformat(), files, tally.positions, origin)
         content = to_bytes(manifest, naming_key)
         # Once more, for a task that has run at the same time. If one slips through, the manifest has another identity,
         # which the upload checks.
@@ -84,6 +87,14 @@ def export(
     manifest = replace(manifest, identity=identity_of(content))
     _tell(target, manifest, tell)
     return target, manifest
+
+
+def _check_rows(rows: int, expected: int | None) -> None:
+    if expected not in (None, rows):
+        raise InvalidInput(
+            f"the source has {rows} rows, and expected_rows is {expected}: it is not whole, or is another one. "
+            "Nothing was sent"
+        )
 
 
 def _write(plain: Iterable[PlainFile], folder: Location, names: list[str], tell: Observer) -> Iterator[AgreementFile]:

@@ -20,8 +20,9 @@ from airflow_provider_wxbank.agreements.files import (
 )
 from airflow_provider_wxbank.agreements.lines import check_encrypted
 from airflow_provider_wxbank.agreements.manifest import identified, read_file, read_manifest
-from airflow_provider_wxbank.agreements.numbers import Skipped, checked_numbers
-from airflow_provider_wxbank.agreements.sources import read_files
+from airflow_provider_wxbank.agreements.numbers import Tally, checked_numbers
+from airflow_provider_wxbank.agreements.sources.dialect import Dialect
+from airflow_provider_wxbank.agreements.sources.files import read_files
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
@@ -143,7 +144,7 @@ def of_plain_file(
         )
 
     def numbers() -> Iterator[Sequence[str]]:
-        return checked_numbers(read_files(where, None), "fail", Skipped())
+        return checked_numbers(read_files(where, None, Dialect()), "fail", Tally())
 
     def checked(limit: int) -> list[tuple[str, int]]:
         """Name and rows of each file."""

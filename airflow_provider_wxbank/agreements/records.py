@@ -95,9 +95,15 @@ _FEW_DIGITS = "at most half as many digits as any other"
 
 @dataclass(slots=True)
 class Ends:
-    """The first and the last numbers of a file, where its records would be, and what all others have in common."""
+    """The first and the last numbers of a file, where its records would be, and what all others have in common.
+
+    :ivar may_begin: whether the first ones may be records, since nobody has said that they are none.
+    :ivar may_end: the same of the last ones.
+    """
 
     place: str
+    may_begin: bool = True
+    may_end: bool = True
     first: list[tuple[int, str]] = field(default_factory=list, repr=False)
     last: list[tuple[int, str]] = field(default_factory=list, repr=False)
     others: Others = field(default_factory=Others)
@@ -114,18 +120,22 @@ class Ends:
 
     def check(self) -> None:
         """:raises InvalidInput: lines at an end are of another kind than all others."""
-        ends = [*self.first, *self.last]
         if self.others.count:
-            found = [(position, self.others.why_not_one_of_them(number)) for position, number in ends]
+            found = [
+                [(position, self.others.why_not_one_of_them(number)) for position, number in end]
+                for end in (self.first, self.last)
+            ]
         else:
-            found = _records_of_few(ends)
-        for why in dict.fromkeys(why for _, why in found if why):
-            raise _record(self.place, [position for position, one in found if one == why], why)
+            found = _records_of_few([*self.first, *self.last])
+        told = [one for end, may_be in zip(found, (self.may_begin, self.may_end), strict=True) if may_be for one in end]
+        for why in dict.fromkeys(why for _, why in told if why):
+            raise _record(self.place, [position for position, one in told if one == why], why)
 
 
-def _records_of_few(numbers: Sequence[tuple[int, str]]) -> list[tuple[int, str | None]]:
-    """Records at the ends of a file that has little else: what is before and after the digits, or the long numbers."""
-    found: list[tuple[int, str | None]] = []
+def _records_of_few(numbers: Sequence[tuple[int, str]]) -> list[list[tuple[int, str | None]]]:
+    """Records at the beginning and the end of a file that has little else: before and after digits, or long numbers."""
+    before: list[tuple[int, str | None]] = []
+    after: list[tuple[int, str | None]] = []
     longest = max((len(number) for _, number in numbers if number.isdigit()), default=0)
     for is_number, why in (
         (str.isdigit, _LETTERS),
@@ -135,8 +145,9 @@ def _records_of_few(numbers: Sequence[tuple[int, str]]) -> list[tuple[int, str |
         if True in kinds:
             begin, end = kinds.index(True), len(kinds) - kinds[::-1].index(True)
             if all(kinds[begin:end]):
-                found += [(position, why) for position, _ in [*numbers[:begin], *numbers[end:]]]
-    return found
+                before += [(position, why) for position, _ in numbers[:begin]]
+                after += [(position, why) for position, _ in numbers[end:]]
+    return [before, after]
 
 
 @dataclass(slots=True)
@@ -155,7 +166,8 @@ class Files:
         numbers = [*ends.first, *ends.last]
         # A single line can be judged only when the other files are known.
         if len(numbers) == 1:
-            self.single.append((ends.place, *numbers[0]))
+            if ends.may_begin or ends.may_end:
+                self.single.append((ends.place, *numbers[0]))
             return
         self.others.meet([number for _, number in numbers])
         self.others.join(ends.others)
@@ -171,5 +183,6 @@ def _record(place: str, positions: Sequence[int], why: str) -> InvalidInput:
     rows = f" {positions[0]} has" if len(positions) == 1 else f"s {' and '.join(map(str, positions))} have"
     return InvalidInput(
         f"{place}{rows} {why}: that looks like a record of the file, with its date or its number of rows. Nothing was "
-        "sent. Remove it from the file; if it is a number, put it between others"
+        "sent. Remove it, or tell the export how many such lines there are at the beginning and at the end, with "
+        'dialect={"skip_rows": ..., "skip_footer": ...}; 0 says that all of them are numbers'
     )

@@ -42,8 +42,10 @@ _EXPORT = (
     Arg(("--sql-file",), help="instead of --sql, a file with the query", metavar="PATH"),
     Arg(("--sql-conn-id",), help="connection of the bank's database", metavar="CONN_ID"),
     Arg(("--parameters",), help='values for :name in the query, as JSON, for example {"city": "Shenzhen"}'),
-    Arg(("--source",), help="instead of a query, text, CSV or Parquet files; * matches many", metavar="PATH"),
-    Arg(("--column",), help="the column with the numbers"),
+    Arg(("--source",), help="instead of a query, text or Parquet files; * matches many", metavar="PATH"),
+    Arg(("--column",), help="the column with the numbers: its name, its number from 1, or characters such as 1-18"),
+    Arg(("--dialect",), help='how text files are laid out, as JSON, for example {"delimiter": "|"}', metavar="JSON"),
+    Arg(("--expected-rows",), help="fail unless there are as many rows", type=int, metavar="ROWS"),
     ARG_PREFIX,
     Arg(
         ("--on-invalid",),

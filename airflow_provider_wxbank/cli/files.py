@@ -43,9 +43,11 @@ def export(args: argparse.Namespace) -> None:
         output_path=_absolute(args.output_path),
         sql=_sql(args.sql, args.sql_file),
         sql_conn_id=args.sql_conn_id,
-        parameters=_parameters(args.parameters),
+        parameters=_object(args.parameters, "--parameters", '{"city": "Shenzhen"}'),
         source=_absolute(args.source),
         column=args.column,
+        dialect=_object(args.dialect, "--dialect", '{"delimiter": "|"}'),
+        expected_rows=args.expected_rows,
         on_invalid=args.on_invalid,
         max_rows_per_file=args.max_rows_per_file,
     )
@@ -135,7 +137,7 @@ def _sql(text: str | None, path: str | None) -> str | None:
         raise InvalidInput(f"--sql-file cannot be read: {path}: {reason}") from None
 
 
-def _parameters(text: str | None) -> dict[str, Any] | None:
+def _object(text: str | None, option: str, example: str) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
@@ -143,5 +145,5 @@ def _parameters(text: str | None) -> dict[str, Any] | None:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise InvalidInput('--parameters must be a JSON object, for example {"city": "Shenzhen"}')
+        raise InvalidInput(f"{option} must be a JSON object, for example {example}")
     return value

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy.engine import Engine
 
-from airflow_provider_wxbank.agreements.sources import read_sql
+from airflow_provider_wxbank.agreements.sources.databases import read_sql
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 from tests.conftest import numbers
 from tests.harness.databases import NEEDS_MARIADB, ROWS

@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy
 from sqlalchemy.engine import Engine
 
-from airflow_provider_wxbank.agreements.numbers import Skipped, checked_numbers, problem
-from airflow_provider_wxbank.agreements.sources import CHUNK_ROWS, read_sql
+from airflow_provider_wxbank.agreements.numbers import Tally, checked_numbers, problem
+from airflow_provider_wxbank.agreements.sources.databases import read_sql
+from airflow_provider_wxbank.agreements.sources.rows import CHUNK_ROWS
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 from tests.conftest import numbers
 from tests.harness.databases import NEEDS_MARIADB, ROWS
@@ -70,7 +71,7 @@ def test_a_wrong_row_is_told_at_once(engine: Engine) -> None:
         closing(read_sql(engine, f"SELECT NULL {ENDLESS}", None, None)) as values,
         pytest.raises(InvalidInput, match="row 1 is NULL"),
     ):
-        list(checked_numbers(values, "fail", Skipped()))
+        list(checked_numbers(values, "fail", Tally()))
     until(lambda: not is_read(engine), PATIENCE, "the server goes on")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_wxbank.agreements.numbers import (
     MAX_SKIPPED,
-    Skipped,
+    Tally,
     Values,
     checked_numbers,
     delimiter,
@@ -187,7 +187,7 @@ def test_a_message_never_quotes_the_value(text: str) -> None:
 
 def test_fail_stops_at_the_first_wrong_row_and_names_it() -> None:
     source = [Values("row", range(1, 3), ["1", "2"]), Values("row", range(3, 5), ["3", "secret one"])]
-    checked = checked_numbers(source, "fail", Skipped())
+    checked = checked_numbers(source, "fail", Tally())
     assert next(checked) == ["1", "2"]
     with pytest.raises(InvalidInput, match="row 4 has a blank in it") as raised:
         next(checked)
@@ -195,21 +195,21 @@ def test_fail_stops_at_the_first_wrong_row_and_names_it() -> None:
 
 
 def test_skip_leaves_wrong_rows_out_and_keeps_their_positions() -> None:
-    skipped = Skipped()
+    tally = Tally()
     source = [
         Values("row", range(1, 5), ["1", None, " ", 4]),
         Values("row", range(5, 6), [None]),
         Values("users.csv line", [3], [""]),
     ]
-    assert list(checked_numbers(source, "skip", skipped)) == [["1", "4"]]
-    assert skipped.positions == {"row": [2, 3, 5], "users.csv line": [3]}
-    assert skipped.count == 4
+    assert list(checked_numbers(source, "skip", tally)) == [["1", "4"]]
+    assert tally.positions == {"row": [2, 3, 5], "users.csv line": [3]}
+    assert tally.skipped == 4
 
 
 def test_too_many_skipped_rows_are_taken_for_a_wrong_column() -> None:
     source = [Values("row", range(1, MAX_SKIPPED + 2), [None] * (MAX_SKIPPED + 1))]
     with pytest.raises(InvalidInput, match="is it the right column"):
-        list(checked_numbers(source, "skip", Skipped()))
+        list(checked_numbers(source, "skip", Tally()))
 
 
 RUN = [f"{number}" for number in range(202400000000000000, 202400000000000020)]
@@ -218,7 +218,10 @@ MANY_RUN = [f"{number}" for number in range(202400000000000000, 2024000000000002
 
 def lines(*rows: object, chunk: int = 5500, place: str = "users.txt line") -> list[Values]:
     parts = [range(first, min(first + chunk, len(rows))) for first in range(0, len(rows), chunk)]
-    return [Values(place, [at + 1 for at in part], [rows[at] for at in part], are_lines=True) for part in parts]
+    return [
+        Values(place, [at + 1 for at in part], [rows[at] for at in part], may_begin=True, may_end=True)
+        for part in parts
+    ]
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5500])
@@ -258,7 +261,7 @@ def lines(*rows: object, chunk: int = 5500, place: str = "users.txt line") -> li
 )
 def test_a_first_or_last_line_of_another_kind_is_taken_for_a_record(rows: list[object], where: str, chunk: int) -> None:
     with pytest.raises(InvalidInput, match=f"users.txt lines? {where}.*Remove") as raised:
-        list(checked_numbers(lines(*rows, chunk=chunk), "skip", Skipped()))
+        list(checked_numbers(lines(*rows, chunk=chunk), "skip", Tally()))
     assert "2026" not in str(raised.value)
 
 
@@ -284,15 +287,15 @@ def test_a_first_or_last_line_of_another_kind_is_taken_for_a_record(rows: list[o
     ],
 )
 def test_numbers_of_several_kinds_are_no_records(rows: list[str], chunk: int) -> None:
-    assert [number for some in checked_numbers(lines(*rows, chunk=chunk), "fail", Skipped()) for number in some] == rows
+    assert [number for some in checked_numbers(lines(*rows, chunk=chunk), "fail", Tally()) for number in some] == rows
 
 
 def test_every_file_has_ends_of_its_own_and_a_query_has_none() -> None:
     source = [*lines(*RUN, place="a line"), *lines("H1", *RUN, place="b line"), *lines(*RUN, place="c line")]
     with pytest.raises(InvalidInput, match="b line 1 has letters"):
-        list(checked_numbers(source, "fail", Skipped()))
+        list(checked_numbers(source, "fail", Tally()))
     rows = ["H1", *RUN]
-    assert list(checked_numbers([Values("row", range(1, 22), rows)], "fail", Skipped())) == [rows]
+    assert list(checked_numbers([Values("row", range(1, 22), rows)], "fail", Tally())) == [rows]
 
 
 @pytest.mark.parametrize(
@@ -307,4 +310,4 @@ def test_a_text_of_any_length_is_judged_at_once(text: str) -> None:
 @pytest.mark.parametrize("row", ["\ufeff202400000000000001", "202400000000000001\r"])
 def test_what_is_wrong_with_a_whole_file_is_not_skipped(row: str) -> None:
     with pytest.raises(InvalidInput, match="users.txt line 1 .*Correct the file"):
-        list(checked_numbers(lines(row, *RUN), "skip", Skipped()))
+        list(checked_numbers(lines(row, *RUN), "skip", Tally()))

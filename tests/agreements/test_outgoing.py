@@ -106,5 +106,5 @@ def test_a_list_that_was_changed_between_two_tries_is_told() -> None:
 
 
 def test_a_file_without_a_number_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="has no number in it"):
+    with pytest.raises(InvalidInput, match="has no row in it"):
         outgoing(written(tmp_path / "users.txt"))

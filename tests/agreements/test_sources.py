@@ -13,8 +13,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from airflow_provider_wxbank.agreements.numbers import Skipped, checked_numbers
-from airflow_provider_wxbank.agreements.sources import CHUNK_ROWS, read_files
+from airflow_provider_wxbank.agreements.numbers import Tally, checked_numbers
+from airflow_provider_wxbank.agreements.sources.dialect import Column, Dialect
+from airflow_provider_wxbank.agreements.sources.files import read_files
+from airflow_provider_wxbank.agreements.sources.rows import CHUNK_ROWS
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 from tests.conftest import numbers
 from tests.harness.files import location
@@ -25,10 +27,10 @@ CASES = Path(__file__).with_name("cases")
 RUN = [f"{number}" for number in range(202400000000000000, 202400000000000020)]
 
 
-def read(path: Path, column: str | None = None) -> list[str]:
+def read(path: Path, column: Column | None = None, **dialect: object) -> list[str]:
     """The numbers of a file, as an export takes them."""
-    values = read_files(location(str(path)), column)
-    return [number for some in checked_numbers(values, "fail", Skipped()) for number in some]
+    values = read_files(location(str(path)), column, Dialect.of(dialect))
+    return [number for some in checked_numbers(values, "fail", Tally()) for number in some]
 
 
 def write_parquet(path: Path, **columns: object) -> Path:
@@ -54,14 +56,14 @@ def test_a_compressed_csv_file_is_read_by_its_column(tmp_path: Path) -> None:
         lambda whole: whole[:-20],
         lambda whole: whole[:40] + b"\x00" * 20 + whole[60:],
         lambda whole: whole[:-8] + b"\x00" * 8,
-        lambda _: b"2024000000001\n",
+        lambda _: b"",
     ],
-    ids=["cut off", "garbled", "wrong checksum", "not compressed"],
+    ids=["cut off", "garbled", "wrong checksum", "empty"],
 )
 def test_a_compressed_file_that_is_not_whole_is_refused(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
     whole = gzip.compress("\n".join(numbers(3000)).encode())
     (tmp_path / "users.gz").write_bytes(spoil(whole))
-    with pytest.raises(InvalidInput, match=r"users\.gz is not a whole gzip file"):
+    with pytest.raises(InvalidInput, match=r"users\.gz is (not a whole gzip file|empty, which no file of its kind is)"):
         read(tmp_path / "users.gz")
 
 
@@ -89,8 +91,7 @@ def test_a_parquet_file_of_one_column_needs_no_name(tmp_path: Path) -> None:
     ("columns", "column", "message"),
     [
         ({"a": [1], "b": [2]}, None, "has 2 columns; name the one with the numbers as column"),
-        ({"a": [1], "b": [2]}, "c", "has 0 of 2 columns named 'c'"),
-        ({"a": [1], "b": [2]}, " A ", "has 0 of 2 columns named ' A ', and one that differs in case or blanks only"),
+        ({"a": [1], "b": [2]}, "c", "has 2 columns, none of them named 'c'"),
         ({"a": ["1", None]}, "a", r"users\.parquet row 2 is NULL"),
         ({"a": ["1", "2 3"]}, "a", r"users\.parquet row 2 has a blank"),
         ({"a": [1.5]}, "a", r"row 1 is a float, not a text"),
@@ -111,7 +112,7 @@ def test_a_parquet_file_that_does_not_fit_is_refused(
 def test_a_parquet_file_that_is_damaged_is_refused(tmp_path: Path, keep: int) -> None:
     path = write_parquet(tmp_path / "users.parquet", agreement_no=numbers(1000))
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(InvalidInput, match=r"users\.parquet cannot be read as Parquet"):
+    with pytest.raises(InvalidInput, match=r"users\.parquet (cannot be read as Parquet|is empty, which)"):
         read(path)
 
 
@@ -140,7 +141,7 @@ def test_a_large_parquet_file_is_not_read_whole(tmp_path: Path) -> None:
         use_dictionary=False, compression="none",
     )  # fmt: skip
     before, most, rows = pyarrow.total_allocated_bytes(), 0, 0
-    for values in read_files(location(str(path)), None):
+    for values in read_files(location(str(path)), None, Dialect()):
         most = max(most, pyarrow.total_allocated_bytes() - before)
         assert len(values.values) <= CHUNK_ROWS
         rows += len(values.values)
@@ -148,85 +149,141 @@ def test_a_large_parquet_file_is_not_read_whole(tmp_path: Path) -> None:
     assert most < 16_000_000
 
 
+NO_HEADER = {"header": False}
+PIPE = {"delimiter": "|"}
+
+
 @pytest.mark.parametrize(
-    ("name", "column", "message"),
+    ("name", "column", "dialect", "message"),
     [
-        ("pipe_nohead.txt", None, r"pipe_nohead.txt line 1 has '\|' in it.* name its column"),
-        ("pipe.csv", None, r"pipe.csv line 1 has '\|' in it"),
-        ("pipe.csv", "agreement_no", r"the first line of .* has '\|' in it, .*only commas"),
-        ("pipe_at.dat", None, r"line 1 has '\|@\|' in it"),
-        ("pipe_at.dat", "agreement_no", r"the first line of .* has '\|@\|' in it, .*only commas"),
-        ("ctrl_a_header.txt", None, r"line 1 has '\\x01' in it"),
-        ("ctrl_a_header.txt", "agreement_no", r"the first line of .* has '\\x01' in it, .*only commas"),
-        ("tab.tsv", None, r"line 1 has '\\t' in it"),
-        ("tab.tsv", "agreement_no", r"the first line of .* has '\\t' in it, .*only commas"),
-        ("comma_nohead.csv", None, "line 1 has ',' in it"),
-        ("comma_nohead.csv", "agreement_no", "must be the header, has 0 of 3 columns named 'agreement_no'$"),
-        ("gbk_zh_header.csv", "协议号", r"the first line of .* is not UTF-8 and looks like GB18030"),
-        ("gbk_delim.csv", "agreement_no", r"the first line of .* has '\|' in it"),
-        ("bom.csv", "agreement_no", "byte order mark"),
-        ("bom.txt", None, "byte order mark"),
-        ("crlf.csv", "agreement_no", "line 1 has a carriage return"),
-        ("crlf.txt", None, "line 1 has a carriage return"),
-        ("empty_last.csv", "agreement_no", "line 22 has 0 fields, but the header has 3"),
-        ("empty_last.txt", None, "line 21 is empty"),
-        ("header_trailer.txt", None, "lines 1 and 22 have letters where all others are digits"),
-        ("header_trailer.csv", None, r"line 1 has '\|' in it"),
-        ("fixed_width.txt", None, "line 1 has a blank in it"),
-        ("header_case.csv", "agreement_no", "has 0 of 2 columns named 'agreement_no', and one that differs in case"),
-        ("header_spaces.csv", "agreement_no", "has 0 of 2 columns named 'agreement_no', and one that differs in case"),
-        ("null_word.txt", None, "line 1 is a word for NULL"),
-        ("sci.csv", "agreement_no", "line 2 has an exponent"),
-        ("apostrophe.csv", "agreement_no", "line 2 begins with ' or =, as Excel"),
-        ("fullwidth.txt", None, "line 1 has digits that are not ASCII"),
-        ("double.parquet", None, "row 1 is a float, not a text or a whole number"),
-        ("decimal_scale2.parquet", None, "row 1 is a decimal with a fraction"),
-        ("flag/users.txt.ok", None, "no lists"),
-        ("hive/_SUCCESS", None, "no lists"),
+        ("pipe_nohead.txt", None, {}, r"pipe_nohead.txt line 1 has '\|' in it.* column.*\"delimiter\": '\|'"),
+        ("pipe_nohead.txt", None, PIPE, "give column"),
+        ("pipe_nohead.txt", 1, PIPE, "should be the header, and has what looks like a number in column 1"),
+        ("pipe_nohead.txt", 4, {**PIPE, **NO_HEADER}, "has 3 columns, and column is 4"),
+        ("pipe_nohead.txt", "agreement_no", PIPE, "has 3 columns, none of them named.*may be no header"),
+        ("pipe.csv", None, {}, r"pipe.csv line 1 has '\|' in it"),
+        ("pipe.csv", "agreement_no", {}, r"none of them named.*'\|' seems to part its columns, and not ','"),
+        ("pipe.csv", "agreement_no", {"delimiter": ";"}, r"'\|' seems to part its columns, and not ';'"),
+        ("pipe.csv", "agreement_no", {"delimiter": "|@|"}, r"'\|' seems to part its columns, and not '\|@\|'"),
+        ("pipe.csv", 2, {}, r"has 1 column, and column is 2: '\|' seems to part its columns"),
+        ("pipe_at.dat", None, {}, r"line 1 has '\|@\|' in it"),
+        ("pipe_at.dat", "agreement_no", {}, r"'\|@\|' seems to part its columns, and not ','"),
+        ("pipe_at.dat", 1, {**PIPE, **NO_HEADER}, r"line 1 has no digit in it, so it is a word"),
+        ("ctrl_a_header.txt", None, {}, r"line 1 has '\\x01' in it"),
+        ("ctrl_a_header.txt", "agreement_no", {}, r"'\\x01' seems to part its columns, and not ','"),
+        ("tab.tsv", None, {}, r"line 1 has '\\t' in it"),
+        ("tab.tsv", "agreement_no", {}, r"'\\t' seems to part its columns, and not ','"),
+        ("comma_nohead.csv", None, {}, "line 1 has ',' in it"),
+        ("comma_nohead.csv", "agreement_no", {}, "has 3 columns, none of them named 'agreement_no'.*may be no header"),
+        ("comma_nohead.csv", 1, {}, "should be the header, and has what looks like a number in column 1"),
+        ("comma_nohead.csv", "agreement_no", NO_HEADER, "column is a name, and dialect says that there is no header"),
+        ("gbk_zh_header.csv", "协议号", {}, "gbk_zh_header.csv line 1 is not UTF-8 and looks like GB18030"),
+        ("gbk_zh_header.csv", 1, NO_HEADER, "gbk_zh_header.csv line 1 is not UTF-8 and looks like GB18030"),
+        ("gbk_delim.csv", "agreement_no", PIPE, "gbk_delim.csv line 2 is not UTF-8 and looks like GB18030"),
+        ("bom.csv", "agreement_no", {"encoding": "gb18030"}, "looks like UTF-8, and dialect's encoding is gb18030"),
+        ("crlf.csv", None, {}, "line 1 has ',' in it"),
+        ("header_trailer.txt", None, {}, "lines 1 and 22 have letters where all others are digits.*skip_rows"),
+        ("header_trailer.txt", None, {"skip_rows": 1}, "line 22 has letters where all others are digits"),
+        ("header_trailer.txt", None, {"skip_footer": 1}, "line 1 has letters where all others are digits"),
+        (
+            "header_trailer.csv",
+            1,
+            {**PIPE, **NO_HEADER},
+            "line 2 has 3 columns, but .* line 1 has 2: if it is a record",
+        ),
+        (
+            "header_trailer.csv",
+            1,
+            {**PIPE, **NO_HEADER, "skip_rows": 1},
+            "line 22 has 2 columns, but .* line 2 has 3: if it is a record",
+        ),
+        ("header_trailer.csv", "agreement_no", PIPE, "has 2 columns, none of them named.*record of the file"),
+        ("fixed_width.txt", None, {}, "line 1 has a blank in it"),
+        ("fixed_width.txt", (1, 19), {"skip_footer": 20}, "has no row in it"),
+        ("fixed_width.txt", (1, 50), {}, "line 1 has 46 characters, and the column ends at 50"),
+        ("fixed_width.txt", (25, 45), {}, "line 1 has a blank in it"),
+        ("fixed_width.txt", (30, 40), {}, "line 1 has no digit"),
+        ("null_word.txt", None, {}, "line 1 is a word for NULL"),
+        ("sci.csv", "agreement_no", {}, "line 2 has an exponent"),
+        ("apostrophe.csv", "agreement_no", {}, "line 2 begins with ' or =, as Excel"),
+        ("fullwidth.txt", None, {}, "line 1 has digits that are not ASCII"),
+        ("double.parquet", None, {}, "row 1 is a float, not a text or a whole number"),
+        ("decimal_scale2.parquet", None, {}, "row 1 is a decimal with a fraction"),
+        ("flag/users.txt.ok", None, {}, "no lists"),
+        ("hive/_SUCCESS", None, {}, "no lists"),
     ],
 )
-def test_a_bank_s_file_that_holds_no_numbers_as_it_is_is_refused(name: str, column: str | None, message: str) -> None:
+def test_a_bank_s_file_that_holds_no_numbers_as_it_is_is_refused(
+    name: str, column: Column | None, dialect: dict[str, object], message: str
+) -> None:
     with pytest.raises(InvalidInput, match=message) as raised:
-        read(CASES / name, column)
+        read(CASES / name, column, **dialect)
     told = str(raised.value).replace(str(CASES), "")
     assert "2024" not in told
     assert "agreement_no" not in told.replace(f"named {column!r}", "")
-    assert "name," not in told
+    assert "name,city" not in told
 
 
 @pytest.mark.parametrize(
-    ("name", "column", "rows"),
+    ("name", "column", "dialect", "rows"),
     [
-        ("flag/users.txt*", None, RUN[:10]),
-        ("flag/*", None, RUN[:10]),
-        ("flag", None, RUN[:10]),
-        ("quoted_newline.csv", "agreement_no", RUN),
-        ("hive", "agreement_no", RUN + RUN),
-        ("hive/*", "agreement_no", RUN + RUN),
-        ("hive/*/*", "agreement_no", RUN + RUN),
+        ("pipe_nohead.txt", 1, {**PIPE, **NO_HEADER}, RUN),
+        ("pipe.csv", "agreement_no", PIPE, RUN),
+        ("pipe.csv", 1, PIPE, RUN),
+        ("pipe_at.dat", "agreement_no", {"delimiter": "|@|"}, RUN),
+        ("ctrl_a_header.txt", "agreement_no", {"delimiter": "\x01"}, RUN),
+        ("ctrl_a_header.txt", "agreement_no", {"delimiter": "\\x01"}, RUN),
+        ("ctrl_a_header.txt", "agreement_no", {"delimiter": "\\001"}, RUN),
+        ("tab.tsv", "agreement_no", {"delimiter": "\t"}, RUN),
+        ("tab.tsv", "agreement_no", {"delimiter": "\\t"}, RUN),
+        ("comma_nohead.csv", 1, NO_HEADER, RUN),
+        ("gbk_zh_header.csv", "协议号", {"encoding": "gb18030"}, RUN),
+        ("gbk_zh_header.csv", "协议号", {"encoding": "GBK"}, RUN),
+        ("gbk_delim.csv", "agreement_no", {**PIPE, "encoding": "gb18030"}, ["1001"]),
+        ("bom.csv", "agreement_no", {}, RUN),
+        ("bom.csv", "agreement_no", {"encoding": "utf-8-sig"}, RUN),
+        ("bom.txt", None, {}, RUN),
+        ("crlf.csv", "agreement_no", {}, RUN),
+        ("crlf.txt", None, {}, RUN),
+        ("empty_last.csv", "agreement_no", {}, RUN),
+        ("empty_last.txt", None, {}, RUN),
+        ("quoted_newline.csv", "agreement_no", {}, RUN),
+        ("header_trailer.txt", None, {"skip_rows": 1, "skip_footer": 1}, RUN),
+        ("header_trailer.txt", None, {"skip_rows": 0, "skip_footer": 0}, ["H20261125000020", *RUN, "T0000000020"]),
+        ("header_trailer.csv", 1, {**PIPE, **NO_HEADER, "skip_rows": 1, "skip_footer": 1}, RUN),
+        ("fixed_width.txt", (1, 18), {}, RUN),
+        ("fixed_width.txt", (1, 30), {}, RUN),
+        ("header_case.csv", "agreement_no", {}, ["1001"]),
+        ("header_spaces.csv", "agreement_no", {}, ["1001"]),
+        ("flag/users.txt*", None, {}, RUN[:10]),
+        ("flag/*", None, {}, RUN[:10]),
+        ("flag", None, {}, RUN[:10]),
+        ("hive", "agreement_no", {}, RUN + RUN),
+        ("hive/*", "AGREEMENT_NO", {}, RUN + RUN),
+        ("hive/*/*", 1, {}, RUN + RUN),
     ],
 )
-def test_a_bank_s_file_is_read(name: str, column: str | None, rows: list[str]) -> None:
-    assert read(CASES / name, column) == rows
+def test_a_bank_s_file_is_read(name: str, column: Column | None, dialect: dict[str, object], rows: list[str]) -> None:
+    assert read(CASES / name, column, **dialect) == rows
 
 
 def places(path: Path, column: str | None = None) -> list[str]:
-    return list(dict.fromkeys(values.place for values in read_files(location(str(path)), column)))
+    return list(dict.fromkeys(values.place for values in read_files(location(str(path)), column, Dialect())))
 
 
 def test_files_of_the_same_name_in_two_folders_are_told_apart(tmp_path: Path) -> None:
     for name in ("dt=20261124/a.txt", "dt=20261125/a.txt", "b.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("2024\n\n")
+        (tmp_path / name).write_text("2024\n\n2025\n")
     assert places(tmp_path / "*/a.txt") == ["dt=20261124/a.txt line", "dt=20261125/a.txt line"]
     assert places(tmp_path / "d*") == ["dt=20261124/a.txt line", "dt=20261125/a.txt line"]
     assert places(tmp_path) == ["b.txt line", "dt=20261124/a.txt line", "dt=20261125/a.txt line"]
     assert places(tmp_path / "b.txt") == ["b.txt line"]
-    skipped = Skipped()
-    assert list(checked_numbers(read_files(location(f"{tmp_path}/*/*.txt"), None), "skip", skipped))
-    assert skipped.positions == {"dt=20261124/a.txt line": [2], "dt=20261125/a.txt line": [2]}
+    tally = Tally()
+    assert list(checked_numbers(read_files(location(f"{tmp_path}/*/*.txt"), None, Dialect()), "skip", tally))
+    assert tally.positions == {"dt=20261124/a.txt line": [2], "dt=20261125/a.txt line": [2]}
     with pytest.raises(InvalidInput, match="dt=20261124/a.txt line 2 is empty"):
-        list(checked_numbers(read_files(location(f"{tmp_path}/*/*.txt"), None), "fail", Skipped()))
+        list(checked_numbers(read_files(location(f"{tmp_path}/*/*.txt"), None, Dialect()), "fail", Tally()))
     assert places(CASES / "hive" / "*" / "*", "agreement_no") == [
         "dt=20261124/part-00000.parquet row",
         "dt=20261125/part-00000.parquet row",
@@ -345,7 +402,7 @@ def test_a_file_that_changes_while_it_is_read_is_told(
     if kind == "link":
         source = tmp_path / "link.txt"
         source.symlink_to(path)
-    values = read_files(location(str(source)), "agreement_no" if kind == "csv" else None)
+    values = read_files(location(str(source)), "agreement_no" if kind == "csv" else None, Dialect())
     assert next(values).values
     change(path)
     with pytest.raises(TryLater, match=rf"{source.name} was changed or removed while it was read"):
@@ -355,7 +412,7 @@ def test_a_file_that_changes_while_it_is_read_is_told(
 def test_a_file_that_is_cut_while_it_is_read_is_not_called_damaged(tmp_path: Path) -> None:
     """Of 3 MB in Parquet the last third is gone when its turn comes: the reader finds no whole file."""
     path = write_parquet(tmp_path / "users.parquet", agreement_no=numbers(200_000))
-    values = read_files(location(str(path)), None)
+    values = read_files(location(str(path)), None, Dialect())
     next(values)
     os.truncate(path, path.stat().st_size // 3)
     with pytest.raises(TryLater, match="changed or removed while"):
@@ -364,7 +421,7 @@ def test_a_file_that_is_cut_while_it_is_read_is_not_called_damaged(tmp_path: Pat
 
 def test_a_file_that_is_left_in_the_middle_is_not_looked_at_again(tmp_path: Path) -> None:
     (tmp_path / "users.txt").write_text("\n".join(numbers(6000)))
-    values = read_files(location(str(tmp_path / "users.txt")), None)
+    values = read_files(location(str(tmp_path / "users.txt")), None, Dialect())
     next(values)
     append(tmp_path / "users.txt")
     values.close()  # type: ignore[attr-defined]  # a generator
@@ -459,5 +516,5 @@ def test_a_link_to_a_folder_is_told(tmp_path: Path) -> None:
 
 def checked(path: Path, column: str | None = None) -> list[str]:
     """The numbers that an export would take."""
-    values = read_files(location(str(path)), column)
-    return [number for some in checked_numbers(values, "fail", Skipped()) for number in some]
+    values = read_files(location(str(path)), column, Dialect())
+    return [number for some in checked_numbers(values, "fail", Tally()) for number in some]

@@ -13,7 +13,8 @@ import pytest
 
 from airflow_provider_wxbank.agreements.files import naming_key
 from airflow_provider_wxbank.agreements.manifest import Manifest, read_manifest, split_identity
-from airflow_provider_wxbank.agreements.sources import read_files
+from airflow_provider_wxbank.agreements.sources.dialect import Dialect
+from airflow_provider_wxbank.agreements.sources.files import read_files
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
 from airflow_provider_wxbank.parameters import location
@@ -99,7 +100,7 @@ def test_a_column_is_chosen_by_name(sqlite: dict[str, Any], airflow_connection: 
     options = {"sql": "SELECT id, agreement_no FROM users ORDER BY id", "sql_conn_id": "bank_db"}
     uri = operator(**options, column="agreement_no", output_path=str(tmp_path)).execute(context())
     assert manifest_of(uri).rows == ROWS
-    for column, message in ((None, "2 columns; name the one"), ("number", "0 of 2 columns named 'number'")):
+    for column, message in ((None, "2 columns; name the one"), ("number", "2 columns, none of them named 'number'")):
         with pytest.raises(InvalidInput, match=message):
             operator(**options, column=column, output_path=str(tmp_path)).execute(context())
 
@@ -109,7 +110,7 @@ def test_a_column_is_chosen_by_name(sqlite: dict[str, Any], airflow_connection: 
     [
         ("SELECT agreement_no FROM users WHERE id < 0 ORDER BY 1", "no number to export"),
         ("SELECT NULL FROM users ORDER BY id", "row 1 is NULL"),
-        ("SELECT agreement_no || ' ' FROM users ORDER BY id", "row 1 has a blank"),
+        ("SELECT agreement_no || ' 1' FROM users ORDER BY id", "row 1 has a blank"),
         ("SELECT id * 0.5 FROM users ORDER BY id", "is a float"),
         ("DELETE FROM users", "must be a query that returns rows"),
     ],
@@ -218,7 +219,7 @@ def test_files_in_s3_are_read_and_written(
     package = imported(uri, simulator)
     assert package["numbers_digest"] == numbers_digest(wanted)
     location("s3://lake@bank/users/one.txt", "source").write(b"\n")
-    with pytest.raises(InvalidInput, match="line 1"):
+    with pytest.raises(InvalidInput, match="has no row in it"):
         operator(source="s3://lake@bank/users/one.txt", output_path="s3://lake@bank/export/run:1+2").execute(context())
     with pytest.raises(InvalidInput, match="does not exist"):
         manifest_of(uri)
@@ -232,9 +233,9 @@ def test_objects_in_s3_are_told_apart_from_others_and_from_what_they_were(
     for name in ("dt=1/a.txt", "dt=2/a.txt", "dt=2/a.txt.ok", "_SUCCESS", "dt=2/_tmp/a.txt"):
         location(f"{base}/{name}", "source").write("\n".join(numbers(10)).encode())
     for source in (base, f"{base}/dt=*", f"{base}/*/a*"):
-        places = dict.fromkeys(values.place for values in read_files(location(source, "source"), None))
+        places = dict.fromkeys(values.place for values in read_files(location(source, "source"), None, Dialect()))
         assert list(places) == ["dt=1/a.txt line", "dt=2/a.txt line"]
-    values = read_files(location(f"{base}/dt=*", "source"), None)
+    values = read_files(location(f"{base}/dt=*", "source"), None, Dialect())
     next(values)
     location(f"{base}/dt=1/a.txt", "source").write("\n".join(numbers(11)[1:]).encode())
     with pytest.raises(TryLater, match="dt=1/a.txt was changed or removed while it was read"):
@@ -242,31 +243,36 @@ def test_objects_in_s3_are_told_apart_from_others_and_from_what_they_were(
     location(f"{base}/_delta_log/0.json", "source").write(b"{}")
     location(f"{base}/dt=1/a.parquet", "source").write(b"PAR1")
     with pytest.raises(InvalidInput, match="of a Delta table"):
-        list(read_files(location(f"{base}/dt=1/a.parquet", "source"), None))
+        list(read_files(location(f"{base}/dt=1/a.parquet", "source"), None, Dialect()))
 
 
 @pytest.mark.parametrize(
     ("content", "column", "message"),
     [
-        (b"", None, "no number to export"),
+        (b"", None, "has no row in it"),
+        (b"\n", None, "has no row in it"),
         (b"1\n\n2\n", None, "users.csv line 2 is empty"),
         (b"1\n  \n2\n", None, "users.csv line 2 is blank"),
-        (b"1\r\n2\r\n", None, "users.csv line 1 has a carriage return"),
-        (b"\xef\xbb\xbf1\n2\n", None, "line 1 starts with a byte order mark"),
+        (b"1\r\n2\r3\r\n", None, "users.csv line 2 has a carriage return"),
+        (b"1\r\r\n2\r\n", None, "users.csv line 1 has a carriage return"),
+        (b"\xef\xbb\xbf1\n\xef\xbb\xbf2\n", None, "line 2 starts with a byte order mark"),
         (b"1\n\xff\xfe\n", None, "line 2 is not UTF-8"),
         ("1\n号\x00码\n".encode(), None, "line 2 has a control"),
         (b"1\n" + b"9" * 215 + b"\n", None, "line 2 is longer than 214 bytes"),
         (b"agreement_no\n1\n", None, "looks like a header"),
-        (b"1,Li\n2,Wang\n", None, "name its column"),
+        (b"1,Li\n2,Wang\n", None, "give the name of the column"),
         (b"1\n" + b"9" * 100_000, None, "line of more than 65536 bytes"),
         (b"id,agreement_no\n1,1\n2,\n", "agreement_no", "users.csv line 3 is empty"),
-        (b"id,agreement_no\n1,1\n2\n", "agreement_no", "line 3 has 1 fields, but the header has 2"),
-        (b"id,agreement_no\r\n1,1\r\n", "agreement_no", "line 1 has a carriage return"),
-        (b"\xef\xbb\xbfid,agreement_no\n1,1\n", "id", "byte order mark"),
+        (b"id,agreement_no\n1,1\n2\n", "agreement_no", "line 3 has 1 column, but the header has 2"),
+        (b"id,agreement_no\r\n1,1\r2,2\r\n", "agreement_no", "line 2 has a carriage return"),
+        (b"id,agreement_no\r\n1,1\r\n2,\r\n", "agreement_no", "line 3 is empty"),
+        (b"id,agreement_no\n1,1\n,\n", "agreement_no", "line 3 is empty"),
+        (b"id,agreement_no\n1,1\n\n2,2\n", "agreement_no", "line 3 is empty"),
+        (b"id,agreement_no\n", "agreement_no", "has no row in it"),
         (b'id,agreement_no\n1,"1"2\n', "agreement_no", "line 2 is not CSV"),
         (b'id,agreement_no\n1,"1\n2,2\n', "agreement_no", "not CSV|control|blank"),
-        (b"id,id\n1,1\n", "id", "2 columns named 'id'"),
-        (b"", "id", "no number to export"),
+        (b"id,id\n1,1\n", "id", "2 columns, 2 of them named 'id'. Nothing"),
+        (b"", "id", "has no row in it"),
     ],
 )
 def test_a_wrong_file_exports_nothing(tmp_path: Path, content: bytes, column: str | None, message: str) -> None:
@@ -280,7 +286,7 @@ def test_a_wrong_file_exports_nothing(tmp_path: Path, content: bytes, column: st
 
 def test_wrong_lines_of_several_files_are_skipped_by_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"1\n\n3\n")
-    (tmp_path / "b.txt").write_bytes(b"\xff\n5\n")
+    (tmp_path / "b.txt").write_bytes(b"NULL\n5\n")
     uri = operator(source=str(tmp_path / "*.txt"), output_path=str(tmp_path / "out"), on_invalid="skip").execute(
         context()
     )

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, generate
 from wechatpayv3.utils import rsa_encrypt
 
 from airflow_provider_wxbank.agreements.export import export
-from airflow_provider_wxbank.agreements.sources import read_sql
+from airflow_provider_wxbank.agreements.sources.databases import read_sql
 from airflow_provider_wxbank.parameters import location
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from airflow_provider_wxbank.agreements.encryption import in_order
 from airflow_provider_wxbank.agreements.files import PlainFile, batches, plain_files
-from airflow_provider_wxbank.agreements.numbers import Skipped, Values, checked_numbers
+from airflow_provider_wxbank.agreements.numbers import Tally, Values, checked_numbers
 from airflow_provider_wxbank.agreements.outgoing import Outgoing, OutgoingFile
 from airflow_provider_wxbank.agreements.processes import EncryptionProcesses
 from airflow_provider_wxbank.packages.counts import count
@@ -107,7 +107,7 @@ def encrypt_ours(key: PlatformKey, rows: list[str], workers: int | None) -> None
     values = (
         Values("row", range(start, start + 5500), rows[start : start + 5500]) for start in range(0, len(rows), 5500)
     )
-    checked = checked_numbers(values, "fail", Skipped())
+    checked = checked_numbers(values, "fail", Tally())
     files = plain_files(batches(checked, lambda: key, 5500), "bench", b"key", "ICBC_DEBIT")
     if workers:
         for _ in in_order(PlainFile.encrypted, files, workers):

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Queries of a bank's database."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from airflow_provider_wxbank.agreements.numbers import Values
+from airflow_provider_wxbank.agreements.sources.dialect import Column, column_index
+from airflow_provider_wxbank.agreements.sources.redaction import (
+    connected,
+    rows_kept_out_of_logs,
+    values_kept_out_of_errors,
+)
+from airflow_provider_wxbank.agreements.sources.rows import CHUNK_ROWS
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+
+def read_sql(
+    engine: Engine, sql: str, parameters: Mapping[str, object] | None, column: Column | None
+) -> Generator[Values, None, None]:
+    """The values of one column of a query's result, streamed with the database's own cursor where it has one.
+
+    Close it if it is not read to its end: that drops the connection.
+
+    :param sql: a query; its parameters are written ``:name``, in the same way for every database.
+    :param parameters: values by name. Without any, colons in ``sql`` mean nothing special.
+    :param column: the column, if the result has several.
+    :raises InvalidInput: the query gives no rows at all, several columns and no ``column``, or not the named one; it
+        lacks a parameter; or the database refuses it.
+    :raises TryLater: the database was not reached, or went away.
+    """
+    statement = text(sql if parameters else sql.replace(":", r"\:"))
+    missing = statement.compile().params.keys() - dict(parameters or {}).keys()
+    if missing:
+        raise InvalidInput(
+            f"sql and parameters do not fit: there is no parameter {', '.join(map(repr, sorted(missing)))}"
+        )
+    with (
+        rows_kept_out_of_logs(engine),
+        values_kept_out_of_errors(sql),
+        connected(engine) as connection,
+        _never_committed(connection),
+    ):
+        streaming = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS)
+        result = streaming.execute(statement, dict(parameters or {}))
+        if not result.returns_rows:
+            raise InvalidInput("sql must be a query that returns rows")
+        index = column_index(list(result.keys()), column, "the query's result")
+        first = 1
+        for rows in result.partitions(CHUNK_ROWS):
+            yield Values("row", range(first, first + len(rows)), [row[index] for row in rows])
+            first += len(rows)
+
+
+@contextmanager
+def _never_committed(connection: Connection) -> Iterator[None]:
+    """A transaction that is rolled back: an export changes nothing in the bank's database, whatever ``sql`` says."""
+    transaction = connection.begin()
+    try:
+        yield
+    except BaseException:
+        # A database rolls back what it hears no more of. For an orderly rollback MySQL's drivers would first have to
+        # read the rest of the result, which may be millions of rows.
+        connection.invalidate()
+        raise
+    transaction.rollback()
