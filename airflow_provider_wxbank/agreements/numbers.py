@@ -15,6 +15,9 @@ from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 OnInvalid = Literal["fail", "skip"]
 
+CHUNK_ROWS = 5500
+"""Rows that are taken from a source at a time, where its own format has no other number."""
+
 MAX_SKIPPED = 100_000
 """Rows that may be skipped. Their positions are kept in memory, and more of them mean that the column is wrong."""
 

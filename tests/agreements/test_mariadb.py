@@ -11,9 +11,8 @@ import pytest
 import sqlalchemy
 from sqlalchemy.engine import Engine
 
-from airflow_provider_wxbank.agreements.numbers import Tally, checked_numbers, problem
+from airflow_provider_wxbank.agreements.numbers import CHUNK_ROWS, Tally, checked_numbers, problem
 from airflow_provider_wxbank.agreements.sources.databases import read_sql
-from airflow_provider_wxbank.agreements.sources.rows import CHUNK_ROWS
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 from tests.conftest import numbers
 from tests.harness.databases import NEEDS_MARIADB, ROWS

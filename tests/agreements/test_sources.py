@@ -13,10 +13,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from airflow_provider_wxbank.agreements.numbers import Tally, checked_numbers
+from airflow_provider_wxbank.agreements.numbers import CHUNK_ROWS, Tally, checked_numbers
 from airflow_provider_wxbank.agreements.sources.dialect import Column, Dialect
 from airflow_provider_wxbank.agreements.sources.files import read_files
-from airflow_provider_wxbank.agreements.sources.rows import CHUNK_ROWS
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 from tests.conftest import numbers
 from tests.harness.files import location

@@ -627,7 +627,7 @@ def read_all(location: Location, column: str | None) -> list[tuple[int, object]]
 def naive_lines(content: bytes) -> list[tuple[int, object]]:
     """The lines of a text file, read the simple way."""
     lines = [line.removesuffix("\r") for line in content.removeprefix(b"\xef\xbb\xbf").decode().split("\n")]
-    while lines and not lines[-1].strip():
+    while lines and not lines[-1].strip(" "):
         lines.pop()
     return list(enumerate(lines, 1))
 
@@ -639,7 +639,7 @@ def naive_column(content: bytes, column: str) -> list[object] | None:
         rows = list(csv.reader(io.StringIO(text, newline="\n"), strict=True))
     except csv.Error:
         return None
-    while rows and len(rows[-1]) < 2 and not "".join(rows[-1]).strip():
+    while rows and len(rows[-1]) < 2 and not "".join(rows[-1]).strip(" "):
         rows.pop()
     if not rows:
         return []

@@ -4,57 +4,128 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate, chain, islice
-from typing import TextIO
 
 from airflow_provider_wxbank.agreements.numbers import BLANKS, delimiter, problem
 from airflow_provider_wxbank.agreements.records import MIN_DIGITS
 from airflow_provider_wxbank.agreements.sources.dialect import Dialect, column_index, columns
-from airflow_provider_wxbank.agreements.sources.rows import CHUNK_ROWS, RECORD, Rows, body, lines_of
+from airflow_provider_wxbank.agreements.sources.rows import RECORD, Blocks, Rows
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
+CSV_ROWS = 500
+"""Rows of ``csv`` at a time. With more of them Python's collector of garbage looks at each."""
 
-def column_of_text(text: TextIO, before: int, column: str | int, dialect: Dialect, place: str) -> Rows[str]:
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the column is.
+
+    :param mark: what parts the columns.
+    :param index: of the column, from 0.
+    :param width: how many columns each row has.
+    :param place: what positions count, for messages.
+    :param first: which row has told the width, for messages.
+    """
+
+    mark: str
+    quotechar: str | None
+    index: int
+    width: int
+    place: str
+    first: str
+
+    @property
+    def is_csv(self) -> bool:
+        """Whether quotation marks make a difference. ``csv`` knows delimiters of one character alone."""
+        return self.quotechar is not None and len(self.mark) == 1
+
+
+def column_of_text(blocks: Blocks, column: str | int, dialect: Dialect, place: str) -> Rows:
     """The values of one column.
 
-    :param before: lines that were read before.
+    :param place: what positions count.
     :raises InvalidInput: the text does not have such a column in each row.
     """
-    mark = dialect.delimiter or ","
-    split = _csv if len(mark) == 1 else _split
-    parts = body(split(text, before, mark, dialect.quotechar, place), dialect.skip_footer or 0, place)
-    positions, rows = next(parts, ((), []))
-    if not rows:
+    line, text = next(blocks, (1, ""))
+    if not text:
         return
-    width, header = len(rows[0]), rows[0] if dialect.has_header(column) else None
-    index = _index(rows[0], column, dialect, mark, f"{place} {positions[0]}")
-    first = f"the header has {width}" if header else f"{place} {positions[0]} has {width}"
-    name = None if header is None else header[index]
-    if header is not None:
-        positions, rows = positions[1:], rows[1:]
-    for where, some in chain([(positions, rows)] if rows else [], parts):
-        if set(map(len, some)) != {width}:
-            _check_columns(where, some, width, first, place)
-        values = [row[index] for row in some]
-        if name in values:
+    mark = dialect.delimiter or ","
+    first, lines = _first_row(text, mark, dialect.quotechar, f"{place} {line}")
+    index = _index(first, column, dialect, mark, f"{place} {line}")
+    has_header = dialect.has_header(column)
+    told = f"the header has {len(first)}" if has_header else f"{place} {line} has {len(first)}"
+    layout = _Layout(mark, dialect.quotechar, index, len(first), place, told)
+    if has_header:
+        *_, rest = text.split("\n", lines) if text.count("\n") >= lines else [""]
+        line, text = line + lines, rest
+    for positions, values in _rows(chain([(line, text)] if text else [], blocks), layout):
+        if has_header and first[index] in values:
             raise InvalidInput(
-                f"{place} {where[values.index(name)]} is the header once more, as in files that were put together: "
-                "remove it. Nothing was sent"
+                f"{place} {positions[values.index(first[index])]} is the header once more, as in files that were put "
+                "together: remove it. Nothing was sent"
             )
-        # Positions that were counted, and are no range, are those of rows of which some have several lines.
-        if not isinstance(where, range):
-            _check_swallowed(where, some, index, mark, place)
-        yield where, values
+        yield positions, values
 
 
-def _check_columns(positions: Sequence[int], rows: Sequence[Sequence[str]], width: int, first: str, place: str) -> None:
-    for position, row in zip(positions, rows, strict=True):
+def _first_row(text: str, mark: str, quotechar: str | None, where: str) -> tuple[list[str], int]:
+    """The first row of a text, and how many lines it has."""
+    if len(mark) > 1:
+        row = text.partition("\n")[0].split(mark)
+        return [_unquoted(value, quotechar) for value in row], 1
+    reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=mark, quotechar=quotechar, strict=True)
+    try:
+        return next(reader), reader.line_num
+    except csv.Error as failure:
+        raise _not_csv(failure, where, quotechar) from None
+
+
+def _rows(blocks: Blocks, layout: _Layout) -> Rows:
+    for line, text in blocks:
+        # A value in quotes may have lines in it, and go on in the next block: from here on only csv knows the rows.
+        if layout.is_csv and layout.quotechar in text:  # type: ignore[operator]  # is_csv says that there is one
+            yield from _csv(chain([(line, text)], blocks), layout)
+            return
+        count = text.count("\n") + (not text.endswith("\n"))
+        positions, values = range(line, line + count), _column(text, count, layout)
+        if values is None:
+            _check_rows(positions, [row.split(layout.mark) if row else [] for row in text.split("\n")], layout)
+            raise AssertionError("a row that does not fit was not found")
+        yield positions, [_unquoted(value, layout.quotechar) for value in values] if len(layout.mark) > 1 else values
+
+
+def _column(text: str, count: int, layout: _Layout) -> list[str] | None:
+    """The values of the column in a text without quotation marks; None if a row of it is not as wide as it should be.
+
+    All fields come into one list, and each row begins with a line feed. If they are all at multiples of the width, each
+    row has as many fields. That takes less time than splitting each line.
+
+    :param count: how many lines the text has.
+    """
+    fields = ("\n" + text.removesuffix("\n")).replace("\n", layout.mark + "\n").split(layout.mark)[1:]
+    if len(fields) != count * layout.width or "".join(fields[:: layout.width]).count("\n") != count or "\r" in text:
+        return None
+    values = fields[layout.index :: layout.width]
+    if layout.index:
+        return values
+    # Each begins with a line feed, and an empty line is nothing else.
+    values = "".join(values)[1:].split("\n")
+    return None if layout.width == 1 and "" in values else values
+
+
+def _check_rows(positions: Sequence[int], rows: Sequence[Sequence[str]], layout: _Layout) -> None:
+    """:raises InvalidInput: a row is empty, has a carriage return, or another number of columns."""
+    for position, row in zip(positions, rows, strict=False):
+        where = f"{layout.place} {position}"
         if not row:
-            raise InvalidInput(f"{place} {position} is empty. Nothing was sent. Correct the file")
-        if len(row) != width:
-            raise InvalidInput(f"{place} {position} has {columns(len(row))}, but {first}: {RECORD}. Nothing was sent")
+            raise InvalidInput(f"{where} is empty. Nothing was sent. Correct the file")
+        if any("\r" in field for field in row):
+            raise InvalidInput(f"{where} has a carriage return (\\r) in the middle. Nothing was sent. Correct the file")
+        if len(row) != layout.width:
+            raise InvalidInput(f"{where} has {columns(len(row))}, but {layout.first}: {RECORD}. Nothing was sent")
 
 
 def _index(first: list[str], column: str | int, dialect: Dialect, mark: str, where: str) -> int:
@@ -93,53 +164,57 @@ def _is_number(text: str) -> bool:
     return len(text.strip()) >= MIN_DIGITS and problem(text) is None
 
 
-def _csv(text: TextIO, before: int, mark: str, quotechar: str | None, place: str) -> Rows[list[str]]:
+def _csv(blocks: Blocks, layout: _Layout) -> Rows:
     """Rows as ``csv`` reads them: a value in quotes may have delimiters and line breaks in it."""
-    reader = csv.reader(text, delimiter=mark, quotechar=quotechar, strict=True)
+    line, text = next(blocks)
+    lines = chain.from_iterable(io.StringIO(text, newline="\n") for _, text in chain([(line, text)], blocks))
+    reader = csv.reader(lines, delimiter=layout.mark, quotechar=layout.quotechar, strict=True)
     end = 0
     try:
-        while rows := list(islice(reader, CHUNK_ROWS)):
+        while rows := list(islice(reader, CSV_ROWS)):
             start, end = end, reader.line_num
-            if end - start == len(rows):
-                yield range(before + start + 1, before + end + 1), rows
-            else:
+            positions: Sequence[int] = range(line + start, line + end)
+            if len(positions) != len(rows):
                 ends = accumulate(1 + sum(value.count("\n") for value in row) for row in rows)
-                yield [before + start + line for line in ends], rows
+                positions = [line + start + of_row - 1 for of_row in ends]
+                _check_swallowed(positions, rows, layout)
+            if set(map(len, rows)) != {layout.width}:
+                _check_rows(positions, rows, layout)
+            yield positions, [row[layout.index] for row in rows]
     except csv.Error as failure:
-        where = f"{place} {before + reader.line_num}"
-        if "new-line character" in str(failure):
-            raise InvalidInput(f"{where} has a carriage return (\\r) in the middle. Correct the file") from None
-        quoted = '; if no value is quoted, say so with dialect={"quotechar": None}' if quotechar else ""
-        raise InvalidInput(f"{where} is not CSV: {failure}{quoted}. Nothing was sent") from None
+        raise _not_csv(failure, f"{layout.place} {line + reader.line_num - 1}", layout.quotechar) from None
 
 
-def _split(text: TextIO, before: int, mark: str, quotechar: str | None, place: str) -> Rows[list[str]]:
-    """Rows whose delimiter has several characters. Such values are never quoted because of it, but may all be."""
-    for positions, lines in lines_of(text, before):
-        rows = [line.split(mark) if line else [] for line in lines]
-        if quotechar and any(quotechar in line for line in lines):
-            rows = [[_unquoted(value, quotechar) for value in row] for row in rows]
-        yield positions, rows
+def _not_csv(failure: csv.Error, where: str, quotechar: str | None) -> InvalidInput:
+    if "new-line character" in str(failure):
+        return InvalidInput(f"{where} has a carriage return (\\r) in the middle. Nothing was sent. Correct the file")
+    quoted = '; if no value is quoted, say so with dialect={"quotechar": None}' if quotechar else ""
+    return InvalidInput(f"{where} is not CSV: {failure}{quoted}. Nothing was sent")
 
 
-def _unquoted(value: str, quotechar: str) -> str:
-    is_quoted = len(value) > 1 and value.startswith(quotechar) and value.endswith(quotechar)
+def _unquoted(value: str, quotechar: str | None) -> str:
+    """A value that may be in quotes, where the delimiter has several characters."""
+    is_quoted = quotechar and len(value) > 1 and value.startswith(quotechar) and value.endswith(quotechar)
     return value[1:-1] if is_quoted else value
 
 
-def _check_swallowed(positions: Sequence[int], rows: Sequence[list[str]], index: int, mark: str, place: str) -> None:
+def _check_swallowed(positions: Sequence[int], rows: Sequence[list[str]], layout: _Layout) -> None:
     """:raises InvalidInput: a row of several lines has other rows in it: a quotation mark is one too many."""
     for position, row in zip(positions, rows, strict=True):
-        kind = _KIND.sub("9", row[index].strip(BLANKS))
+        if len(row) <= layout.index:
+            continue
+        index, kind = layout.index, _KIND.sub("9", row[layout.index].strip(BLANKS))
         if len(kind) < MIN_DIGITS or not any("\n" in field for field in row):
             continue
         parts = (
-            part for field in [*row[:index], *row[index + 1 :]] for part in re.split(f"[\n{re.escape(mark)}]", field)
+            part
+            for field in [*row[:index], *row[index + 1 :]]
+            for part in re.split(f"[\n{re.escape(layout.mark)}]", field)
         )
         if any(_KIND.sub("9", part.strip(BLANKS)) == kind for part in parts):
             raise InvalidInput(
-                f"{place} {position} ends a row of several lines, and another of its fields has what looks like a "
-                "number, too: a quotation mark is missing or one too many. Nothing was sent. Correct the file, or if "
+                f"{layout.place} {position} ends a row of several lines, and another of its fields has what looks like "
+                "a number, too: a quotation mark is missing or one too many. Nothing was sent. Correct the file, or if "
                 'no value is quoted, say so with dialect={"quotechar": None}'
             )
 

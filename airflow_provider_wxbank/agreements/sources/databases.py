@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from airflow_provider_wxbank.agreements.numbers import Values
+from airflow_provider_wxbank.agreements.numbers import CHUNK_ROWS, Values
 from airflow_provider_wxbank.agreements.sources.dialect import Column, column_index
 from airflow_provider_wxbank.agreements.sources.redaction import (
     connected,
     rows_kept_out_of_logs,
     values_kept_out_of_errors,
 )
-from airflow_provider_wxbank.agreements.sources.rows import CHUNK_ROWS
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 if TYPE_CHECKING:

@@ -6,11 +6,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from airflow_provider_wxbank.agreements.numbers import BLANKS, WORD_FOR_NULL, delimiter, problem
-from airflow_provider_wxbank.agreements.sources.rows import RECORD, Rows
+from airflow_provider_wxbank.agreements.sources.rows import RECORD, Blocks, Rows
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 
-def whole_lines(rows: Rows[str], place: str, what: str) -> Rows[str]:
+def lines_of(blocks: Blocks) -> Rows:
+    """The lines of a text without their ends."""
+    for line, text in blocks:
+        lines = text.removesuffix("\n").split("\n")
+        yield range(line, line + len(lines)), lines
+
+
+def whole_lines(rows: Rows, place: str, what: str) -> Rows:
     """Lines that are one number each."""
     is_first = True
     for positions, lines in rows:
@@ -49,7 +56,7 @@ def _of_columns(mark: str) -> str:
     )
 
 
-def slices(rows: Rows[str], first: int, last: int, encoding: str, place: str) -> Rows[str]:
+def slices(rows: Rows, first: int, last: int, encoding: str, place: str) -> Rows:
     """The characters from ``first`` to ``last`` of each line."""
     lengths: set[tuple[int, int]] = set()
     for positions, lines in rows:

@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
-from airflow_provider_wxbank.agreements.numbers import Values
+from airflow_provider_wxbank.agreements.numbers import CHUNK_ROWS, Values
 from airflow_provider_wxbank.agreements.sources.dialect import Column, column_index
-from airflow_provider_wxbank.agreements.sources.rows import CHUNK_ROWS
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 
 if TYPE_CHECKING:
