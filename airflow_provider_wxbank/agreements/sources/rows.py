@@ -50,7 +50,7 @@ def body(text: TextIO, skip_rows: int, skip_footer: int, place: str) -> Blocks:
     end = _end(held, len(held), skip_footer)
     skipped, start = _skip(held, skip_rows, end)
     if start < end:
-        yield line + skipped, held[start:end].replace("\r\n", "\n")
+        yield line + skipped, held[start:end].replace("\r\n", "\n").removesuffix("\r")
 
 
 def _end(text: str, whole: int, skip_footer: int) -> int:
