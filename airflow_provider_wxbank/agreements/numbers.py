@@ -203,21 +203,21 @@ def checked_numbers(source: Iterable[Values], on_invalid: OnInvalid, tally: Tall
             files.check(ends)
             ends = None
         tally.rows += len(read.values)
-        positions, numbers = _checked(read, on_invalid, tally)
+        positions, numbers, are_digits = _checked(read, on_invalid, tally)
         if numbers:
             if are_lines:
                 ends = ends or Ends(read.place, read.may_begin, read.may_end)
-                ends.add(positions, numbers)
+                ends.add(positions, numbers, are_digits=are_digits)
             yield numbers
     if ends is not None:
         files.check(ends)
     files.check_single_lines()
 
 
-def _checked(read: Values, on_invalid: OnInvalid, tally: Tally) -> tuple[Sequence[int], Sequence[str]]:
-    """Those of some values that are numbers, with their positions."""
+def _checked(read: Values, on_invalid: OnInvalid, tally: Tally) -> tuple[Sequence[int], Sequence[str], bool]:
+    """Those of some values that are numbers, with their positions, and whether all are known to be digits alone."""
     if _are_all_digits(read.values):
-        return read.positions, read.values
+        return read.positions, read.values, True
     positions, numbers = [], []
     for position, value in zip(read.positions, read.values, strict=True):
         # One that is nothing but blanks is told as that.
@@ -235,7 +235,7 @@ def _checked(read: Values, on_invalid: OnInvalid, tally: Tally) -> tuple[Sequenc
                 f"{read.place} {position} {why}. Nothing was sent. Correct it; an export can leave such rows out, "
                 'with on_invalid="skip"'
             )
-    return positions, numbers
+    return positions, numbers, False
 
 
 def _are_all_digits(values: Sequence[object]) -> TypeGuard[Sequence[str]]:
@@ -244,4 +244,7 @@ def _are_all_digits(values: Sequence[object]) -> TypeGuard[Sequence[str]]:
         text = "".join(values)  # type: ignore[arg-type]  # what is no text raises
     except TypeError:
         return False
-    return text.isdigit() and text.isascii() and all(values) and max(map(len, values)) <= MAX_NUMBER_BYTES  # type: ignore[arg-type]  # as before
+    if not (text.isdigit() and text.isascii()):
+        return False
+    lengths = set(map(len, values))  # type: ignore[arg-type]  # as before
+    return 0 not in lengths and max(lengths) <= MAX_NUMBER_BYTES

@@ -48,19 +48,21 @@ class Others:
     shortest: int | None = None
     shapes: set[str | int] = field(default_factory=set)
 
-    def meet(self, numbers: Sequence[str]) -> None:
-        """Take some more into account."""
+    def meet(self, numbers: Sequence[str], *, are_digits: bool = False) -> None:
+        """Take some more into account.
+
+        :param are_digits: whether all have nothing but digits, as nearly always, if that is known.
+        """
         if not numbers:
             return
-        # Nearly always all are digits, and one look at them together is enough.
-        digits = numbers if "".join(numbers).isdigit() else [number for number in numbers if number.isdigit()]
+        shapes: set[str | int] = set(map(len if are_digits else _shape, numbers))
+        lengths = [shape for shape in shapes if isinstance(shape, int)]
         self.count += len(numbers)
-        self.of_digits += len(digits)
-        if digits:
-            shortest = min(map(len, digits))
-            self.shortest = min(shortest, self.shortest or shortest)
+        self.of_digits += len(numbers) if are_digits else sum(number.isdigit() for number in numbers)
+        if lengths:
+            self.shortest = min(self.shortest or max(lengths), *lengths)
         if len(self.shapes) <= MAX_SHAPES:
-            self.shapes |= set(map(len, digits)) if len(digits) == len(numbers) else set(map(_shape, numbers))
+            self.shapes |= shapes
 
     def join(self, others: Others) -> None:
         """Take another file's numbers into account."""
@@ -108,14 +110,18 @@ class Ends:
     last: list[tuple[int, str]] = field(default_factory=list, repr=False)
     others: Others = field(default_factory=Others)
 
-    def add(self, positions: Sequence[int], numbers: Sequence[str]) -> None:
-        """Take some more numbers of the file into account."""
+    def add(self, positions: Sequence[int], numbers: Sequence[str], *, are_digits: bool = False) -> None:
+        """Take some more numbers of the file into account.
+
+        :param are_digits: whether all have nothing but digits, if that is known.
+        """
         taken = MAX_RECORDS - len(self.first)
         self.first += zip(positions[:taken], numbers[:taken], strict=True)
         # Which ones are the last is known only at the end, so the last few so far are held back.
         self.last += zip(positions[taken:][-MAX_RECORDS:], numbers[taken:][-MAX_RECORDS:], strict=True)
         passed = max(len(self.last) - MAX_RECORDS, 0)
-        self.others.meet([*(number for _, number in self.last[:passed]), *numbers[taken:-MAX_RECORDS]])
+        self.others.meet([number for _, number in self.last[:passed]])
+        self.others.meet(numbers[taken:-MAX_RECORDS], are_digits=are_digits)
         del self.last[:passed]
 
     def check(self) -> None:

@@ -89,38 +89,42 @@ def _rows(blocks: Blocks, layout: _Layout) -> Rows:
         if layout.is_csv and layout.quotechar in text:  # type: ignore[operator]  # is_csv says that there is one
             yield from _csv(chain([(line, text)], blocks), layout)
             return
-        count = text.count("\n") + (not text.endswith("\n"))
+        text = text if text.endswith("\n") else f"{text}\n"
+        count = text.count("\n")
         positions, values = range(line, line + count), _column(text, count, layout)
         if values is None:
-            _check_rows(positions, [row.split(layout.mark) if row else [] for row in text.split("\n")], layout)
-            raise AssertionError("a row that does not fit was not found")
-        yield positions, [_unquoted(value, layout.quotechar) for value in values] if len(layout.mark) > 1 else values
+            # One of its rows is told; if none is, an empty value is, as a row that is no number.
+            rows = [row.split(layout.mark) for row in text.removesuffix("\n").split("\n")]
+            _check_rows(positions, rows, layout)
+            values = [row[layout.index] for row in rows]
+        if layout.quotechar and layout.quotechar in text:
+            values = [_unquoted(value, layout.quotechar) for value in values]
+        yield positions, values
 
 
 def _column(text: str, count: int, layout: _Layout) -> list[str] | None:
     """The values of the column in a text without quotation marks; None if a row of it is not as wide as it should be.
 
-    All fields come into one list, and each row begins with a line feed. If they are all at multiples of the width, each
-    row has as many fields. That takes less time than splitting each line.
+    All fields of all rows come into one list. The line feed before each row tells whether all rows begin where they
+    should. That takes two thirds of the time of splitting each line.
 
-    :param count: how many lines the text has.
+    :param text: whole lines.
+    :param count: how many lines it has.
     """
-    fields = ("\n" + text.removesuffix("\n")).replace("\n", layout.mark + "\n").split(layout.mark)[1:]
-    if len(fields) != count * layout.width or "".join(fields[:: layout.width]).count("\n") != count or "\r" in text:
+    if "\r" in text:
         return None
-    values = fields[layout.index :: layout.width]
-    if layout.index:
-        return values
-    # Each begins with a line feed, and an empty line is nothing else.
-    values = "".join(values)[1:].split("\n")
-    return None if layout.width == 1 and "" in values else values
+    fields = text.replace("\n", f"{layout.mark}\n").split(layout.mark)
+    begins = "".join(fields[:: layout.width])
+    if len(fields) != count * layout.width + 1 or begins.count("\n") != count:
+        return None
+    return fields[layout.index : -1 : layout.width] if layout.index else begins.removesuffix("\n").split("\n")
 
 
 def _check_rows(positions: Sequence[int], rows: Sequence[Sequence[str]], layout: _Layout) -> None:
     """:raises InvalidInput: a row is empty, has a carriage return, or another number of columns."""
     for position, row in zip(positions, rows, strict=False):
         where = f"{layout.place} {position}"
-        if not row:
+        if row in ([], [""]):
             raise InvalidInput(f"{where} is empty. Nothing was sent. Correct the file")
         if any("\r" in field for field in row):
             raise InvalidInput(f"{where} has a carriage return (\\r) in the middle. Nothing was sent. Correct the file")

@@ -56,8 +56,8 @@ def _read(file: Location, stream: IO[bytes], column: Column | None, dialect: Dia
     content = content_of(beginning, stream, kind, file.uri)
     if kind != "text":
         content = _only_text(content, file.uri)
-    with text_of(content, dialect.encoding, file.uri) as text:
-        yield from read_text(text, column, dialect, f"{place} line", file.uri)
+    text = text_of(content, dialect.encoding, file.uri)
+    yield from read_text(text, column, dialect, f"{place} line", file.uri)
 
 
 def _only_text(content: Iterator[bytes], what: str) -> Iterator[bytes]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TextIO
 
 from airflow_provider_wxbank.agreements.numbers import Values
 from airflow_provider_wxbank.agreements.sources.columns import column_of_text
@@ -13,10 +12,10 @@ from airflow_provider_wxbank.agreements.sources.lines import lines_of, slices, w
 from airflow_provider_wxbank.agreements.sources.rows import body
 
 
-def read_text(text: TextIO, column: Column | None, dialect: Dialect, place: str, what: str) -> Iterator[Values]:
+def read_text(text: Iterator[str], column: Column | None, dialect: Dialect, place: str, what: str) -> Iterator[Values]:
     """The values of one column of a text.
 
-    :param text: lines that end with a line feed and keep it.
+    :param text: in pieces.
     :param place: what positions count.
     :param what: the file, for messages.
     :raises InvalidInput: the text is not as column and dialect say; it says what the text seems to be.
