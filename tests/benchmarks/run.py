@@ -46,6 +46,8 @@ from airflow_provider_wxbank.wechatpay.settings import read_settings
 from tests.benchmarks.charts import draw
 from tests.benchmarks.exports import database, measure
 from tests.benchmarks.growth import calls_of_mapped_uploads, questions
+from tests.benchmarks.reading import LAYOUTS, write
+from tests.benchmarks.reading import measure as measure_text
 from tests.benchmarks.triggers import FIRST_PACKAGE, POLL_SECONDS
 
 ROWS = 330_000
@@ -56,6 +58,7 @@ WAITS, WAIT_SECONDS = 1000, 30.0
 EXPORTS = (100_000, 500_000, 1_000_000, 2_000_000)
 COMPARED_EXPORT, EXPORT_ROUNDS = 500_000, 3
 """Enough rows that the time to start processes and to connect is a small part for both sides, as in a real list."""
+TEXTS = (100_000, 2_000_000)
 PACKAGE = "8473295"
 CONNECTION = "WXBANK_BENCHMARK_CONNECTION"
 """The variable that has the simulator's connection."""
@@ -182,6 +185,32 @@ def exporting() -> Iterator[Row]:
         large.megabytes - small.megabytes,
         "<= 16",
     )
+
+
+def reading() -> Iterator[Row]:
+    """Text files: reading and checking them, against the standard library's reader alone."""
+    small, large = TEXTS
+    for name, layout in LAYOUTS.items():
+        with tempfile.TemporaryDirectory(prefix="wxbank-reading-") as folder:
+            files = {rows: Path(folder) / f"{rows}.txt" for rows in TEXTS}
+            for rows, path in files.items():
+                write(path, layout, rows)
+            pairs = [
+                (measure_text(files[large], name, "ours", large), measure_text(files[large], name, "csv", large))
+                for _ in range(EXPORT_ROUNDS)
+            ]
+            mine, theirs = (median(seconds for seconds, _ in column) for column in zip(*pairs, strict=True))
+            ratio = median(own[0] / reference[0] for own, reference in pairs)
+            yield Row(f"processor time, {layout.what}", f"{mine:.2f} s", f"{theirs:.2f} s", ratio, "<= 1.1")
+            least = measure_text(files[small], name, "ours", small)[1]
+            most = max(megabytes for (_, megabytes), _ in pairs)
+            yield Row(
+                f"peak memory of {large:,} rows of it, MB more than {small:,}",
+                f"{most:.0f} MB",
+                f"{least:.0f} MB",
+                most - least,
+                "<= 16",
+            )
 
 
 @contextmanager
@@ -330,6 +359,7 @@ def main() -> None:
     for row in chain(
         encryption(),
         exporting(),
+        reading(),
         map(call, (uploading, waiting)),
         growing(),
         deferring(),

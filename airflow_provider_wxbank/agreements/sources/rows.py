@@ -11,6 +11,9 @@ from itertools import chain
 
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
+_EMPTY = " \r\n\x1a"
+"""What a line has that is no row after the last one. DOS ends a text with \\x1a."""
+
 MAX_EMPTY = 1 << 20
 """Characters of empty lines that may follow each other."""
 
@@ -67,7 +70,7 @@ def _end(text: str, whole: int, skip_footer: int) -> int:
     end = whole
     while end:
         start = text.rfind("\n", 0, end - 1) + 1
-        if text[start:end].strip(" \r\n"):
+        if text[start:end].strip(_EMPTY):
             break
         end = start
     for _ in range(skip_footer):
