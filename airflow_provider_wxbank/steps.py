@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseHook
@@ -127,7 +128,7 @@ def export(
         location(given.source, "source")
     # The beginning is told first, so that a connection that cannot be read is told as a failure of the step.
     with _telling("export", tell), closing(hook.get_conn()) as client, given.values() as values:
-        return export_files(
+        target, manifest = export_files(
             values,
             folder,
             bank_type=given.bank_type,
@@ -140,6 +141,8 @@ def export(
             origin=origin,
             tell=tell,
         )
+    _warn_of_days(len(manifest.files), client.settings.daily_file_quota)
+    return target, manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +252,18 @@ def sql_engine(conn_id: str) -> Engine:
         raise InvalidInput(f"sql_conn_id {conn_id} is not the connection of an SQL database")
     engine: Engine = hook.get_sqlalchemy_engine()
     return engine
+
+
+def _warn_of_days(files: int, quota: int) -> None:
+    """Warn of a list that is not uploaded within a day: mostly the query has found more than was meant."""
+    if files > quota:
+        log.warning(
+            "The list has %d files, and WeChat Pay takes %d a day of a merchant: its upload will take %d days. If that "
+            "is more than was meant, do not upload it: numbers cannot be taken out of a package",
+            files,
+            quota,
+            ceil(files / quota),
+        )
 
 
 def _both(one: object) -> str:

@@ -129,6 +129,18 @@ def test_a_file_is_what_an_export_of_it_has_uploaded(
     assert posts(connected) == 1
 
 
+def test_a_file_of_another_layout_is_exported(run: Run, connected: Simulator, tmp_path: Path) -> None:
+    lines = [f"{number}张三" for number in numbers(20)]
+    (tmp_path / "users.dat").write_bytes("\n".join(["H20261126", *lines]).encode("gb18030"))
+    code, out, err = run(
+        "export", "--bank-type", "ICBC_DEBIT", "--source", str(tmp_path / "users.dat"), "--output-path",
+        str(tmp_path / "export"), "--column", "1-18", "--expected-rows", "20",
+        "--dialect", '{"encoding": "gb18030", "skip_rows": 1}', "-o", "json",
+    )  # fmt: skip
+    assert code == 0, err
+    assert json.loads(out)["rows"] == 20
+
+
 def test_another_prefix_imports_anew(run: Run, connected: Simulator, users: Path) -> None:
     upload(run, users)
     upload(run, users, "--prefix", "again")
@@ -591,6 +603,9 @@ def test_every_kind_of_error_has_its_code(failure: BaseException, code: Exit) ->
         ("export", "--bank-type", "ICBC_DEBIT", "--output-path", "x", "--sql", "SELECT 1", "--sql-file", "y"),
         ("export", "--bank-type", "ICBC_DEBIT", "--output-path", "x", "--sql-file", "missing.sql"),
         ("export", "--bank-type", "ICBC_DEBIT", "--output-path", "x", "--sql", "SELECT 1", "--parameters", "1"),
+        ("export", "--bank-type", "ICBC_DEBIT", "--output-path", "x", "--source", "y", "--dialect", "|"),
+        ("export", "--bank-type", "ICBC_DEBIT", "--output-path", "x", "--source", "y", "--column", "18-1"),
+        ("export", "--bank-type", "ICBC_DEBIT", "--output-path", "x", "--source", "y", "--expected-rows", "-1"),
         ("wait", PACKAGE, "--poke-interval", "0"),
         ("wait", PACKAGE, "--max-fail-ratio", "2"),
     ],

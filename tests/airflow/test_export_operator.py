@@ -293,6 +293,72 @@ def test_wrong_lines_of_several_files_are_skipped_by_file_and_line(tmp_path: Pat
     assert manifest_of(uri).skipped == {"a.txt line": [2], "b.txt line": [1]}
 
 
+def bank_file(folder: Path, rows: int = 20) -> str:
+    """A core system's list: GB18030, with records before and after."""
+    lines = [f"{index}|@|{number}|@|张三" for index, number in enumerate(numbers(rows))]
+    (folder / "users.dat").write_bytes("\n".join(["H20261126", *lines, f"T{rows:08d}", ""]).encode("gb18030"))
+    return str(folder / "users.dat")
+
+
+DIALECT = {"encoding": "gb18030", "delimiter": "|@|", "header": False, "skip_rows": 1, "skip_footer": 1}
+
+
+@pytest.mark.parametrize("expected_rows", [None, 20, "20", " 20 "])
+def test_a_file_of_a_core_system_is_imported(tmp_path: Path, simulator: Simulator, expected_rows: int | None) -> None:
+    options = {"column": 2, "dialect": DIALECT, "expected_rows": expected_rows}
+    uri = operator(source=bank_file(tmp_path), output_path=str(tmp_path / "out"), **options).execute(context())
+    assert imported(uri, simulator)["numbers_digest"] == numbers_digest(numbers(20))
+
+
+@pytest.mark.parametrize("on_invalid", ["fail", "skip"])
+@pytest.mark.parametrize("expected_rows", [0, 19, "21"])
+def test_a_list_with_another_number_of_rows_than_expected_is_no_export(
+    tmp_path: Path, expected_rows: int | str, on_invalid: str
+) -> None:
+    options = {"column": 2, "dialect": DIALECT, "expected_rows": expected_rows, "on_invalid": on_invalid}
+    export = operator(source=bank_file(tmp_path), output_path=str(tmp_path / "out"), **options)
+    with pytest.raises(InvalidInput, match=f"the source has 20 rows, and expected_rows is {expected_rows}"):
+        export.execute(context())
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_rows_that_are_skipped_or_come_twice_are_rows(tmp_path: Path) -> None:
+    """A control file counts the rows of its list, whatever becomes of them."""
+    (tmp_path / "users.txt").write_text("\n".join([*numbers(2), "NULL", *numbers(2)]))
+    options = {"on_invalid": "skip", "max_rows_per_file": 2, "expected_rows": 5}
+    uri = operator(source=str(tmp_path / "users.txt"), output_path=str(tmp_path / "out"), **options).execute(context())
+    assert (manifest_of(uri).rows, manifest_of(uri).skipped_count) == (2, 1)
+
+
+def test_a_query_has_as_many_rows_as_expected(
+    sqlite: dict[str, Any], airflow_connection: Connect, tmp_path: Path
+) -> None:
+    airflow_connection("bank_db", sqlite)
+    options = {"sql": QUERY, "sql_conn_id": "bank_db", "output_path": str(tmp_path)}
+    assert operator(**options, expected_rows=len(ACTIVE)).execute(context())
+    with pytest.raises(InvalidInput, match=f"the source has {len(ACTIVE)} rows, and expected_rows is {ROWS}"):
+        operator(**options, expected_rows=ROWS).execute(context())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("quota", "days"), [(2, 2), (1, 3), (3, None)])
+def test_a_list_of_more_than_a_day_says_how_many_days_it_takes(
+    tmp_path: Path, simulator: Simulator, connect: Connect, caplog: pytest.LogCaptureFixture, quota: int, days: int
+) -> None:
+    extra = {**simulator.airflow_connection()["extra"], "daily_file_quota": quota}
+    connect(simulator, extra=extra)
+    (tmp_path / "users.txt").write_text("\n".join(numbers(3)))
+    operator(source=str(tmp_path / "users.txt"), output_path=str(tmp_path / "out"), max_rows_per_file=1).execute(
+        context()
+    )
+    told = [record.message for record in caplog.records if "files, and WeChat Pay takes" in record.message]
+    assert len(told) == (days is not None)
+    assert (
+        not told
+        or f"has 3 files, and WeChat Pay takes {quota} a day of a merchant: its upload will take {days} days" in told[0]
+    )
+
+
 @pytest.mark.parametrize("source", ["/there/is/none.csv", "/there/is/*.csv"])
 def test_a_missing_source_is_told(tmp_path: Path, source: str) -> None:
     with pytest.raises(InvalidInput, match="does not exist|no file matches"):
@@ -310,6 +376,40 @@ def test_a_missing_source_is_told(tmp_path: Path, source: str) -> None:
         ({"source": "/x", "bank_type": "icbc debit"}, "bank_type"),
         ({"source": "/x", "on_invalid": "ignore"}, "on_invalid"),
         ({"source": "/x", "max_rows_per_file": 6000}, "max_rows_per_file"),
+        ({"sql": QUERY, "sql_conn_id": "bank_db", "dialect": {}}, "dialect goes with source"),
+        ({"source": "/x", "dialect": "gb18030"}, "dialect is of type str: it must be a mapping"),
+        ({"source": "/x", "dialect": {"Encoding": "gb18030"}}, "dialect has no 'Encoding'; it has delimiter, encoding"),
+        ({"source": "/x", "dialect": {"encoding": "gb-18030-x"}}, "encoding 'gb-18030-x' is none that Python knows"),
+        ({"source": "/x", "dialect": {"encoding": "utf-16"}}, "bytes of its own for digits.*iconv"),
+        ({"source": "/x", "dialect": {"encoding": "cp037"}}, "bytes of its own for digits.*iconv"),
+        ({"source": "/x", "dialect": {"encoding": "rot13"}}, "none that Python knows"),
+        ({"source": "/x", "dialect": {"encoding": None}}, "encoding must be a name"),
+        ({"source": "/x", "dialect": {"delimiter": ""}}, "delimiter must be 1 to 20 characters"),
+        ({"source": "/x", "column": 1, "dialect": {"delimiter": "x" * 21}}, "delimiter must be 1 to 20 characters"),
+        ({"source": "/x", "column": 1, "dialect": {"delimiter": "x"}}, "nor be of letters and digits alone"),
+        ({"source": "/x", "column": 1, "dialect": {"delimiter": "\n"}}, "must not have a line break"),
+        ({"source": "/x", "column": 1, "dialect": {"delimiter": '"'}}, "the same text as delimiter and as quotechar"),
+        ({"source": "/x", "column": 1, "dialect": {"quotechar": "''"}}, "quotechar must be one character"),
+        ({"source": "/x", "column": 1, "dialect": {"header": 0}}, "header must be True or False"),
+        ({"source": "/x", "dialect": {"skip_rows": -1}}, "skip_rows must be a whole number from 0, and is -1"),
+        ({"source": "/x", "dialect": {"skip_footer": 1.0}}, "skip_footer must be a whole number from 0, and is 1.0"),
+        ({"source": "/x", "dialect": {"skip_rows": True}}, "skip_rows must be a whole number"),
+        ({"source": "/x", "dialect": {"delimiter": "|"}}, "dialect has a delimiter, so there are columns: give column"),
+        ({"source": "/x", "column": (1, 18), "dialect": {"delimiter": "|"}}, "leave out one of the two"),
+        ({"source": "/x", "column": "no", "dialect": {"header": False}}, "there is no header: give its number, from 1"),
+        ({"source": "/x", "column": 0}, "columns are counted from 1"),
+        ({"source": "/x", "column": "0"}, "columns are counted from 1"),
+        ({"source": "/x", "column": " "}, "column is empty"),
+        ({"source": "/x", "column": (0, 18)}, "from character 0 to 18"),
+        ({"source": "/x", "column": (18, 1)}, "from character 18 to 1"),
+        ({"source": "/x", "column": "18-1"}, "from character 18 to 1"),
+        ({"source": "/x", "column": (1, 2, 3)}, "column is of type tuple"),
+        ({"source": "/x", "column": True}, "column is of type bool"),
+        ({"source": "/x", "column": 1.0}, "column is of type float"),
+        ({"source": "/x", "expected_rows": -1}, "expected_rows must be a whole number from 0, and is -1"),
+        ({"source": "/x", "expected_rows": "20.0"}, "expected_rows must be a whole number"),
+        ({"source": "/x", "expected_rows": "None"}, "expected_rows is the text 'None'"),
+        ({"source": "/x", "expected_rows": [20]}, "expected_rows must be a whole number from 0, and is of type list"),
         ({"source": "/x", "prefix": "号码"}, "prefix"),
         ({"source": "/x", "output_path": ""}, "output_path is empty"),
         ({"source": "/x", "output_path": "relative/folder"}, "absolute path"),

@@ -302,6 +302,28 @@ def test_parameters_of_a_query_keep_their_texts(native: bool) -> None:
 
 
 @NATIVE
+def test_a_layout_may_come_from_templates(native: bool) -> None:
+    """A name of digits is a number in either kind of DAG, and a delimiter that Python would read stays as it is."""
+    export = rendered(
+        ExportUsersOperator, native, {"no": 2, "rows": 20, "mark": "0x7c"}, bank_type="ICBC_DEBIT", output_path="/x",
+        source="/y", column="{{ no }}", expected_rows="{{ rows }}",
+        dialect={"delimiter": "{{ mark }}|", "quotechar": None, "header": False, "skip_rows": 1, "encoding": "utf-8"},
+    )  # fmt: skip
+    assert (export.column, export.expected_rows) == ("2", "20")
+    assert export.dialect == {
+        "delimiter": "0x7c|", "quotechar": None, "header": False, "skip_rows": 1, "encoding": "utf-8",
+    }  # fmt: skip
+    export.check_texts()
+
+
+@pytest.mark.parametrize("column", [2, (1, 18), [1, 18]])
+def test_a_column_that_is_no_text_stays_what_it_is(column: object) -> None:
+    export = rendered(ExportUsersOperator, True, None, **REQUIRED[ExportUsersOperator], column=column, expected_rows=5)
+    export.check_texts()
+    assert (export.column, export.expected_rows) == (column, 5)
+
+
+@NATIVE
 @pytest.mark.parametrize("given", ["{{ value }}", "x {{ value }}"])
 def test_a_query_is_not_asked_with_none(native: bool, given: str) -> None:
     options = {"bank_type": "ICBC_DEBIT", "output_path": "/x", "sql_conn_id": "bank"}

@@ -174,10 +174,11 @@ def _encoding(written: object) -> str:
         raise InvalidInput("dialect's encoding must be a name, such as utf-8 or gb18030")
     try:
         name = codecs.lookup(written).name
-        keeps_ascii = _ASCII.decode(name).encode("ascii") == _ASCII
-    except (LookupError, UnicodeError):
+        # UTF-16 does not even decode them.
+        text = _ASCII.decode(name, "replace")
+    except LookupError:
         raise InvalidInput(f"dialect's encoding {written[:40]!r} is none that Python knows") from None
-    if not keeps_ascii:
+    if text != _ASCII.decode("ascii"):
         raise InvalidInput(
             f"dialect's encoding {written[:40]!r} has bytes of its own for digits and lines, as UTF-16 and EBCDIC do: "
             f"convert the file first, for example with iconv -f {written[:40]} -t UTF-8"
