@@ -87,7 +87,7 @@ def secrets_of(password: object, extra: Mapping[str, Any]) -> list[str]:
 
     Airflow masks only a whole field. A key that is printed in another layout is found line by line.
     """
-    secrets = {str(password)} if password else set()
+    secrets = {str(one) for one in (password, extra.get("naming_secret")) if one}
     for name in ("merchant_private_key", "wechatpay_public_key"):
         # A public key is not masked: it is no secret, and each masked text slows Airflow down. But a private key may be
         # in its field by mistake.

@@ -77,6 +77,12 @@ FIELDS: tuple[tuple[str, str, str, str], ...] = (
     ("connect_timeout", "Connect timeout", "number", "Seconds; default 5, at most 600"),
     ("read_timeout", "Read timeout", "number", "Seconds without a byte; default 30, at most 600"),
     ("proxies", "Proxy", "string", "URL of a proxy, http://proxy:3128; empty for the environment's"),
+    (
+        "naming_secret",
+        "Naming secret",
+        "string",
+        "32 characters or more that key filenames and manifests; may stay empty if the private key is an RSA key",
+    ),
     ("daily_file_quota", "Files a day", "number", "What WeChat Pay takes of the merchant in a day; default 6000"),
 )
 

@@ -133,7 +133,7 @@ def export(
             folder,
             bank_type=given.bank_type,
             prefix=prefix,
-            naming_key=naming_key(client.settings.merchant.private_key),
+            naming_key=naming_key(client.settings.merchant.signer, client.settings.naming_secret),
             encryption_key=client.encryption_key,
             max_rows=given.max_rows_per_file,
             on_invalid=given.on_invalid,
@@ -187,7 +187,8 @@ class UploadInput:
         :param prefix: first part of the filenames, if it is a single file.
         :param known: names of files that need not be read, since they were uploaded before.
         """
-        key = naming_key(client.settings.merchant.private_key)
+        settings = client.settings
+        key = naming_key(settings.merchant.signer, settings.naming_secret)
         if self.manifest is not None:
             path, identity = split_identity(self.manifest)
             where = location(path, "manifest")
@@ -198,7 +199,7 @@ class UploadInput:
         where = location(self.file, "file")
         if self.encrypted:
             assert self.serial_no is not None
-            return of_encrypted_file(where, key, prefix, self.bank_type, self.serial_no)
+            return of_encrypted_file(where, key, prefix, self.bank_type, self.serial_no, settings.merchant.suite)
         return of_plain_file(where, key, prefix, self.bank_type, client.encryption_key)
 
 

@@ -137,6 +137,51 @@ def test_agreements_know_nothing_of_http() -> None:
         assert [module for module in imports_of(where) if f"{module}.".startswith(libraries)] == [], where
 
 
+SUITES = tuple(f"wechatpay/crypto/{name}" for name in ("rsa.py", "sm2.py", "sm2_points.py", "keys.py"))
+"""What knows the algorithms. keys.py tells whose a key is."""
+
+DESCRIBES_KEYS = ("wechatpay/crypto/pem.py", "get_provider_info.py")
+"""What tells a person what kind of key a text is, and the form of a connection."""
+
+ALGORITHMS = re.compile(
+    r"rsaes|rsa|sm[234]|oaep|mgf1|pkcs1|pkcs1v15|aes|aesgcm|gmssl|asymmetric|ciphers", re.IGNORECASE
+)
+_WORD = re.compile(r"[A-Z]{2,}[0-9]*(?![a-z])|[A-Z]?[a-z0-9]+|[A-Z]")
+
+
+def code_of(path: Path) -> Iterator[tuple[int, str]]:
+    """The names and texts of a module, without its documentation and comments, each with its line."""
+    tree = ast.parse(path.read_text("utf-8"))
+    documentation = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    }
+    for node in ast.walk(tree):
+        texts: list[Any] = [getattr(node, name, None) for name in ("id", "attr", "name", "arg", "module", "asname")]
+        if isinstance(node, ast.Constant) and node not in documentation:
+            texts.append(node.value)
+        yield from ((getattr(node, "lineno", 0), text) for text in texts if isinstance(text, str))
+
+
+def test_only_the_suites_know_the_algorithms() -> None:
+    """The next algorithm is a module and a value: nothing else asks which one it is."""
+    others = [
+        path
+        for path in PACKAGE.rglob("*.py")
+        if path.relative_to(PACKAGE).as_posix() not in (*SUITES, *DESCRIBES_KEYS)
+        and "simulator" not in path.relative_to(PACKAGE).parts
+    ]
+    assert len(others) > 90
+    found = [
+        f"{path.relative_to(PACKAGE)}:{line}: {text[:60]}"
+        for path in others
+        for line, text in code_of(path)
+        if any(map(ALGORITHMS.fullmatch, _WORD.findall(text)))
+    ]
+    assert found == []
+
+
 def test_every_file_of_code_names_its_license() -> None:
     folders = (PACKAGE, ROOT / "dags", ROOT / "tests", ROOT / "tools")
     kinds = ("*.py", "*.js", "*.css", "*.html")
@@ -270,8 +315,8 @@ def test_the_form_offers_every_field_that_a_connection_has() -> None:
 def test_secret_fields_are_hidden_by_their_names() -> None:
     from airflow.providers.common.compat.sdk import redact
 
-    shown: Any = redact(dict.fromkeys(("merchant_private_key", "proxies", "password"), "secret text"))
-    assert shown == {"merchant_private_key": "***", "proxies": "***", "password": "***"}
+    shown: Any = redact(dict.fromkeys(("merchant_private_key", "proxies", "password", "naming_secret"), "secret text"))
+    assert shown == dict.fromkeys(shown, "***")
 
 
 def test_the_form_for_older_airflow_is_the_same() -> None:

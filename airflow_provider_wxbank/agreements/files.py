@@ -8,15 +8,14 @@ import hmac
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from airflow_provider_wxbank.agreements.encryption import encrypt_lines, line_bytes
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
+from airflow_provider_wxbank.wechatpay.crypto.signing import Signer, naming_seed
+from airflow_provider_wxbank.wechatpay.crypto.suites import MAX_NUMBER_BYTES, PublicKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 MAX_ROWS = 5500
@@ -55,13 +54,27 @@ class PlainFile:
     key: PlatformKey
 
     def encrypted(self) -> bytes:
-        """The content of the agreement file; it is different at every call, since OAEP is random."""
-        return encrypt_lines(self.key.public_key, self.numbers)
+        """The content of the agreement file; it is different at every call, since encryption is random."""
+        return self.key.public_key.encrypt_lines(self.numbers)
 
 
-def rows_per_file(key: PlatformKey, max_rows: int) -> int:
-    """Rows that fit into one file: the least of ``max_rows``, 5,500, and what 2,000,000 bytes hold."""
-    return min(max_rows, MAX_ROWS, MAX_BYTES // line_bytes(key.public_key))
+def rows_that_fit(key: PublicKey, numbers: Sequence[str]) -> int:
+    """How many of some numbers, from the first one on, fit into the 2,000,000 bytes of one file.
+
+    Each counts as the longest line that it may become, since the same numbers must be cut alike whenever they are cut.
+    """
+    if may_fit(key, len(numbers), MAX_NUMBER_BYTES) or may_fit(key, len(numbers), max(map(len, numbers), default=0)):
+        return len(numbers)
+    ends = accumulate(key.line_bytes(len(number)) for number in numbers)
+    return sum(end <= MAX_BYTES for end in ends)
+
+
+def may_fit(key: PublicKey, rows: int, longest: int) -> bool:
+    """Whether so many numbers fit into one file if all of them are as long as the longest.
+
+    :param longest: bytes.
+    """
+    return rows * key.line_bytes(longest) <= MAX_BYTES
 
 
 def check_max_rows(max_rows: int) -> None:
@@ -70,13 +83,16 @@ def check_max_rows(max_rows: int) -> None:
         raise InvalidInput(f"max_rows_per_file must be 1 to {MAX_ROWS}, not {max_rows!r}")
 
 
-def naming_key(private_key: RSAPrivateKey) -> bytes:
-    """The secret behind filenames and manifests, derived from the merchant's private key: nothing more has to be kept.
+def naming_key(signer: Signer, naming_secret: str | None) -> bytes:
+    """The secret behind filenames and manifests.
 
     Numbers are easy to guess, and a digest without a key would confirm a guess.
+
+    :param naming_secret: the connection's, with which filenames stay when the merchant's key is renewed; None derives
+        one from the signer.
     """
-    secret = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    return HKDF(SHA256(), 32, salt=None, info=b"airflow-provider-wxbank names and manifests").derive(secret)
+    info = b"airflow-provider-wxbank names and manifests, 3"
+    return HKDF(SHA256(), 32, salt=None, info=info).derive(naming_seed(signer, naming_secret))
 
 
 def run_prefix(dag_id: str, run_id: str) -> str:
@@ -111,12 +127,15 @@ def content_of(numbers: Sequence[str]) -> bytes:
 def batches(
     numbers: Iterable[Sequence[str]], encryption_key: Callable[[], PlatformKey], max_rows: int
 ) -> Iterator[tuple[PlatformKey, list[str]]]:
-    """Cut a stream of numbers into the rows of files. Each file takes its key once, when it begins."""
-    stream = chain.from_iterable(numbers)
+    """Cut a stream of numbers into the rows of files. Each file takes its key once."""
+    stream, rest = chain.from_iterable(numbers), list[str]()
+    limit = min(max_rows, MAX_ROWS)
     # No key is asked for before there is a number to encrypt with it.
-    for first in stream:
+    while batch := [*rest, *islice(stream, limit - len(rest))]:
         key = encryption_key()
-        yield key, [first, *islice(stream, rows_per_file(key, max_rows) - 1)]
+        fit = rows_that_fit(key.public_key, batch)
+        rest = batch[fit:]
+        yield key, batch[:fit]
 
 
 def plain_files(

@@ -7,28 +7,21 @@ import binascii
 import re
 
 from airflow_provider_wxbank.agreements.files import MAX_BYTES, MAX_ROWS
+from airflow_provider_wxbank.wechatpay.crypto.suites import Suite
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
-MIN_BLOCK_BYTES = 256
-"""Bytes of an RSA block of 2048 bits."""
-
-MAX_TEXT_BYTES = 100
-"""Different bytes that a block of text, padded or not, has at most: printable ASCII has 95, and there is a padding.
-
-An encrypted block is random and has 162 of 256 on average. The probability that it has 100 or fewer is below
-C(256, 100) * (100 / 256)**256 < 1e-31. The probability that among the 1.5 million bytes of a file 13 in a row are ASCII
-digits is below 1.5e6 * (10 / 256)**13 < 1e-12.
-"""
-
 _DIGITS = re.compile(rb"[0-9]{13}")
+"""The probability that among the 1.5 million encrypted bytes of a file 13 in a row are ASCII digits is below
+1.5e6 * (10 / 256)**13 < 1e-12."""
 
 
-def check_encrypted(content: bytes, what: str) -> int:
+def check_encrypted(content: bytes, what: str, suite: Suite) -> int:
     """Check what can be seen of an agreement file without the key that decrypts it.
 
+    :param suite: the merchant's, whose platform keys encrypt.
     :return: the number of rows.
-    :raises InvalidInput: the file is empty or too long, or a line is not Base64 of one RSA block, is Base64 of text, or
-        comes twice.
+    :raises InvalidInput: the file is empty or too long, or a line is not Base64 of an encrypted number, is Base64 of
+        text, or comes twice.
     """
     if not content:
         raise InvalidInput(f"{what} is empty")
@@ -40,7 +33,7 @@ def check_encrypted(content: bytes, what: str) -> int:
             f"{what} has {len(lines)} rows and {len(content)} bytes; an encrypted file is sent as it is and has at "
             f"most {MAX_ROWS} rows and {MAX_BYTES} bytes"
         )
-    length = len(_block(lines[0]) or b"")
+    first = _block(lines[0]) or b""
     seen: dict[bytes, int] = {}
     for number, line in enumerate(lines, 1):
         if b"\r" in line:
@@ -48,22 +41,16 @@ def check_encrypted(content: bytes, what: str) -> int:
         if not line:
             raise InvalidInput(f"{what} line {number} is empty")
         block = _block(line)
-        if block is None or len(block) < MIN_BLOCK_BYTES or len(block) != length:
-            raise InvalidInput(
-                f"{what} line {number} is not an encrypted number: expected Base64 of one RSA block "
-                "(344 characters for a 2048-bit key)"
-            )
+        if block is None or not suite.is_block(block, first):
+            raise InvalidInput(f"{what} line {number} is not an encrypted number: expected {suite.line}")
         # Base64 alone hides nothing: anybody could read such numbers.
-        if len(set(block)) <= MAX_TEXT_BYTES or _DIGITS.search(block):
+        if not suite.is_random(block) or _DIGITS.search(block):
             raise InvalidInput(
                 f"{what} line {number} is Base64 of text that is not encrypted: encrypt the numbers with WeChat Pay's "
-                "key (RSAES-OAEP), or leave out encrypted=True for a file of plain numbers"
+                f"key ({suite.encryption}), or leave out encrypted=True for a file of plain numbers"
             )
         if line in seen:
-            raise InvalidInput(
-                f"{what} line {number} is the same as line {seen[line]}: OAEP makes another line of the same number "
-                "each time, so it is a copy or not encrypted with OAEP"
-            )
+            raise InvalidInput(f"{what} line {number} is the same as line {seen[line]}: {suite.if_twice}")
         seen[line] = number
     return len(lines)
 

@@ -21,7 +21,7 @@ from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 NAME = "manifest.json"
-VERSION = 2
+VERSION = 3
 MAX_MANIFEST_BYTES = 64_000_000
 """33 million numbers are 6,000 files, 2 MB of manifest; 100,000 skipped positions are 1 MB."""
 
@@ -36,7 +36,7 @@ _BEGINNING = b'{\n "hmac_sha256": "'
 _ORIGIN_BYTES = 20_000
 """Enough for the digest and the names of a task: Airflow allows 250 characters for each."""
 _ORIGIN = re.compile(_BEGINNING + rb'[0-9a-f]{64}",\n "version": \d+,\n "origin": (\{[^\n]*\}),\n')
-_OTHER_VERSION = re.compile(rb'\s*\{\s*"version": ?(\d{1,3})\b')
+_OTHER_VERSION = re.compile(rb'\s*\{(?:\s*"hmac_sha256": ?"[0-9a-f]{64}",)?\s*"version": ?(\d{1,3})\b')
 _IDENTIFIED = re.compile(rf"(.*/{re.escape(NAME)})#(.*)", re.DOTALL)
 
 
@@ -161,7 +161,7 @@ def read_manifest(location: Location, naming_secret: bytes, identity: str | None
     """
     where = location.uri
     content = location.read(MAX_MANIFEST_BYTES, _IF_MISSING)
-    # Version 1 began with its version, and had its digest at the end.
+    # Version 1 began with its version, and had its digest at the end. In version 2 filenames had another key.
     if (other := _OTHER_VERSION.match(content)) and int(other[1]) != VERSION:
         raise InvalidInput(f"{where} has version {int(other[1])}, not {VERSION}: run the export again")
     digest, rest = content[len(_BEGINNING) :][:64], content[len(_BEGINNING) + 64 :]

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, TypeGuard
 
-from airflow_provider_wxbank.agreements.encryption import MAX_NUMBER_BYTES
 from airflow_provider_wxbank.agreements.records import Ends, Files
+from airflow_provider_wxbank.wechatpay.crypto.suites import MAX_NUMBER_BYTES
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 OnInvalid = Literal["fail", "skip"]

@@ -14,9 +14,9 @@ from airflow_provider_wxbank.agreements.files import (
     PlainFile,
     batches,
     content_of,
+    may_fit,
     named,
     plain_files,
-    rows_per_file,
 )
 from airflow_provider_wxbank.agreements.lines import check_encrypted
 from airflow_provider_wxbank.agreements.manifest import identified, read_file, read_manifest
@@ -25,6 +25,7 @@ from airflow_provider_wxbank.agreements.sources.dialect import Dialect
 from airflow_provider_wxbank.agreements.sources.files import read_files
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
+from airflow_provider_wxbank.wechatpay.crypto.suites import Suite
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 
 
@@ -115,14 +116,17 @@ def of_manifest(
     return Outgoing(manifest.bank_type, names, manifest.rows, files, uri)
 
 
-def of_encrypted_file(where: Location, naming_key: bytes, prefix: str, bank_type: str, serial_no: str) -> Outgoing:
+def of_encrypted_file(
+    where: Location, naming_key: bytes, prefix: str, bank_type: str, serial_no: str, suite: Suite
+) -> Outgoing:
     """One file of encrypted lines, byte for byte.
 
     :param serial_no: of the platform key that encrypted them.
+    :param suite: the merchant's, to which that key belongs.
     :raises InvalidInput: it is missing, or its lines are not encrypted.
     """
     content = where.read(MAX_BYTES)
-    rows = check_encrypted(content, where.uri)
+    rows = check_encrypted(content, where.uri, suite)
     filename = named(prefix, naming_key, bank_type, content)
     file = OutgoingFile(filename, rows, bank_type, serial_no, lambda: content)
     return Outgoing(bank_type, [filename], rows, [file])
@@ -146,26 +150,28 @@ def of_plain_file(
     def numbers() -> Iterator[Sequence[str]]:
         return checked_numbers(read_files(where, None, Dialect()), "fail", Tally())
 
-    def checked(limit: int) -> list[tuple[str, int]]:
-        """Name and rows of each file."""
-        stream = chain.from_iterable(numbers())
-        parts = iter(lambda: list(islice(stream, limit)), [])
-        return list({named(prefix, naming_key, bank_type, content_of(part)): len(part) for part in parts}.items())
+    def sizes_of(parts: Iterable[Sequence[str]]) -> dict[str, tuple[int, int]]:
+        """Rows and longest number of each file, by its name."""
+        return {
+            named(prefix, naming_key, bank_type, content_of(part)): (len(part), max(map(len, part))) for part in parts
+        }
 
     # The file is read twice: every row is checked before a key is asked for and the first part is sent.
-    files = checked(MAX_ROWS)
+    stream = chain.from_iterable(numbers())
+    files = sizes_of(iter(lambda: list(islice(stream, MAX_ROWS)), []))
     if not files:
         raise InvalidInput(f"{where.uri} has no number in it")
-    # Lines of a longer key are longer, so fewer of them fit into a file.
-    if (limit := rows_per_file(encryption_key(), MAX_ROWS)) < MAX_ROWS:
-        files = checked(limit)
-    names = [name for name, _ in files]
+    key = encryption_key()
+    # Where lines are longer, fewer of them fit into a file.
+    if not all(may_fit(key.public_key, rows, longest) for rows, longest in files.values()):
+        files = sizes_of(part for _, part in batches(numbers(), lambda: key, MAX_ROWS))
+    names = list(files)
     plain = plain_files(batches(numbers(), encryption_key, MAX_ROWS), prefix, naming_key, bank_type)
     outgoing = (
         OutgoingFile(file.filename, len(file.numbers), bank_type, file.key.serial_no, file.encrypted)
         for file in _as_checked(plain, names, where)
     )
-    return Outgoing(bank_type, names, sum(rows for _, rows in files), outgoing)
+    return Outgoing(bank_type, names, sum(rows for rows, _ in files.values()), outgoing)
 
 
 def _as_checked(files: Iterator[PlainFile], names: Sequence[str], where: Location) -> Iterator[PlainFile]:

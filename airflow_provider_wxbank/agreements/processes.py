@@ -24,10 +24,8 @@ from struct import Struct
 from threading import Condition, Lock
 from typing import IO, Self
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
-
-from airflow_provider_wxbank.agreements.encryption import encrypt_lines
+from airflow_provider_wxbank.wechatpay.crypto.keys import read_public_key
+from airflow_provider_wxbank.wechatpay.crypto.suites import PublicKey
 from airflow_provider_wxbank.wechatpay.errors import TryLater
 
 FEW = 500
@@ -79,13 +77,13 @@ class EncryptionProcesses:
         for child in self._children:
             child.close(at_once=kind is not None)
 
-    def encrypt_lines(self, key: RSAPublicKey, numbers: Sequence[str]) -> bytes:
-        """As :func:`.encryption.encrypt_lines`, in a process that is free; waits for one if need be.
+    def encrypt_lines(self, key: PublicKey, numbers: Sequence[str]) -> bytes:
+        """As :meth:`.PublicKey.encrypt_lines`, in a process that is free; waits for one if need be.
 
         :raises TryLater: a process was killed.
         """
         if len(numbers) <= FEW:
-            return encrypt_lines(key, numbers)
+            return key.encrypt_lines(numbers)
         child = self._take()
         try:
             return child.encrypt_lines(key, numbers)
@@ -139,10 +137,9 @@ class _Child:
         assert self._process.stdout is not None
         self._to, self._from = self._process.stdin, self._process.stdout
 
-    def encrypt_lines(self, key: RSAPublicKey, numbers: Sequence[str]) -> bytes:
-        der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    def encrypt_lines(self, key: PublicKey, numbers: Sequence[str]) -> bytes:
         with self._sending:
-            _send(self._to, der, "\n".join(numbers).encode())
+            _send(self._to, key.der, "\n".join(numbers).encode())
             # Before the next thread may send, since answers come in the order of the jobs.
             self._receiving.acquire()
         try:
@@ -177,9 +174,7 @@ def serve() -> None:
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             der, numbers = _receive(sys.stdin.buffer)
-            key = load_der_public_key(der)
-            assert isinstance(key, RSAPublicKey)
-            _send(sys.stdout.buffer, b"", encrypt_lines(key, numbers.decode().split("\n")))
+            _send(sys.stdout.buffer, b"", read_public_key(der).encrypt_lines(numbers.decode().split("\n")))
 
 
 def _send(pipe: IO[bytes], first: bytes, second: bytes) -> None:

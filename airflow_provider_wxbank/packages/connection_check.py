@@ -85,8 +85,8 @@ def walk(
         yield Step.failed("private key", failure)
         yield from skipped_after("private key", package_id)
         return
-    bits = merchant.private_key.key_size
-    yield Step("private key", "ok", f"RSA, {bits} bits, to sign as API certificate {merchant.serial_no}")
+    about = merchant.signer.public_key.about
+    yield Step("private key", "ok", f"{about}, to sign as API certificate {merchant.serial_no}")
     try:
         settings = read_settings(mchid, apiv3_key, host, extra, port)
     except (InvalidCredentials, InvalidInput) as failure:

@@ -17,12 +17,7 @@ from typing import TypeVar
 from airflow_provider_wxbank.reporting.events import AnswerReceived, CallRepeated, Observer, all_of, nobody
 from airflow_provider_wxbank.wechatpay.calls import Answer, Call, SignedCall, sign
 from airflow_provider_wxbank.wechatpay.crypto.certificates import kept_certificates, verified_certificates
-from airflow_provider_wxbank.wechatpay.crypto.platform_keys import (
-    CERTIFICATES,
-    USE_PUBLIC_KEY,
-    PlatformKey,
-    PlatformKeys,
-)
+from airflow_provider_wxbank.wechatpay.crypto.platform_keys import USE_PUBLIC_KEY, PlatformKey, PlatformKeys
 from airflow_provider_wxbank.wechatpay.crypto.verification import (
     BELIEVED,
     Nonces,
@@ -96,6 +91,7 @@ class Exchange:
             clock,
             self._kept_certificates,
         )
+        self._suite = settings.merchant.suite
         self._kept = kept
         self._driver = driver
         self._hosts = Hosts(settings.base_url, settings.backup_url)
@@ -126,7 +122,7 @@ class Exchange:
         """
 
         async def verified(answer: Answer) -> Answer:
-            serial = serial_of(answer.headers, self._clock())
+            serial = serial_of(answer.headers, self._suite, self._clock())
             # Errors that are only waited for cause no download: WeChat Pay may just have asked for fewer calls.
             is_waited_for = answer.status >= 500 or (answer.status == 429 and call.repeatable)
             key = self.keys.known_key(serial) if is_waited_for else await self.keys.verification_key(serial)
@@ -142,13 +138,13 @@ class Exchange:
 
         async def keys_in(answer: Answer) -> tuple[Answer, tuple[PlatformKey, ...]]:
             if answer.is_success:
-                return answer, verified_certificates(answer.headers, answer.body, apiv3_key, self._clock())
+                return answer, verified_certificates(answer.headers, answer.body, apiv3_key, self._suite, self._clock())
             # Not verification_key(), which would download: this is the download.
-            verify(answer.headers, answer.body, self.keys.known_key, self._clock())
+            verify(answer.headers, answer.body, self.keys.known_key, self._suite, self._clock())
             return answer, ()
 
         try:
-            answer, keys = await self._send(Call("GET", CERTIFICATES), keys_in)
+            answer, keys = await self._send(Call("GET", self._suite.certificates), keys_in)
         except Refused as failure:
             if failure.refusal.verified and failure.refusal.code in NO_CERTIFICATES:
                 raise InvalidCredentials(
@@ -168,7 +164,7 @@ class Exchange:
             return None
         headers, body = kept
         try:
-            return kept_certificates(headers, body, apiv3_key, self._clock())
+            return kept_certificates(headers, body, apiv3_key, self._suite, self._clock())
         except WxBankError:
             return None
 

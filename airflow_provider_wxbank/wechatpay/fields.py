@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput
 
@@ -54,6 +57,29 @@ def read_seconds(value: object, what: str, default: float) -> float:
     return seconds
 
 
+def read_proxies(value: object) -> Mapping[str, str] | None:
+    """Proxy URLs by scheme: one URL for all, or an object, also as JSON; None for the environment's.
+
+    :raises InvalidInput: it is neither, or a URL is not one.
+    """
+    if isinstance(value, str) and value.strip().startswith("{"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            value = False
+    if value is None or value in ("", {}):
+        return None
+    if isinstance(value, str):
+        value = {"https": value.strip(), "http": value.strip()}
+    if not isinstance(value, dict) or not all(isinstance(one, str) for pair in value.items() for one in pair):
+        raise InvalidInput('proxies must be one proxy URL, or an object like {"https": "http://proxy:3128"}')
+    for scheme, url in value.items():
+        # It may have a password, so it is not quoted.
+        if url and not _is_proxy(url):
+            raise InvalidInput(f"proxies: the one for {scheme[:40]!r} is not a URL like http://proxy:3128")
+    return value
+
+
 def visible(text: str) -> str:
     """A text without invisible characters: byte order marks, zero-width characters, soft hyphens, NULs."""
     if text.isascii() and "\0" not in text:
@@ -70,3 +96,11 @@ def _number(value: object) -> float | None:
     if isinstance(value, str) and _NUMBER.fullmatch(text := visible(value).strip()):
         return float(text)
     return None
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False

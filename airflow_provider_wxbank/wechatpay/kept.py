@@ -73,7 +73,8 @@ def kept_list(settings: Settings) -> KeptList | None:
         folder = Path(gettempdir()) / f"wxbank-{os.geteuid()}"
     except OSError:
         return None
-    whose = json.dumps([settings.merchant.mchid, settings.base_url, settings.backup_url])
+    merchant = settings.merchant
+    whose = json.dumps([merchant.mchid, merchant.suite.scheme, settings.base_url, settings.backup_url])
     return KeptList(folder / f"certificates-{sha256(whose.encode()).hexdigest()[:32]}.json")
 
 

@@ -87,7 +87,7 @@ def read_refusal(
 def _hint(call: Call, refusal: Refusal, has_public_key: bool) -> str:
     """What to do, as far as it is known who answered: a gateway's refusal says nothing about keys and permissions."""
     has_none = refusal.status in (400, 403, 404, 500) and refusal.code in _OF_NO_CERTIFICATES
-    if call.target == CERTIFICATES and has_none and not has_public_key and is_of_wechat_pay(refusal):
+    if call.target.partition("?")[0] == CERTIFICATES and has_none and not has_public_key and is_of_wechat_pay(refusal):
         # Without a certificate at hand such an answer cannot be verified, so its shape has to do.
         return f"If WeChat Pay answers so, this merchant may have a public key only: then {USE_PUBLIC_KEY}"
     return _ON_PACKAGES.get(refusal.status, "") if refusal.verified and call.target.startswith(_PACKAGES) else ""

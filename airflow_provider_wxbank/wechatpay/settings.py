@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
@@ -14,9 +13,10 @@ from urllib.parse import urlsplit
 
 from airflow_provider_wxbank.wechatpay.crypto.pem import MAX_PEM_BYTES, decoded, load_private_key, load_public_key
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey, is_public_key_id
-from airflow_provider_wxbank.wechatpay.crypto.signing import Merchant
+from airflow_provider_wxbank.wechatpay.crypto.signing import Merchant, PemSigner, check_naming
+from airflow_provider_wxbank.wechatpay.crypto.suites import strange
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput
-from airflow_provider_wxbank.wechatpay.fields import read_number, read_seconds, read_text
+from airflow_provider_wxbank.wechatpay.fields import read_number, read_proxies, read_seconds, read_text
 
 MAIN_HOST = "https://api.mch.weixin.qq.com"
 BACKUP_HOST = "https://api2.mch.weixin.qq.com"
@@ -28,6 +28,9 @@ READ_TIMEOUT = 30.0
 
 DAILY_FILE_QUOTA = 6000
 """Files that WeChat Pay takes from a merchant in a day, Asia/Shanghai (FAQ 4015182386)."""
+
+MIN_NAMING_SECRET = 32
+"""Characters. Numbers are easy to guess, so nothing else keeps a digest of them from being tried out."""
 
 KeyMode = Literal["certificates", "public key", "both"]
 
@@ -52,6 +55,7 @@ class Settings:
     :param read_timeout: seconds without a byte.
     :param proxies: scheme to proxy URL, as requests takes them; None for the environment's.
     :param daily_file_quota: files that WeChat Pay takes from the merchant in a day.
+    :param naming_secret: what keys filenames and manifests; None to derive it from the merchant's key.
     """
 
     merchant: Merchant
@@ -63,6 +67,7 @@ class Settings:
     read_timeout: float = READ_TIMEOUT
     proxies: Mapping[str, str] | None = field(default=None, repr=False)
     daily_file_quota: int = DAILY_FILE_QUOTA
+    naming_secret: str | None = field(default=None, repr=False)
 
     @property
     def mode(self) -> KeyMode:
@@ -74,12 +79,12 @@ class Settings:
     @property
     def identity(self) -> Hashable:
         """Equal for settings that say the same. Key objects that were read twice are not equal themselves."""
-        public_key = self.public_key and (self.public_key.serial_no, self.public_key.public_key.public_numbers())
+        public_key = self.public_key and (self.public_key.serial_no, self.public_key.public_key.der)
         return (
-            (self.merchant.mchid, self.merchant.serial_no, self.merchant.private_key.public_key().public_numbers()),
+            (self.merchant.mchid, self.merchant.serial_no, self.merchant.signer.public_key.der),
             (self.apiv3_key, public_key, self.base_url, self.backup_url),
             (self.connect_timeout, self.read_timeout, tuple(sorted((self.proxies or {}).items()))),
-            self.daily_file_quota,
+            (self.daily_file_quota, self.naming_secret),
         )
 
 
@@ -100,7 +105,7 @@ def read_settings(
     :param host: base URL; empty for WeChat Pay's own.
     :param extra: ``merchant_serial_no``, ``merchant_private_key`` or ``merchant_private_key_file``,
         ``wechatpay_public_key`` or ``wechatpay_public_key_file`` with ``wechatpay_public_key_id``, ``backup_host``,
-        ``connect_timeout``, ``read_timeout``, ``proxies``, ``daily_file_quota``.
+        ``connect_timeout``, ``read_timeout``, ``proxies``, ``daily_file_quota``, ``naming_secret``.
     :param port: of the host, if the base URL has none; None or 0 for the scheme's own.
     :raises InvalidCredentials: an identity or a key is missing or wrong, or what should be a text is not one.
     :raises InvalidInput: another field is wrong.
@@ -125,8 +130,9 @@ def read_settings(
         backup_url,
         read_seconds(extra.get("connect_timeout"), "connect_timeout", CONNECT_TIMEOUT),
         read_seconds(extra.get("read_timeout"), "read_timeout", READ_TIMEOUT),
-        _proxies(extra.get("proxies")),
+        read_proxies(extra.get("proxies")),
         int(read_number(extra.get("daily_file_quota"), "daily_file_quota", DAILY_FILE_QUOTA, 1, 1_000_000)),
+        _naming_secret(extra.get("naming_secret"), merchant),
     )
 
 
@@ -189,7 +195,7 @@ def read_merchant(mchid: object, extra: Mapping[str, object]) -> Merchant:
             "the connection has no private key: fill in merchant_private_key (the text of apiclient_key.pem) "
             "or merchant_private_key_file (its path)"
         )
-    return Merchant(mchid, serial_no, load_private_key(*key))
+    return Merchant(mchid, PemSigner(serial_no, load_private_key(*key)))
 
 
 def _serial_no(text: str) -> str:
@@ -235,6 +241,21 @@ def _is_foreign(one: str) -> bool:
     return not one.isascii() and not one.isspace()
 
 
+def _naming_secret(value: object, merchant: Merchant) -> str | None:
+    text = read_text(value, "naming_secret")
+    if text == "***":
+        raise InvalidCredentials(
+            "naming_secret is ***, what Airflow shows in the place of a secret: fill in the secret itself"
+        )
+    if text and len(text) < MIN_NAMING_SECRET:
+        raise InvalidCredentials(
+            f"naming_secret must have {MIN_NAMING_SECRET} characters or more, not {len(text)}: fill in, for example, "
+            "what `openssl rand -hex 32` gives"
+        )
+    check_naming(merchant.suite, text or None)
+    return text or None
+
+
 def _public_key(extra: Mapping[str, object], merchant: Merchant) -> PlatformKey | None:
     key = _text_or_file(extra, "wechatpay_public_key")
     key_id = read_text(extra.get("wechatpay_public_key_id"), "wechatpay_public_key_id")
@@ -248,10 +269,12 @@ def _public_key(extra: Mapping[str, object], merchant: Merchant) -> PlatformKey 
     if not is_public_key_id(key_id):
         raise InvalidCredentials("wechatpay_public_key_id must be PUB_KEY_ID_ followed by digits")
     public_key = load_public_key(*key)
-    if public_key.public_numbers() == merchant.private_key.public_key().public_numbers():
+    if public_key == merchant.signer.public_key:
         raise InvalidCredentials(
             f"{key[1]} is the merchant's own public key, not WeChat Pay's: take pub_key.pem from the merchant platform"
         )
+    if reason := strange(public_key, merchant.suite):
+        raise InvalidCredentials(f"{key[1]} {reason}")
     return PlatformKey(key_id, public_key)
 
 
@@ -269,30 +292,3 @@ def _text_or_file(extra: Mapping[str, object], name: str) -> tuple[str, str] | N
     except (OSError, ValueError) as failure:
         reason = failure.strerror if isinstance(failure, OSError) else "it is no path"
         raise InvalidCredentials(f"{name}_file cannot be read: {path}: {reason}") from None
-
-
-def _proxies(value: object) -> Mapping[str, str] | None:
-    if isinstance(value, str) and value.strip().startswith("{"):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            value = False
-    if value is None or value in ("", {}):
-        return None
-    if isinstance(value, str):
-        value = {"https": value.strip(), "http": value.strip()}
-    if not isinstance(value, dict) or not all(isinstance(one, str) for pair in value.items() for one in pair):
-        raise InvalidInput('proxies must be one proxy URL, or an object like {"https": "http://proxy:3128"}')
-    for scheme, url in value.items():
-        # It may have a password, so it is not quoted.
-        if url and not _is_proxy(url):
-            raise InvalidInput(f"proxies: the one for {scheme[:40]!r} is not a URL like http://proxy:3128")
-    return value
-
-
-def _is_proxy(url: str) -> bool:
-    try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return False

@@ -23,7 +23,7 @@ from typing import Any
 import fsspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA1
 from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given, settings
@@ -37,9 +37,8 @@ from airflow_provider_wxbank.agreements.files import (
     check_max_rows,
     check_prefix,
     named,
-    naming_key,
     plain_files,
-    rows_per_file,
+    rows_that_fit,
     run_prefix,
 )
 from airflow_provider_wxbank.agreements.manifest import (
@@ -58,11 +57,12 @@ from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 from tests.conftest import numbers
+from tests.harness.keys import naming_key_of, new_key, public_key
 from tests.harness.waiting import until
 
-PRIVATE_KEY = generate_private_key(65537, 2048)
-KEY = PlatformKey("5157F09E", PRIVATE_KEY.public_key())
-NAMING_KEY = naming_key(PRIVATE_KEY)
+PRIVATE_KEY = new_key()
+KEY = PlatformKey("5157F09E", public_key(PRIVATE_KEY))
+NAMING_KEY = naming_key_of(PRIVATE_KEY)
 
 
 def folder(path: Path) -> Location:
@@ -133,7 +133,7 @@ def test_the_same_numbers_make_the_same_filenames_and_others_do_not(tmp_path: Pa
     for changes in (
         {"prefix": "july"},
         {"bank_type": "ICBC_CREDIT"},
-        {"naming_key": naming_key(generate_private_key(65537, 2048))},
+        {"naming_key": naming_key_of(new_key())},
     ):
         assert not set(filenames("d", *numbers(150), **changes)) & set(first)
     assert all(re.fullmatch(r"june-[0-9a-f]{32}\.csv", name) for name in first)
@@ -145,8 +145,8 @@ def test_a_file_that_comes_twice_is_written_once(tmp_path: Path) -> None:
 
 
 def test_each_file_declares_the_key_that_encrypted_it(tmp_path: Path) -> None:
-    other = generate_private_key(65537, 2048)
-    keys = iter([KEY, PlatformKey("0A06", other.public_key()), KEY])
+    other = new_key()
+    keys = iter([KEY, PlatformKey("0A06", public_key(other)), KEY])
     _, manifest = run(tmp_path, *numbers(250), encryption_key=lambda: next(keys))
     assert [file.serial_no for file in manifest.files] == ["5157F09E", "0A06", "5157F09E"]
     found = [
@@ -226,10 +226,12 @@ def test_a_file_that_cannot_be_removed_does_not_hide_why_the_export_failed(
 
 @pytest.mark.slow
 def test_a_longer_key_makes_fewer_rows_a_file() -> None:
-    long = PlatformKey("1", generate_private_key(65537, 4096).public_key())
-    assert rows_per_file(KEY, 5500) == 5500
-    assert rows_per_file(long, 5500) == 2919
-    assert rows_per_file(long, 7) == 7
+    long = PlatformKey("1", public_key(new_key(4096)))
+    rows = numbers(5500)
+    assert rows_that_fit(KEY.public_key, rows) == 5500
+    assert rows_that_fit(long.public_key, rows) == 2919
+    assert rows_that_fit(long.public_key, rows[:7]) == 7
+    assert [len(part) for _, part in batches([rows, rows], lambda: long, 5500)] == [2919, 2919, 2919, 2243]
 
 
 @settings(max_examples=50, deadline=None)
@@ -270,6 +272,12 @@ def manifest_text(path: Path) -> dict[str, Any]:
     return content
 
 
+def rewrite(path: Path, old: bytes, new: bytes) -> None:
+    content = (path / "manifest.json").read_bytes()
+    assert old in content
+    (path / "manifest.json").write_bytes(content.replace(old, new))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -278,8 +286,9 @@ def manifest_text(path: Path) -> dict[str, Any]:
         (lambda path: (path / "manifest.json").write_text("[]"), "truncated"),
         (lambda path: (path / "manifest.json").write_text("[" * 100_000), "truncated"),
         (lambda path: (path / "manifest.json").write_bytes(b"\xff"), "truncated"),
-        (lambda path: (path / "manifest.json").write_text('{\n "version": 1,'), "has version 1, not 2: run the export"),
-        (lambda path: (path / "manifest.json").write_text('{"version": 2}'), "truncated"),
+        (lambda path: (path / "manifest.json").write_text('{\n "version": 1,'), "has version 1, not 3: run the export"),
+        (lambda path: rewrite(path, b'"version": 3', b'"version": 2'), "has version 2, not 3: run the export again"),
+        (lambda path: (path / "manifest.json").write_text('{"version": 3}'), "truncated"),
         (
             lambda path: (path / "manifest.json").write_text(
                 json.dumps({**manifest_text(path), "bank_type": "ICBC_CREDIT"}, indent=1)
@@ -299,7 +308,7 @@ def test_a_manifest_that_is_not_what_was_written_is_refused(tmp_path: Path, spoi
 def test_a_manifest_of_another_merchant_is_refused(tmp_path: Path) -> None:
     target, _ = run(tmp_path, *numbers(5))
     with pytest.raises(InvalidInput, match="another merchant"):
-        read_manifest(target, naming_key(generate_private_key(65537, 2048)))
+        read_manifest(target, naming_key_of(new_key()))
 
 
 @pytest.mark.parametrize(
@@ -314,7 +323,7 @@ def test_a_manifest_of_another_merchant_is_refused(tmp_path: Path) -> None:
         {"files": [{"filename": "a.csv", "rows": 1.5, "bytes": 1, "sha256": "0" * 64, "serial_no": "1"}]},
         {"files": [{"filename": "a.csv", "rows": 1, "bytes": 1, "sha256": "0" * 64, "serial_no": None}]},
         {"bank_type": "icbc"},
-        {"version": 3},
+        {"version": True},
         {"origin": "export"},
         {"origin": {"dag_id": "import", "run_id": "1", "task_id": "export", "map_index": "0"}},
         {"origin": {"dag_id": "import", "run_id": "1", "task_id": None, "map_index": -1}},
@@ -410,7 +419,7 @@ def test_a_task_that_another_one_has_overtaken_does_not_replace_its_manifest(tmp
 
 
 def test_the_manifest_of_another_merchant_is_not_replaced_in_one_run_either(tmp_path: Path) -> None:
-    run(tmp_path, *numbers(5), origin=ORIGIN, naming_key=naming_key(generate_private_key(65537, 2048)))
+    run(tmp_path, *numbers(5), origin=ORIGIN, naming_key=naming_key_of(new_key()))
     with pytest.raises(InvalidInput, match="manifest of task export_vip"):
         run(tmp_path, *numbers(7), origin=replace(ORIGIN, task_id="export_all"))
 

@@ -9,18 +9,17 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from airflow_provider_wxbank.agreements.files import naming_key
 from airflow_provider_wxbank.agreements.outgoing import Outgoing, check_same_files, of_plain_file
 from airflow_provider_wxbank.packages.upload_once import Uploaded
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 from tests.conftest import numbers
 from tests.harness.files import location
+from tests.harness.keys import naming_key_of, new_key, public_key
 
-PRIVATE_KEY = generate_private_key(65537, 2048)
-KEY = PlatformKey("5157F09E", PRIVATE_KEY.public_key())
+PRIVATE_KEY = new_key()
+KEY = PlatformKey("5157F09E", public_key(PRIVATE_KEY))
 ROWS = 12_000
 
 
@@ -30,7 +29,7 @@ def written(path: Path, *rows: str) -> Path:
 
 
 def outgoing(path: Path) -> Outgoing:
-    return of_plain_file(location(path), naming_key(PRIVATE_KEY), "june", "ICBC_DEBIT", lambda: KEY)
+    return of_plain_file(location(path), naming_key_of(PRIVATE_KEY), "june", "ICBC_DEBIT", lambda: KEY)
 
 
 def test_a_file_that_stays_as_it_is_becomes_what_was_counted(tmp_path: Path) -> None:

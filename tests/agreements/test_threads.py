@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from airflow_provider_wxbank.agreements.encryption import in_order
 from airflow_provider_wxbank.agreements.files import PlainFile, batches, plain_files
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
+from airflow_provider_wxbank.wechatpay.crypto.rsa import RsaPublicKey
 from tests.conftest import numbers
 from tests.stress.fuzz_targets import KEYS, private_key
 
@@ -41,7 +42,7 @@ class RotatingKeys:
     """Gives another key at every call, as WeChat Pay's rotation does at some."""
 
     def __init__(self) -> None:
-        self._keys = [PlatformKey(serial, key.public_key()) for serial, key in PRIVATE_KEYS.items()]
+        self._keys = [PlatformKey(serial, RsaPublicKey.of(key.public_key())) for serial, key in PRIVATE_KEYS.items()]
         self._calls = count()
         self._lock = Lock()
 

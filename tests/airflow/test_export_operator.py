@@ -40,7 +40,8 @@ def operator(**options: Any) -> ExportUsersOperator:
 
 
 def manifest_of(uri: str) -> Manifest:
-    key = naming_key(WxBankHook().get_conn().settings.merchant.private_key)
+    settings = WxBankHook().get_conn().settings
+    key = naming_key(settings.merchant.signer, settings.naming_secret)
     path, identity = split_identity(uri)
     return read_manifest(location(path, "manifest"), key, identity)
 

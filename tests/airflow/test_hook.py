@@ -19,7 +19,6 @@ from asgiref.sync import async_to_sync
 from cryptography.fernet import Fernet
 
 from airflow_provider_wxbank import _compat, hooks
-from airflow_provider_wxbank.agreements.encryption import encrypt_lines
 from airflow_provider_wxbank.connections import NoConnection
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.simulator import Simulator, numbers_digest
@@ -37,7 +36,7 @@ def hook(simulator: Simulator, connect: Connect) -> WxBankHook:
 
 def test_the_endpoints_are_called_field_for_field(hook: WxBankHook, tmp_path: Path) -> None:
     path = tmp_path / "active_user.csv"
-    path.write_bytes(encrypt_lines(hook.encryption_key().public_key, numbers(3)))
+    path.write_bytes(hook.encryption_key().public_key.encrypt_lines(numbers(3)))
     task = hook.create_task(PACKAGE, path, "ICBC_DEBIT")
     assert task.filename == "active_user.csv"
     assert hook.create_task(PACKAGE, str(path), "ICBC_DEBIT", "other_name.csv").filename == "other_name.csv"
@@ -70,7 +69,7 @@ def test_bytes_need_a_filename(hook: WxBankHook) -> None:
 def test_the_twins_for_triggers_do_the_same(hook: WxBankHook) -> None:
     async def run() -> list[str]:
         key = await asyncio.to_thread(hook.encryption_key)
-        content = encrypt_lines(key.public_key, numbers(2))
+        content = key.public_key.encrypt_lines(numbers(2))
         await hook.acreate_task(PACKAGE, content, "ICBC_DEBIT", "async.csv")
         return [task.filename for task in await hook.alist_tasks(PACKAGE)]
 

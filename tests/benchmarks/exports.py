@@ -24,6 +24,7 @@ from airflow_provider_wxbank.agreements.export import export
 from airflow_provider_wxbank.agreements.sources.databases import read_sql
 from airflow_provider_wxbank.parameters import location
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
+from airflow_provider_wxbank.wechatpay.crypto.rsa import RsaPublicKey
 
 MAX_ROWS = 5500
 SAMPLE_SECONDS = 0.1
@@ -106,7 +107,7 @@ def ours(uri: str, rows: int, folder: str, public_key: RSAPublicKey) -> None:
         bank_type="ICBC_DEBIT",
         prefix="bench",
         naming_key=b"key",
-        encryption_key=lambda: PlatformKey("0A", public_key),
+        encryption_key=lambda: PlatformKey("0A", RsaPublicKey.of(public_key)),
         max_rows=MAX_ROWS,
         on_invalid="fail",
     )

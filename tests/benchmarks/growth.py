@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from airflow_provider_wxbank.agreements.encryption import encrypt_lines
 from airflow_provider_wxbank.agreements.outgoing import Outgoing, OutgoingFile
 from airflow_provider_wxbank.packages.counts import Counts, count
 from airflow_provider_wxbank.packages.endpoints import list_tasks
@@ -109,7 +108,7 @@ def calls_of_mapped_uploads(key_mode: KeyMode) -> float:
 
 
 def _upload(client: Client, key: PlatformKey, filename: str = "bench-0001.csv") -> None:
-    content = encrypt_lines(key.public_key, ["2024"])
+    content = key.public_key.encrypt_lines(["2024"])
     file = OutgoingFile(filename, 1, "ICBC_DEBIT", key.serial_no, lambda: content)
     Upload(client, PACKAGE).run(Outgoing("ICBC_DEBIT", [file.filename], 1, [file]))
 

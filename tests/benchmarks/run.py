@@ -41,6 +41,7 @@ from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.simulator.settings import KeyMode
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
+from airflow_provider_wxbank.wechatpay.crypto.rsa import RsaPublicKey
 from airflow_provider_wxbank.wechatpay.flows import run
 from airflow_provider_wxbank.wechatpay.settings import read_settings
 from tests.benchmarks.charts import draw
@@ -141,7 +142,7 @@ def compare(what: str, ours: Callable[[], object], reference: Callable[[], objec
 def encryption() -> Iterator[Row]:
     """Encrypting and splitting, against the bare loop."""
     public = generate_private_key(65537, 2048).public_key()
-    key, rows = PlatformKey("0A", public), numbers(ROWS)
+    key, rows = PlatformKey("0A", RsaPublicKey.of(public)), numbers(ROWS)
     yield compare(
         "encrypt and split, one thread",
         lambda: encrypt_ours(key, rows, 1),

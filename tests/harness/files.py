@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 import fsspec
 
-from airflow_provider_wxbank.agreements.encryption import encrypt_lines
 from airflow_provider_wxbank.agreements.outgoing import Outgoing, OutgoingFile
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay.client import Client
@@ -24,7 +23,7 @@ def location(path: object) -> Location:
 def agreement_file(client: Client, index: int, rows: int = 2) -> tuple[bytes, str, str, str]:
     """Content, bank type, filename and serial of a file with numbers that no other index has."""
     key = client.encryption_key()
-    content = encrypt_lines(key.public_key, numbers(rows, index * 10_000))
+    content = key.public_key.encrypt_lines(numbers(rows, index * 10_000))
     return content, BANK_TYPE, f"file_{index:05d}.csv", key.serial_no
 
 

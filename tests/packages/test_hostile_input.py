@@ -24,7 +24,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_wxbank.agreements import manifest as manifests
-from airflow_provider_wxbank.agreements.encryption import encrypt_lines
 from airflow_provider_wxbank.agreements.files import AgreementFile
 from airflow_provider_wxbank.agreements.lines import check_encrypted
 from airflow_provider_wxbank.agreements.manifest import Manifest, read_manifest, to_bytes
@@ -35,6 +34,7 @@ from airflow_provider_wxbank.packages.endpoints import list_tasks
 from airflow_provider_wxbank.wechatpay.calls import Answer, Call, SignedCall
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto import pem
+from airflow_provider_wxbank.wechatpay.crypto.rsa import RSA, RsaPublicKey
 from airflow_provider_wxbank.wechatpay.crypto.verification import verify
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput, TryLater, UnverifiedAnswer
 from airflow_provider_wxbank.wechatpay.refusals import read_refusal
@@ -194,7 +194,7 @@ def test_a_serial_that_would_forge_a_line_of_a_log_is_not_quoted() -> None:
     headers = {f"Wechatpay-{name}": "1" for name in ("Timestamp", "Nonce", "Signature")}
     for serial in ("1\x1b[2J", "1\n2026 INFO all is well", "", "序"):
         with pytest.raises(UnverifiedAnswer, match="no serial number"):
-            verify({**headers, "Wechatpay-Serial": serial}, b"", lambda _: pytest.fail("asked for a key"), 1.0)
+            verify({**headers, "Wechatpay-Serial": serial}, b"", lambda _: pytest.fail("asked for a key"), RSA, 1.0)
 
 
 def test_a_list_that_ignores_the_offset_is_given_up() -> None:
@@ -290,13 +290,13 @@ def test_a_csv_file_without_a_header_is_refused_without_quoting_its_first_row(tm
 # Encrypted files
 
 
-RSA = generate_private_key(65537, 2048)
+KEY = RsaPublicKey.of(generate_private_key(65537, 2048).public_key())
 NUMBER = b"202400000000000001"
 
 
 def encrypted_lines(*blocks: bytes) -> bytes:
     """A file of right lines, and one more line of each block."""
-    return encrypt_lines(RSA.public_key(), numbers(5)) + b"".join(map(b2a_base64, blocks))
+    return KEY.encrypt_lines(numbers(5)) + b"".join(map(b2a_base64, blocks))
 
 
 @pytest.mark.parametrize(
@@ -327,18 +327,18 @@ def test_text_in_base64_is_not_taken_for_encrypted(block: bytes) -> None:
     assert len(block) == 256
     for content in (encrypted_lines(block), b2a_base64(block)):
         with pytest.raises(InvalidInput, match="line [16] is Base64 of text that is not encrypted") as raised:
-            check_encrypted(content, "users.csv")
+            check_encrypted(content, "users.csv", RSA)
         assert "2024" not in str(raised.value)
 
 
 def test_a_line_that_comes_twice_is_not_taken_for_encrypted() -> None:
     content = encrypted_lines()
     lines = content.splitlines(keepends=True)
-    assert check_encrypted(content, "users.csv") == 5
+    assert check_encrypted(content, "users.csv", RSA) == 5
     with pytest.raises(InvalidInput, match=r"users\.csv line 6 is the same as line 3"):
-        check_encrypted(content + lines[2], "users.csv")
+        check_encrypted(content + lines[2], "users.csv", RSA)
     with pytest.raises(InvalidInput, match="line 6 is the same as line 1"):
-        check_encrypted(content + lines[0].rstrip(), "users.csv")
+        check_encrypted(content + lines[0].rstrip(), "users.csv", RSA)
 
 
 def test_what_is_random_is_never_taken_for_text() -> None:
@@ -346,7 +346,7 @@ def test_what_is_random_is_never_taken_for_text() -> None:
     source = random.Random(5)
     for size in (256, 384, 512, 1024):
         blocks = {b2a_base64(source.randbytes(size), newline=True) for _ in range(1400)}
-        assert check_encrypted(b"".join(blocks), "users.csv") == len(blocks)
+        assert check_encrypted(b"".join(blocks), "users.csv", RSA) == len(blocks)
     most = sum(comb(256, 100) * (100 / 256) ** 256 for _ in range(5500))
     digits = 1.5e6 * (10 / 256) ** 13
     assert most + digits < 1e-12

@@ -14,7 +14,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_wxbank.agreements.encryption import encrypt_lines
 from airflow_provider_wxbank.packages.endpoints import create_task
 from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, serve
 from airflow_provider_wxbank.wechatpay.client import Client
@@ -123,7 +122,7 @@ def upload(simulator: Simulator, files: dict[str, int]) -> None:
         key = client.encryption_key()
         for filename, rows in files.items():
             numbers = [f"2024{filename[7]}{index:013d}" for index in range(rows)]
-            content = encrypt_lines(key.public_key, numbers)
+            content = key.public_key.encrypt_lines(numbers)
             create_task(client, WATCHED, content, "ICBC_DEBIT", filename, key.serial_no)
 
 

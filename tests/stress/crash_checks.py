@@ -9,14 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
 from airflow_provider_wxbank.agreements import manifest as manifests
-from airflow_provider_wxbank.agreements.files import naming_key
 from airflow_provider_wxbank.simulator import Simulator, numbers_digest
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 from tests.harness.bank import Bank
+from tests.harness.keys import naming_key_of_pem
 from tests.stress.crash_runs import Ended, Runs, upload
 from tests.stress.crash_watch import Watch
 
@@ -91,9 +88,7 @@ def check_package(row: Row, watch: Watch, package_id: str, bank: Bank) -> None:
 def merchant_key(simulator: Simulator) -> bytes:
     """The key of the filenames and manifests of a simulator's merchant."""
     pem = simulator.airflow_connection()["extra"]["merchant_private_key"]
-    key = load_pem_private_key(pem.encode(), password=None)
-    assert isinstance(key, RSAPrivateKey)
-    return naming_key(key)
+    return naming_key_of_pem(pem)
 
 
 def manifest_state(folder: Path, key: bytes, rows: int) -> str:

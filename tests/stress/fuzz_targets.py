@@ -27,7 +27,7 @@ from typing import Any
 
 import fsspec
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -51,6 +51,7 @@ from airflow_provider_wxbank.wechatpay.client import Client, Sender
 from airflow_provider_wxbank.wechatpay.crypto import pem
 from airflow_provider_wxbank.wechatpay.crypto.certificates import read_certificates, verified_certificates
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import find_key
+from airflow_provider_wxbank.wechatpay.crypto.rsa import MAX_KEY_BITS, MIN_KEY_BITS, RSA, RsaPublicKey
 from airflow_provider_wxbank.wechatpay.crypto.verification import Nonces, verify
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
@@ -352,7 +353,7 @@ def fuzz_verification(data: bytes) -> None:
         name, _, value = line.partition(b":")
         headers[name.decode("latin-1").strip()] = _header(value)
     try:
-        verify(headers, body, _platform_key, NOW)
+        verify(headers, body, _platform_key, RSA, NOW)
     except UnverifiedAnswer as failure:
         shown(failure)
     else:
@@ -371,15 +372,15 @@ def _signed_messages() -> frozenset[bytes]:
 
 
 @cache
-def _platform_keys() -> dict[str, RSAPublicKey]:
+def _platform_keys() -> dict[str, RsaPublicKey]:
     return {
-        KEYS["wechatpay_public_key_id"]: private_key("wechatpay_public_private").public_key(),
-        KEYS["platform_1_serial"]: private_key("platform_1_private").public_key(),
-        KEYS["platform_2_serial"]: private_key("platform_2_private").public_key(),
+        KEYS["wechatpay_public_key_id"]: RsaPublicKey.of(private_key("wechatpay_public_private").public_key()),
+        KEYS["platform_1_serial"]: RsaPublicKey.of(private_key("platform_1_private").public_key()),
+        KEYS["platform_2_serial"]: RsaPublicKey.of(private_key("platform_2_private").public_key()),
     }
 
 
-def _platform_key(serial_no: str) -> RSAPublicKey:
+def _platform_key(serial_no: str) -> RsaPublicKey:
     if serial_no not in _platform_keys():
         raise UnknownSerial("there is no such key")
     return _platform_keys()[serial_no]
@@ -402,9 +403,9 @@ def fuzz_certificates(data: bytes) -> None:
     """The raw body of ``GET /v3/certificates``, signed by nobody."""
     with suppress(UnverifiedAnswer, InvalidCredentials):
         try:
-            for key in read_certificates(data, APIV3_KEY):
+            for key in read_certificates(data, APIV3_KEY, RSA):
                 assert find_key([key], key.serial_no) is key
-            verified_certificates({}, data, APIV3_KEY, NOW)
+            verified_certificates({}, data, APIV3_KEY, RSA, NOW)
         except WxBankError as failure:
             shown(failure)
             raise
@@ -484,7 +485,9 @@ def fuzz_pem(data: bytes) -> None:
             ):
                 raise AssertionError("the error repeats what was pasted, or carries one that may") from None
         else:
-            assert pem.MIN_KEY_BITS <= key.key_size <= pem.MAX_KEY_BITS
+            public = getattr(key, "public_key", key)
+            assert isinstance(public, RsaPublicKey)
+            assert MIN_KEY_BITS <= public.key.key_size <= MAX_KEY_BITS
     with suppress(InvalidCredentials):
         pem.load_certificate(data, "certificate")
 
@@ -701,7 +704,7 @@ def csv_seeds() -> list[bytes]:
 def fuzz_encrypted(data: bytes) -> None:
     """A file that is said to be encrypted: it has as many lines as blocks, or it is refused."""
     try:
-        rows = check_encrypted(data, "users.csv")
+        rows = check_encrypted(data, "users.csv", RSA)
     except InvalidInput as failure:
         shown(failure)
         return

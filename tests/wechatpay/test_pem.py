@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from airflow_provider_wxbank.wechatpay.crypto.rsa import RsaPrivateKey
+from airflow_provider_wxbank.wechatpay.crypto.signing import PemSigner
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials
 from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
 from tests.vectors import VECTORS
@@ -71,7 +73,10 @@ def read(text: str = "", **extra: Any) -> Settings:
 
 
 def is_the_key(settings: Settings) -> bool:
-    return settings.merchant.private_key.private_numbers() == NUMBERS
+    signer = settings.merchant.signer
+    assert isinstance(signer, PemSigner)
+    assert isinstance(signer.private_key, RsaPrivateKey)
+    return signer.private_key.key.private_numbers() == NUMBERS
 
 
 def told(secret: str = BODY, **extra: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_wxbank.wechatpay.crypto import private_keys
+from airflow_provider_wxbank.wechatpay.crypto import keys
 from airflow_provider_wxbank.wechatpay.crypto.pem import load_private_key
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials
 from tests.vectors import VECTORS
@@ -22,17 +22,17 @@ def test_a_key_is_read_once_however_it_is_written() -> None:
 def test_another_key_is_another_one_and_what_is_none_is_not_kept() -> None:
     key = load_private_key(PKCS8, "merchant_private_key")
     other = load_private_key(VECTORS["keys"]["platform_1_private"], "merchant_private_key")
-    assert other.private_numbers() != key.private_numbers()
+    assert other.public_key != key.public_key
     for _ in range(2):
         with pytest.raises(InvalidCredentials):
             load_private_key(PKCS8.replace("A", "B"), "merchant_private_key")
 
 
 def test_no_more_keys_are_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(private_keys, "MAX_KEYS", 1)
-    monkeypatch.setattr(private_keys, "_READ", {})
+    monkeypatch.setattr(keys, "MAX_KEYS", 1)
+    monkeypatch.setattr(keys, "_READ", {})
     key = load_private_key(PKCS8, "merchant_private_key")
     load_private_key(VECTORS["keys"]["platform_1_private"], "merchant_private_key")
     again = load_private_key(PKCS8, "merchant_private_key")
-    assert again.private_numbers() == key.private_numbers()
-    assert len(private_keys._READ) == 1
+    assert again.public_key == key.public_key
+    assert len(keys._READ) == 1

@@ -329,3 +329,15 @@ def test_nothing_shows_a_secret_when_it_is_printed() -> None:
     assert APIV3_KEY not in shown
     assert "PRIVATE" not in shown
     assert "pass@proxy" not in shown
+
+
+def test_a_naming_secret_is_long_enough_not_to_be_guessed() -> None:
+    secret = "0123456789abcdef0123456789abcdef"
+    assert settings(naming_secret=f" {secret}\n").naming_secret == secret
+    assert settings(naming_secret="").naming_secret is settings().naming_secret is None
+    assert secret not in repr(settings(naming_secret=secret))
+    assert settings(naming_secret=secret).identity != settings().identity
+    with pytest.raises(InvalidCredentials, match="naming_secret must have 32 characters or more, not 31"):
+        settings(naming_secret=secret[1:])
+    with pytest.raises(InvalidCredentials, match=r"naming_secret is \*\*\*, what Airflow shows"):
+        settings(naming_secret="***")

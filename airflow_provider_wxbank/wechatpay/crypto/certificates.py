@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from airflow_provider_wxbank.wechatpay.crypto.pem import load_certificate
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import (
@@ -21,37 +19,40 @@ from airflow_provider_wxbank.wechatpay.crypto.platform_keys import (
     find_key,
     is_public_key_id,
 )
+from airflow_provider_wxbank.wechatpay.crypto.suites import PublicKey, Suite, strange
 from airflow_provider_wxbank.wechatpay.crypto.verification import MAX_CLOCK_DIFFERENCE, signing_time, verify
-from airflow_provider_wxbank.wechatpay.errors import UnknownSerial, UnverifiedAnswer
+from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, UnknownSerial, UnverifiedAnswer
 
 
-def read_certificates(body: bytes, apiv3_key: str) -> tuple[PlatformKey, ...]:
-    """The keys in an answer of ``GET /v3/certificates``, decrypted (AES-256-GCM, P/4012071382).
+def read_certificates(body: bytes, apiv3_key: str, suite: Suite) -> tuple[PlatformKey, ...]:
+    """The keys in an answer of ``GET /v3/certificates``, unsealed (P/4012071382).
 
     :param body: the raw answer; its signature is not checked here.
     :param apiv3_key: the merchant's APIv3 key, 32 characters.
+    :param suite: the merchant's: what seals the list, and what its keys belong to.
     :raises UnverifiedAnswer: the APIv3 key does not decrypt the list, or the answer is not a list of certificates.
     """
     try:
         entries = json.loads(body)["data"]
         if not isinstance(entries, list):
             raise TypeError
-        return tuple(_read_certificate(entry, apiv3_key) for entry in entries)
+        return tuple(_read_certificate(entry, apiv3_key, suite) for entry in entries)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise UnverifiedAnswer("the answer of /v3/certificates is not a list of certificates") from None
 
 
-def _read_certificate(entry: Mapping[str, object], apiv3_key: str) -> PlatformKey:
+def _read_certificate(entry: Mapping[str, object], apiv3_key: str, suite: Suite) -> PlatformKey:
     # The documented example has keys with a trailing space ("effective_time ").
     values = {key.strip(): value for key, value in entry.items()}
     serial_no, sealed = values["serial_no"], values["encrypt_certificate"]
     if not isinstance(serial_no, str) or not isinstance(sealed, dict):
         raise TypeError
-    if sealed.get("algorithm") != "AEAD_AES_256_GCM":
-        raise UnverifiedAnswer("a platform certificate is not encrypted with AEAD_AES_256_GCM")
+    if sealed.get("algorithm") != suite.sealing:
+        raise UnverifiedAnswer(f"a platform certificate is not encrypted with {suite.sealing}")
     # Members of a wrong type raise what read_certificates() catches.
     try:
-        pem = AESGCM(apiv3_key.encode()).decrypt(
+        pem = suite.unseal(
+            apiv3_key,
             sealed["nonce"].encode(),
             b64decode(sealed["ciphertext"], validate=True),
             sealed.get("associated_data", "").encode(),
@@ -64,6 +65,8 @@ def _read_certificate(entry: Mapping[str, object], apiv3_key: str) -> PlatformKe
             "altered the answer on its way"
         ) from None
     certificate, public_key = load_certificate(pem, "a platform certificate of WeChat Pay")
+    if reason := strange(public_key, suite):
+        raise InvalidCredentials(f"the platform certificate {comparable(serial_no)[:64]} of WeChat Pay {reason}")
     # Keys are found by the serial in the list, so it must be the certificate's own.
     if f"{certificate.serial_number:X}" != comparable(serial_no):
         raise UnverifiedAnswer("a platform certificate has another serial number than the list says")
@@ -87,7 +90,12 @@ def _timestamp(text: object) -> float | None:
 
 
 def verified_certificates(
-    headers: Mapping[str, str], body: bytes, apiv3_key: str, now: float, received: float | None = None
+    headers: Mapping[str, str],
+    body: bytes,
+    apiv3_key: str,
+    suite: Suite,
+    now: float,
+    received: float | None = None,
 ) -> tuple[PlatformKey, ...]:
     """The unexpired keys in a certificate list that is signed by one of them (P/4012069411).
 
@@ -96,9 +104,9 @@ def verified_certificates(
         :func:`read_certificates`.
     """
     # Expired ones go first, so that none of them can vouch for the list.
-    usable = [key for key in read_certificates(body, apiv3_key) if key.expires > now]
+    usable = [key for key in read_certificates(body, apiv3_key, suite) if key.expires > now]
 
-    def carried(serial: str) -> RSAPublicKey:
+    def carried(serial: str) -> PublicKey:
         found = find_key(usable, serial)
         if found is None:
             raise UnknownSerial(
@@ -108,12 +116,12 @@ def verified_certificates(
         return found.public_key
 
     # The second proof. The first is that the APIv3 key has decrypted the list.
-    verify(headers, body, carried, now if received is None else received)
+    verify(headers, body, carried, suite, now if received is None else received)
     return tuple(usable)
 
 
 def kept_certificates(
-    headers: Mapping[str, str], body: bytes, apiv3_key: str, now: float
+    headers: Mapping[str, str], body: bytes, apiv3_key: str, suite: Suite, now: float
 ) -> tuple[tuple[PlatformKey, ...], float]:
     """The same of a list that came at an earlier time, and when WeChat Pay signed it (unix seconds).
 
@@ -122,4 +130,4 @@ def kept_certificates(
     signed = signing_time(headers)
     if not -MAX_CLOCK_DIFFERENCE <= now - signed <= REFRESH_AFTER:
         raise UnverifiedAnswer("the certificate list that was kept is not of the last hours")
-    return verified_certificates(headers, body, apiv3_key, now, signed), min(signed, now)
+    return verified_certificates(headers, body, apiv3_key, suite, now, signed), min(signed, now)

@@ -13,20 +13,18 @@ from typing import TypeVar
 from urllib.parse import unquote_plus
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from airflow_provider_wxbank.wechatpay.crypto.private_keys import read_private_key
+from airflow_provider_wxbank.wechatpay.crypto.keys import read_private_key, read_public_key
+from airflow_provider_wxbank.wechatpay.crypto.suites import PrivateKey, PublicKey, UnusableKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials
 from airflow_provider_wxbank.wechatpay.fields import visible
 
-MIN_KEY_BITS = 2048
-MAX_KEY_BITS = 8192
 MAX_PEM_CHARACTERS = 64_000
 MAX_PEM_BYTES = 2 * MAX_PEM_CHARACTERS + 2
 """Bytes of a file, in UTF-16 with its byte order mark."""
-MAX_BLOCK_BYTES = 6_500
-"""A private key of 8192 bits has 6,392 bytes. Checking a longer one could take hours."""
+MAX_BLOCK_BASE64 = 6_300
+"""A private key of 8192 bits has some 6,250 characters. Checking a longer one could take hours."""
 LINE = 64
 """Characters of Base64 in a line (RFC 7468)."""
 MIN_LINE = 8
@@ -83,41 +81,38 @@ class _Block:
     def base64(self) -> str:
         return "".join(self.body.split())
 
-    def pem(self) -> bytes:
-        """As RFC 7468 wants it."""
-        lines = [f"-----BEGIN {self.label}-----", *_in_lines(self.base64), f"-----END {self.label}-----", ""]
-        return "\n".join(lines).encode()
+    def der(self) -> bytes:
+        """:raises ValueError: it is not Base64."""
+        return b64decode(self.base64, validate=True)
 
 
-def load_private_key(text: str, what: str) -> RSAPrivateKey:
+def load_private_key(text: str, what: str) -> PrivateKey:
     """The merchant's private key from ``apiclient_key.pem``, PKCS#8 or PKCS#1, without a passphrase.
 
     :param what: how messages name the text, for example ``merchant_private_key``.
-    :raises InvalidCredentials: it does not hold exactly one readable key, of RSA with 2048 to 8192 bits.
+    :raises InvalidCredentials: it does not hold exactly one readable key of a suite, of a length that this suite has.
     """
-    key = _load(text, what, _PRIVATE_KEY, read_private_key)
-    if not isinstance(key, RSAPrivateKey):
-        raise InvalidCredentials(f"{what} is not an RSA key: {_PRIVATE_KEY.advice}")
-    _check_size(key.key_size, what)
-    return key
+    return _load(text, what, _PRIVATE_KEY, read_private_key)
 
 
-def load_public_key(text: str, what: str) -> RSAPublicKey:
+def load_public_key(text: str, what: str) -> PublicKey:
     """WeChat Pay's public key from ``pub_key.pem``; otherwise like :func:`load_private_key`."""
-    return _rsa_public_key(_load(text, what, _PUBLIC_KEY, load_pem_public_key), what)
+    return _load(text, what, _PUBLIC_KEY, read_public_key)
 
 
-def load_certificate(pem: bytes, what: str) -> tuple[x509.Certificate, RSAPublicKey]:
+def load_certificate(pem: bytes, what: str) -> tuple[x509.Certificate, PublicKey]:
     """A certificate and its public key.
 
-    :raises InvalidCredentials: it cannot be read, or its key is not an RSA key of 2048 bits or more.
+    :raises InvalidCredentials: it cannot be read, or its key is none of a suite.
     """
     try:
         certificate = x509.load_pem_x509_certificate(pem)
-        key = certificate.public_key()
+        der = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return certificate, read_public_key(der)
+    except UnusableKey as failure:
+        raise InvalidCredentials(f"{what} {failure}") from None
     except Exception:
         raise InvalidCredentials(f"{what} is not a readable certificate") from None
-    return certificate, _rsa_public_key(key, what)
 
 
 def decoded(data: bytes, what: str) -> str:
@@ -160,10 +155,12 @@ def _load(text: str, what: str, wanted: _Wanted, load: Callable[[bytes], Key]) -
     if not found:
         told = _told_by_labels(blocks) if blocks else _told_without_blocks(text)
         raise InvalidCredentials(f"{what} {told}: {wanted.advice}")
-    if len(found[0].pem()) > MAX_BLOCK_BYTES:
-        raise InvalidCredentials(f"{what} is longer than an RSA key of {MAX_KEY_BITS} bits")
+    if len(found[0].base64) > MAX_BLOCK_BASE64:
+        raise InvalidCredentials(f"{what} is longer than the longest key, an RSA key of 8192 bits")
     try:
-        return load(found[0].pem())
+        return load(found[0].der())
+    except UnusableKey as failure:
+        raise InvalidCredentials(f"{what} {failure}: {wanted.advice}") from None
     except Exception:
         told = _damage(found[0], load)
     raise InvalidCredentials(f"{what} is not a readable {wanted.name}: {told}: {wanted.advice}")
@@ -229,7 +226,7 @@ def _damage(block: _Block, load: Callable[[bytes], object]) -> str:
     if der is not None and _SM2_CURVE in der:
         return "it is an SM2 key, and RSA is needed"
     size = _der_size(der or b"")
-    if size is None or size > MAX_BLOCK_BYTES:
+    if size is None or size > MAX_BLOCK_BASE64:
         return "its first line is missing or was changed"
     have, want = len(base64), -(-size // 3) * 4
     if have < want:
@@ -247,7 +244,7 @@ def _has_blanks_for_plus(block: _Block, load: Callable[[bytes], object]) -> bool
     if not any(" " in line for line in lines):
         return False
     try:
-        load(_Block(block.label, "\n".join(line.replace(" ", "+") for line in lines)).pem())
+        load(_Block(block.label, "\n".join(line.replace(" ", "+") for line in lines)).der())
     except Exception:
         return False
     return True
@@ -278,15 +275,3 @@ def _is_pkcs12(data: bytes) -> bool:
         return False
     start = 2 + max(data[1] - 0x80, 0)
     return data[start : start + 4] == b"\x02\x01\x03\x30"
-
-
-def _rsa_public_key(key: object, what: str) -> RSAPublicKey:
-    if not isinstance(key, RSAPublicKey):
-        raise InvalidCredentials(f"{what} is not an RSA key")
-    _check_size(key.key_size, what)
-    return key
-
-
-def _check_size(bits: int, what: str) -> None:
-    if not MIN_KEY_BITS <= bits <= MAX_KEY_BITS:
-        raise InvalidCredentials(f"{what} has {bits} bits; WeChat Pay uses RSA keys of {MIN_KEY_BITS} bits or more")

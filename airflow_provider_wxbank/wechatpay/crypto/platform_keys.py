@@ -18,8 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-
+from airflow_provider_wxbank.wechatpay.crypto.suites import PublicKey
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
     InvalidInput,
@@ -56,7 +55,7 @@ class PlatformKey:
     """
 
     serial_no: str
-    public_key: RSAPublicKey = field(repr=False)
+    public_key: PublicKey = field(repr=False)
     effective: float = 0.0
     expires: float = float("inf")
 
@@ -163,7 +162,7 @@ class PlatformKeys:
             )
         return max(in_force, key=lambda key: key.effective)
 
-    async def verification_key(self, serial_no: str) -> RSAPublicKey:
+    async def verification_key(self, serial_no: str) -> PublicKey:
         """The public key of the serial that an answer names. An unknown serial causes at most one download a pause.
 
         :raises UnknownSerial: there is no such key, or it has expired.
@@ -176,7 +175,7 @@ class PlatformKeys:
             await self._refresh(lambda: self._unexpired(serial_no) is None, wait=True)
         return self.known_key(serial_no)
 
-    def known_key(self, serial_no: str) -> RSAPublicKey:
+    def known_key(self, serial_no: str) -> PublicKey:
         """The public key of a serial among those at hand; nothing is downloaded.
 
         :raises UnknownSerial: there is no such key, or it has expired.

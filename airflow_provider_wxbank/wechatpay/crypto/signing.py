@@ -1,17 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Authorization of a request (P/4012365334, P/4012365344)."""
+"""Who signs, and the Authorization of a request (P/4012365334, P/4012365344)."""
 
 from __future__ import annotations
 
 import secrets
 from base64 import b64encode
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
+from airflow_provider_wxbank.wechatpay.crypto.suites import PrivateKey, PublicKey, Suite
+from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials
 
-SCHEME = "WECHATPAY2-SHA256-RSA2048"
+_NAMING_TEXT = b"airflow-provider-wxbank: filenames and manifests are keyed with this signature; it is sent nowhere"
+"""Signed for its signature alone. It is no request's string to sign, which has five lines."""
+
+
+class Signer(Protocol):
+    """Who signs in a merchant's name; safe to use from many threads.
+
+    Signing happens before anything is sent, so its failure is never an unknown outcome.
+    """
+
+    @property
+    def serial_no(self) -> str:
+        """Serial number of the merchant's API certificate, hexadecimal."""
+
+    @property
+    def public_key(self) -> PublicKey:
+        """The public half of the key that signs; it says which suite the merchant has."""
+
+    def sign(self, message: bytes) -> bytes:
+        """The suite's signature over a message.
+
+        :raises InvalidCredentials: it cannot be signed before the connection is corrected.
+        :raises TryLater: it cannot be signed now.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class PemSigner:
+    """Signs with a private key that is in this process."""
+
+    serial_no: str
+    private_key: PrivateKey = field(repr=False)
+
+    @property
+    def public_key(self) -> PublicKey:
+        """See :class:`Signer`."""
+        return self.private_key.public_key
+
+    def sign(self, message: bytes) -> bytes:
+        """See :class:`Signer`."""
+        return self.private_key.sign(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +59,44 @@ class Merchant:
     """The merchant in whose name requests are signed.
 
     :param mchid: merchant id.
-    :param serial_no: serial number of the merchant's API certificate, hexadecimal.
-    :param private_key: the key of that certificate.
+    :param signer: signs them.
     """
 
     mchid: str
-    serial_no: str
-    private_key: RSAPrivateKey = field(repr=False)
+    signer: Signer
+
+    @property
+    def serial_no(self) -> str:
+        """Serial number of the API certificate, hexadecimal."""
+        return self.signer.serial_no
+
+    @property
+    def suite(self) -> Suite:
+        """What the merchant's key chooses."""
+        return self.signer.public_key.suite
+
+
+def naming_seed(signer: Signer, naming_secret: str | None) -> bytes:
+    """What the secret behind filenames is derived from: the connection's own, else a signature over a fixed text.
+
+    A signature is the same wherever the key is: in a PEM or in a device.
+
+    :raises InvalidCredentials: there is neither.
+    """
+    if naming_secret is not None:
+        return b"secret\n" + naming_secret.encode()
+    check_naming(signer.public_key.suite, naming_secret)
+    return b"signature\n" + signer.sign(_NAMING_TEXT)
+
+
+def check_naming(suite: Suite, naming_secret: str | None) -> None:
+    """:raises InvalidCredentials: there is no secret, and the suite's signatures cannot take its place."""
+    if naming_secret is None and not suite.signs_alike:
+        raise InvalidCredentials(
+            f"the connection needs naming_secret, since the signatures of an {suite.name} key differ each time, and "
+            "filenames cannot be derived from them: fill in 32 characters or more, for example what `openssl rand -hex "
+            "32` gives, and keep it when the key is renewed"
+        )
 
 
 def string_to_sign(method: str, url: str, timestamp: int, nonce: str, body: bytes) -> bytes:
@@ -40,10 +111,9 @@ def string_to_sign(method: str, url: str, timestamp: int, nonce: str, body: byte
 
 def authorization(merchant: Merchant, message: bytes, timestamp: int, nonce: str) -> str:
     """The value of the ``Authorization`` header for a string to sign."""
-    # The scheme is "SHA256 with RSA": padded by PKCS#1 v1.5, not PSS.
-    signature = b64encode(merchant.private_key.sign(message, PKCS1v15(), SHA256())).decode()
+    signature = b64encode(merchant.signer.sign(message)).decode()
     return (
-        f'{SCHEME} mchid="{merchant.mchid}",nonce_str="{nonce}",signature="{signature}",'
+        f'{merchant.suite.scheme} mchid="{merchant.mchid}",nonce_str="{nonce}",signature="{signature}",'
         f'timestamp="{timestamp}",serial_no="{merchant.serial_no}"'
     )
 

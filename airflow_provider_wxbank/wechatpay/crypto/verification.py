@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 import time
 from base64 import b64decode
@@ -11,12 +10,7 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from threading import Lock
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
-
-from airflow_provider_wxbank.wechatpay.crypto.signing import SCHEME
+from airflow_provider_wxbank.wechatpay.crypto.suites import PublicKey, Suite
 from airflow_provider_wxbank.wechatpay.errors import Replayed, UnverifiedAnswer, WrongSignature
 
 MAX_CLOCK_DIFFERENCE = 300
@@ -32,7 +26,8 @@ SIGNATURE_HEADERS = ("Wechatpay-Timestamp", "Wechatpay-Nonce", "Wechatpay-Serial
 def verify(
     headers: Mapping[str, str],
     body: bytes,
-    key_of: Callable[[str], RSAPublicKey],
+    key_of: Callable[[str], PublicKey],
+    suite: Suite,
     now: float,
 ) -> None:
     """Verify an answer over its raw bytes. Signature probes (SIGNTEST) fail like any other wrong signature.
@@ -40,13 +35,14 @@ def verify(
     :param headers: the answer's headers; names are matched without regard to case by the mapping itself.
     :param body: the body as received; empty for 204.
     :param key_of: gives the platform key of a serial; raises :class:`UnverifiedAnswer` if there is none.
+    :param suite: the merchant's, which WeChat Pay signs with, too.
     :param now: unix seconds.
     :raises UnverifiedAnswer: the answer must not be trusted; the text says why.
     """
-    check_signature(headers, body, key_of(serial_of(headers, now)))
+    check_signature(headers, body, key_of(serial_of(headers, suite, now)))
 
 
-def serial_of(headers: Mapping[str, str], now: float) -> str:
+def serial_of(headers: Mapping[str, str], suite: Suite, now: float) -> str:
     """The serial of the platform key that an answer says it is signed with. Its key may have to be downloaded, so
     everything that can be checked without the key is.
 
@@ -58,9 +54,11 @@ def serial_of(headers: Mapping[str, str], now: float) -> str:
             "the answer is unsigned; a proxy or gateway may have answered, or stripped the headers "
             f"({', '.join(missing)} missing)"
         )
-    scheme = headers.get("Wechatpay-Signature-Type", SCHEME)
-    if scheme != SCHEME:
-        raise UnverifiedAnswer(f"the answer is signed with {scheme[:40]!r}; only {SCHEME} is supported")
+    scheme = headers.get("Wechatpay-Signature-Type", suite.scheme)
+    if scheme != suite.scheme:
+        raise UnverifiedAnswer(
+            f"the answer is signed with {scheme[:40]!r}; only {suite.scheme} goes with the merchant's {suite.name} key"
+        )
     _check_time(signing_time(headers), now)
     serial = headers["Wechatpay-Serial"]
     if not _SERIAL.fullmatch(serial):
@@ -68,7 +66,7 @@ def serial_of(headers: Mapping[str, str], now: float) -> str:
     return serial
 
 
-def check_signature(headers: Mapping[str, str], body: bytes, key: RSAPublicKey) -> None:
+def check_signature(headers: Mapping[str, str], body: bytes, key: PublicKey) -> None:
     """Check an answer of which :func:`serial_of` gave the serial of this key.
 
     :raises WrongSignature: it was not signed with this key, or altered.
@@ -76,14 +74,19 @@ def check_signature(headers: Mapping[str, str], body: bytes, key: RSAPublicKey) 
     timestamp, nonce, serial, signature = (headers[name] for name in SIGNATURE_HEADERS)
     # Headers are decoded as latin-1, so this gives their bytes back.
     message = f"{timestamp}\n{nonce}\n".encode("latin-1", "replace") + body + b"\n"
-    try:
-        key.verify(b64decode(signature, validate=True), message, PKCS1v15(), SHA256())
-    except (binascii.Error, ValueError, InvalidSignature):
+    if not _verifies(key, message, signature):
         raise WrongSignature(
             f"the answer's signature does not verify with the platform key {serial[:64]}: the answer was "
             "altered on its way, it is a signature probe of WeChat Pay, or the connection holds another key "
             "under this serial"
-        ) from None
+        )
+
+
+def _verifies(key: PublicKey, message: bytes, signature: str) -> bool:
+    try:
+        return key.verify(message, b64decode(signature, validate=True))
+    except ValueError:  # what is not Base64
+        return False
 
 
 def signing_time(headers: Mapping[str, str]) -> int:

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The suite RSA: WECHATPAY2-SHA256-RSA2048, RSAES-OAEP, AEAD_AES_256_GCM (P/4012365334, P/4013053257, P/4012071382)."""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP, PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_private_key,
+    load_der_public_key,
+)
+
+from airflow_provider_wxbank.wechatpay.crypto.suites import Suite, UnusableKey
+
+MIN_KEY_BITS = 2048
+MAX_KEY_BITS = 8192
+
+MIN_BLOCK_BYTES = MIN_KEY_BITS // 8
+
+MAX_TEXT_BYTES = 100
+"""Different bytes that a block of text, padded or not, has at most: printable ASCII has 95, and there is a padding.
+
+An encrypted block is random and has 162 of 256 on average. The probability that it has 100 or fewer is below
+C(256, 100) * (100 / 256)**256 < 1e-31.
+"""
+
+
+def unseal(apiv3_key: str, nonce: bytes, sealed: bytes, associated: bytes) -> bytes:
+    """Open what is sealed with AES-256-GCM under the 32 bytes of the APIv3 key (P/4012071382).
+
+    :raises InvalidTag: it was sealed with something else.
+    """
+    return AESGCM(apiv3_key.encode()).decrypt(nonce, sealed, associated)
+
+
+def is_block(block: bytes, first: bytes) -> bool:
+    """Whether bytes are as long as one block of the key that encrypted the first line."""
+    return len(block) >= MIN_BLOCK_BYTES and len(block) == len(first)
+
+
+def is_random(block: bytes) -> bool:
+    """Whether a block has more different bytes than text has."""
+    return len(set(block)) > MAX_TEXT_BYTES
+
+
+RSA = Suite(
+    name="RSA",
+    scheme="WECHATPAY2-SHA256-RSA2048",
+    certificates="/v3/certificates",
+    sealing="AEAD_AES_256_GCM",
+    unseal=unseal,
+    encryption="RSAES-OAEP",
+    line="Base64 of one RSA block (344 characters for a 2048-bit key)",
+    if_twice="OAEP makes another line of the same number each time, so it is a copy or not encrypted with OAEP",
+    is_block=is_block,
+    is_random=is_random,
+    signs_alike=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RsaPublicKey:
+    """A public key of RSA.
+
+    :param der: its ``SubjectPublicKeyInfo``.
+    """
+
+    der: bytes = field(repr=False)
+    key: RSAPublicKey = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, key: RSAPublicKey) -> RsaPublicKey:
+        """The key that the library has read."""
+        return cls(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), key)
+
+    @property
+    def suite(self) -> Suite:
+        """See :class:`.PublicKey`, here and below."""
+        return RSA
+
+    @property
+    def about(self) -> str:
+        """``RSA, 2048 bits``."""
+        return f"RSA, {self.key.key_size} bits"
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Whether a signature is SHA256 with RSA, padded by PKCS#1 v1.5, of this key (P/4013053249)."""
+        try:
+            self.key.verify(signature, message, PKCS1v15(), SHA256())
+        except InvalidSignature:
+            return False
+        return True
+
+    def encrypt_lines(self, numbers: Sequence[str]) -> bytes:
+        """Lines of RSAES-OAEP with SHA-1 and MGF1-SHA-1 (P/4013053257), of 344 characters for a 2048-bit key.
+
+        Safe to use from many threads: the padding holds no state, and every number is a call of its own.
+
+        :raises ValueError: a number is longer than the key can encrypt.
+        """
+        # WeChat Pay's choice, and used for nothing else here. OAEP's security does not depend on collisions of SHA-1.
+        padding = OAEP(mgf=MGF1(SHA1()), algorithm=SHA1(), label=None)  # noqa: S303  # see above
+        encrypt_one = self.key.encrypt
+        # Between two calls of the library Python's lock is held and other threads wait, so as little as possible is
+        # done.
+        return b"".join([b2a_base64(encrypt_one(number, padding)) for number in map(str.encode, numbers)])
+
+    def line_bytes(self, number_bytes: int) -> int:
+        """345 for a 2048-bit key, whatever the number."""
+        return 4 * -(-(self.key.key_size // 8) // 3) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class RsaPrivateKey:
+    """A private key of RSA."""
+
+    key: RSAPrivateKey = field(repr=False)
+    public_key: RsaPublicKey
+
+    def sign(self, message: bytes) -> bytes:
+        """SHA256 with RSA, padded by PKCS#1 v1.5, not PSS (P/4012365334): the same signature each time."""
+        return self.key.sign(message, PKCS1v15(), SHA256())
+
+
+def read_public_key(der: bytes) -> RsaPublicKey:
+    """A public key, also in the form of PKCS#1.
+
+    :raises UnusableKey: it is another kind of key, or too short or too long.
+    :raises ValueError: it cannot be read; also what the library raises besides.
+    """
+    key = load_der_public_key(der)
+    if not isinstance(key, RSAPublicKey):
+        raise UnusableKey("is not an RSA key")
+    _check_size(key.key_size)
+    return RsaPublicKey.of(key)
+
+
+def read_private_key(der: bytes) -> RsaPrivateKey:
+    """A private key, PKCS#8 or PKCS#1, without a passphrase; otherwise as :func:`read_public_key`."""
+    key = load_der_private_key(der, password=None)
+    if not isinstance(key, RSAPrivateKey):
+        raise UnusableKey("is not an RSA key")
+    _check_size(key.key_size)
+    return RsaPrivateKey(key, RsaPublicKey.of(key.public_key()))
+
+
+def _check_size(bits: int) -> None:
+    if not MIN_KEY_BITS <= bits <= MAX_KEY_BITS:
+        raise UnusableKey(f"has {bits} bits; WeChat Pay uses RSA keys of {MIN_KEY_BITS} bits or more")
