@@ -179,7 +179,7 @@ SM2_KEY = f"-----BEGIN PRIVATE KEY-----\n{SM2.decode()}\n-----END PRIVATE KEY---
         (KEY.replace("PRIVATE KEY", "PGP PRIVATE KEY BLOCK"), "is another kind of PEM"),
         (pem(ELLIPTIC, PrivateFormat.PKCS8), "is not an RSA key"),
         (pem(ELLIPTIC, PrivateFormat.TraditionalOpenSSL), "is an elliptic curve's key, not an RSA key"),
-        (SM2_KEY, "it is an SM2 key, and RSA is needed"),
+        (SM2_KEY, "it is an SM2 key that was changed"),
         (KEY + KEYS["platform_1_private"], "has 2 different private keys: leave the one that is meant"),
         (BODY, "is DER, or Base64 without the lines of dashes"),
         (FLAT.removeprefix(LINES[0]), "lacks the line -----BEGIN ...-----"),
@@ -216,7 +216,7 @@ def test_what_is_no_usable_private_key_is_told_by_what_it_is(text: str, message:
         (OWN_PUBLIC_KEY, "is the merchant's own public key, not WeChat Pay's: take pub_key.pem"),
         (b64encode(STORE).decode(), "is a PKCS#12 file (.p12, .pfx): take the whole pub_key.pem"),
         ("\n".join(PUBLIC_KEY.splitlines()[:3] + PUBLIC_KEY.splitlines()[4:]), "1 line(s) or a part of one"),
-        (SM2_KEY.replace("PRIVATE", "PUBLIC"), "it is an SM2 key, and RSA is needed"),
+        (SM2_KEY.replace("PRIVATE", "PUBLIC"), "it is an SM2 key that was changed"),
     ],
 )
 def test_what_is_not_wechat_pays_public_key_is_told_by_what_it_is(text: str, message: str) -> None:

@@ -48,7 +48,10 @@ def _read_certificate(entry: Mapping[str, object], apiv3_key: str, suite: Suite)
     if not isinstance(serial_no, str) or not isinstance(sealed, dict):
         raise TypeError
     if sealed.get("algorithm") != suite.sealing:
-        raise UnverifiedAnswer(f"a platform certificate is not encrypted with {suite.sealing}")
+        raise UnverifiedAnswer(
+            f"a platform certificate is not encrypted with {suite.sealing}, as those are that go with the merchant's "
+            f"{suite.name} key"
+        )
     # Members of a wrong type raise what read_certificates() catches.
     try:
         pem = suite.unseal(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from airflow_provider_wxbank.wechatpay.crypto import rsa
+from airflow_provider_wxbank.wechatpay.crypto import rsa, sm2
 from airflow_provider_wxbank.wechatpay.crypto.suites import PrivateKey, PublicKey
 
 MAX_KEYS = 64
@@ -21,7 +21,7 @@ def read_public_key(der: bytes) -> PublicKey:
     :raises UnusableKey: it is of no kind that WeChat Pay uses, or too short or too long.
     :raises ValueError: it cannot be read, or is no key; also what the library raises besides.
     """
-    return rsa.read_public_key(der)
+    return sm2.read_public_key(der) if sm2.CURVE in der else rsa.read_public_key(der)
 
 
 def read_private_key(der: bytes) -> PrivateKey:
@@ -32,7 +32,7 @@ def read_private_key(der: bytes) -> PrivateKey:
     digest = sha256(der).digest()
     key = _READ.get(digest)
     if key is None:
-        key = rsa.read_private_key(der)
+        key = sm2.read_private_key(der) if sm2.CURVE in der else rsa.read_private_key(der)
         if len(_READ) >= MAX_KEYS:
             # Whoever has as many merchants reads some keys again now and then.
             _READ.clear()

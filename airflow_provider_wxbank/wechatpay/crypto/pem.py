@@ -13,8 +13,8 @@ from typing import TypeVar
 from urllib.parse import unquote_plus
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from airflow_provider_wxbank.wechatpay.crypto.der import FIRST, members
 from airflow_provider_wxbank.wechatpay.crypto.keys import read_private_key, read_public_key
 from airflow_provider_wxbank.wechatpay.crypto.suites import PrivateKey, PublicKey, UnusableKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials
@@ -36,6 +36,9 @@ _BORDER = re.compile(r"-{2,10}\s{0,3}(BEGIN|END)\s{1,3}([A-Z0-9 ]{1,40}?)\s{0,3}
 _HEADER = re.compile(r"^[A-Za-z-]+: .*$", re.MULTILINE)
 _BODY = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _RUN = re.compile(r"[A-Za-z0-9+/=]{17,}")
+_PLACE_OF_KEY = 5
+"""After serial number, algorithm, issuer, validity and subject (RFC 5280)."""
+
 _SM2_CURVE = bytes.fromhex("06082a811ccf5501822d")
 
 _PRIVATE = ("PRIVATE KEY", "RSA PRIVATE KEY")
@@ -44,7 +47,7 @@ _PKCS12 = "is a PKCS#12 file (.p12, .pfx)"
 # What an unwanted block is, by its label, the most telling first.
 _LABELS = (
     (("ENCRYPTED PRIVATE KEY",), "is encrypted, and no passphrase is taken"),
-    (("EC PRIVATE KEY", "SM2 PRIVATE KEY"), "is an elliptic curve's key, not an RSA key"),
+    (("EC PRIVATE KEY", "SM2 PRIVATE KEY"), "is an elliptic curve's key, not an RSA key, nor an SM2 key in PKCS#8"),
     (("OPENSSH PRIVATE KEY",), "is a key of SSH"),
     (_PRIVATE, "is a private key"),
     (_PUBLIC, "is a public key"),
@@ -107,8 +110,9 @@ def load_certificate(pem: bytes, what: str) -> tuple[x509.Certificate, PublicKey
     """
     try:
         certificate = x509.load_pem_x509_certificate(pem)
-        der = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return certificate, read_public_key(der)
+        # The library does not read keys of every suite, and so does not give their bytes either.
+        fields = [one.der for one in members(certificate.tbs_certificate_bytes) if one.tag != FIRST]
+        return certificate, read_public_key(fields[_PLACE_OF_KEY])
     except UnusableKey as failure:
         raise InvalidCredentials(f"{what} {failure}") from None
     except Exception:
@@ -224,7 +228,7 @@ def _damage(block: _Block, load: Callable[[bytes], object]) -> str:
         return 'its "+" have become blanks, as in a URL or a web form'
     der = _der(base64[: len(base64) // 4 * 4])
     if der is not None and _SM2_CURVE in der:
-        return "it is an SM2 key, and RSA is needed"
+        return "it is an SM2 key that was changed, or is not in the form in which WeChat Pay hands them out"
     size = _der_size(der or b"")
     if size is None or size > MAX_BLOCK_BASE64:
         return "its first line is missing or was changed"
