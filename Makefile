@@ -13,6 +13,7 @@ AIRFLOW := 3.3.2
 AIRFLOW_OLD := 2.11.2
 UV_VERSION := 0.13.9
 SECONDS_EACH ?= 300
+SUITE ?= rsa
 UV := .venv-uv/bin/uv
 BIN := .venv/bin
 BIN_OLD := .venv-$(AIRFLOW_OLD)/bin
@@ -41,8 +42,8 @@ help: ## List the targets
 
 install: .venv/.made ## Make the environment .venv with Airflow 3.3.2 and this package
 
-demo: .venv/.made ## Export 20,000 generated users and import them into the simulator
-	@exec $(BIN)/python -m tools.demo
+demo: .venv/.made ## Export 20,000 generated users and import them into the simulator; SUITE=sm2 in national cryptography
+	@SUITE="$(SUITE)" exec $(BIN)/python -m tools.demo
 
 ui: .venv/.made ## Run an Airflow to look at, with the simulator and imports in every state, until Ctrl-C
 	@exec $(BIN)/python -m tools.ui
@@ -67,8 +68,8 @@ bench: .venv-bench/.made ## Measure speed and memory as ratios, and draw the cha
 scale: .venv-scale/.made ## Import a million users on a cluster of real engines while a worker is killed
 	@exec .venv-scale/bin/python -m tests.stress.scale $(SCALE)
 
-faults: .venv/.made ## Meet every fault at every step, and count what was lost, doubled or told
-	@exec $(BIN)/python -m tests.stress.faults
+faults: .venv/.made ## Meet every fault at every step, and count what was lost, doubled or told; SUITE=sm2 in national cryptography
+	@exec $(BIN)/python -m tests.stress.faults --suite $(SUITE)
 
 crash: .venv/.made ## Kill uploads, exports and the triggerer in a real Airflow, and count what was lost or doubled
 	@exec $(BIN)/python -m tests.stress.crash

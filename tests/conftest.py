@@ -40,14 +40,14 @@ os.environ.update(
 
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, platform, serve
+from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, rsa, serve
 from airflow_provider_wxbank.wechatpay import kept
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.settings import read_settings
 from tests.harness.agreed_skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401  # hooks of pytest
 from tests.harness.clock import Clock
 from tests.harness.drivers import sender_of
-from tests.vectors import VECTORS
+from tests.vectors import SHANGMI, VECTORS
 
 PACKAGE = "8473295"
 KEYS = 12
@@ -70,7 +70,7 @@ def few_keys() -> Iterator[None]:
     made = cache(lambda _: generate_private_key(65537, 2048))
     turns = cycle(range(KEYS))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(platform, "generate_private_key", lambda **_: made(next(turns)))
+        patch.setattr(rsa, "generate_private_key", lambda **_: made(next(turns)))
         yield
 
 
@@ -117,7 +117,9 @@ def new_simulator(
     with ExitStack() as stack:
 
         def start(**options: Any) -> Simulator:
-            options.setdefault("merchant_private_key_pem", VECTORS["keys"]["merchant_private_pkcs8"])
+            is_sm2 = options.get("suite") == "sm2"
+            merchant = SHANGMI["keys"]["merchant_private"] if is_sm2 else VECTORS["keys"]["merchant_private_pkcs8"]
+            options.setdefault("merchant_private_key_pem", merchant)
             options.setdefault("processing_seconds", 0.0)
             # Our client signs whatever it sends again anew.
             options.setdefault("refuse_repeated_nonces", True)

@@ -8,6 +8,7 @@ is in ``.demo`` and nothing of it keeps running.
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_wxbank.simulator import SimulatorSettings, numbers_digest, serve
+from airflow_provider_wxbank.simulator.settings import SuiteName
 from tests.harness.airflow_home import airflow, environment, run, running
 from tests.harness.bank import User, make_bank
 from tests.harness.terminal import end_with, say
@@ -31,7 +33,10 @@ _OUR_LINE = re.compile(r"\[(info|warning|error) *\] (.*?) +\[\S*airflow_provider
 
 
 def main() -> int:
-    """Exit code: 0 if the set of numbers that WeChat Pay has is exactly the set of active users."""
+    """Run it, in the suite that the variable ``SUITE`` names: ``rsa`` or ``sm2``.
+
+    Exit code: 0 if the set of numbers that WeChat Pay has is exactly the set of active users."""
+    suite = _suite(os.environ.get("SUITE", "rsa"))
     started = time.monotonic()
     shutil.rmtree(HOME, ignore_errors=True)
     HOME.mkdir(mode=0o700)
@@ -39,8 +44,8 @@ def main() -> int:
     bank = make_bank(HOME / "bank.db", users())
     active = set(bank.numbers)
     say(f"{len(active):,} of them are active")
-    with serve(SimulatorSettings(processing_seconds=PROCESSING_SECONDS)) as simulator:
-        say(f"The simulator of WeChat Pay is at {simulator.base_url}, with fresh throwaway keys")
+    with serve(SimulatorSettings(processing_seconds=PROCESSING_SECONDS, suite=suite)) as simulator:
+        say(f"The simulator of WeChat Pay is at {simulator.base_url}, with fresh throwaway keys of {suite.upper()}")
         connections = {
             "wxbank_default": simulator.airflow_connection(),
             "bank_db": bank.connection,
@@ -59,6 +64,14 @@ def main() -> int:
         print(f"The DAG run failed; its whole output is in {shown(HOME / 'airflow.log')}")
         return 1
     return show(report, active, time.monotonic() - started)
+
+
+def _suite(name: str) -> SuiteName:
+    """:raises SystemExit: there is no such suite."""
+    match name.lower():
+        case "rsa" | "sm2" as suite:
+            return suite
+    raise SystemExit(f"SUITE={name}: there are rsa and sm2")
 
 
 def users() -> list[User]:

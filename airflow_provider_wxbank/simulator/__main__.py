@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
         unmatched_ratio=options.unmatched_ratio,
         refuse_repeated_nonces=options.refuse_repeated_nonces,
         leading_zero_serials=options.leading_zero_serials,
+        suite=options.suite,
     )
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -51,12 +52,13 @@ def run(options: argparse.Namespace) -> int:
             connection = json.dumps(simulator.airflow_connection())
             if options.connection_file:
                 _write_private(options.connection_file, connection)
-            print(f"WeChat Pay simulator at {simulator.base_url}, keys: {options.keys}. NOT FOR PRODUCTION:")
+            kind = f"{options.keys} of SM2" if options.suite == "sm2" else options.keys
+            print(f"WeChat Pay simulator at {simulator.base_url}, keys: {kind}. NOT FOR PRODUCTION:")
             print("it takes agreement files, checks them as strictly as WeChat Pay, and keeps digests only.")
             print(f"What has arrived: {simulator.base_url}/simulator/report. Ctrl-C ends it. For Airflow:\n")
             print(f"export AIRFLOW_CONN_WXBANK_DEFAULT={shlex.quote(connection)}", flush=True)
             stop.wait()
-    except (OSError, OverflowError, ValueError) as failure:
+    except (ImportError, OSError, OverflowError, ValueError) as failure:
         reason = failure.strerror if isinstance(failure, OSError) and failure.strerror else str(failure)
         print(f"wxbank-simulator: {options.host}:{options.port}: {reason}", file=sys.stderr)
         return 1

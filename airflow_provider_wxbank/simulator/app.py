@@ -16,13 +16,19 @@ from urllib.parse import parse_qsl
 from starlette.requests import ClientDisconnect, Request
 
 from airflow_provider_wxbank.simulator.addresses import is_answered
-from airflow_provider_wxbank.simulator.checks import Authorizations, check_file, check_meta, check_query
+from airflow_provider_wxbank.simulator.checks import (
+    Authorizations,
+    check_algorithm_type,
+    check_file,
+    check_meta,
+    check_query,
+)
 from airflow_provider_wxbank.simulator.faults import BEFORE_ANSWER, Fault, FaultPlan, faults_from_json
 from airflow_provider_wxbank.simulator.ledger import Ledger
 from airflow_provider_wxbank.simulator.line_checks import Ended, LineChecks, lines_before_answer
 from airflow_provider_wxbank.simulator.lines import digests_of
 from airflow_provider_wxbank.simulator.multipart import Body, Part, read_body
-from airflow_provider_wxbank.simulator.platform import Platform, SigningKey, signed_headers
+from airflow_provider_wxbank.simulator.platform import Platform, SigningKey
 from airflow_provider_wxbank.simulator.refusals import Refusal, Text, invalid_request, param_error, prefers_english
 from airflow_provider_wxbank.simulator.settings import SimulatorSettings
 from airflow_provider_wxbank.simulator.spoiling import Reply, Wire, send_spoiled
@@ -126,13 +132,13 @@ class App:
             self.ledger.refused[refusal.code] += 1
             content = _json(refusal.body(in_english=prefers_english(request.headers.get("Accept-Language"))))
             if refusal.signed and kind != "unsigned":
-                headers.update(signed_headers(signer, content, timestamp))
+                headers.update(self.platform.signed_headers(signer, content, timestamp))
             return Reply(refusal.status, content, headers)
         content = b"[" * 1_000_000 if kind == "json-bomb" else value if isinstance(value, bytes) else _json(value)
         if kind in ("unknown-serial", "lying-certificates"):
             key = self.platform.stranger()
         if kind != "unsigned":
-            headers.update(signed_headers(key or signer, content, timestamp))
+            headers.update(self.platform.signed_headers(key or signer, content, timestamp))
         return Reply(200, content, headers)
 
     async def _handle(
@@ -152,6 +158,7 @@ class App:
                 text = Text(f"Http头缺少{name}", f"the request has no header {name}")
                 raise invalid_request(text, name, location="header")
         if step == "certificates" and request.method == "GET":
+            check_algorithm_type(request.query_params.get("algorithm_type"), self.platform.suite)
             return self._certificates(kind)
         if package_id is None and step != "certificates":
             raise Refusal(404, "RESOURCE_NOT_EXISTS", Text("接口不存在", "there is no such address"))
@@ -232,7 +239,7 @@ class App:
         loop = asyncio.get_running_loop()
         chunks = [lines[start : start + CHUNK_LINES] for start in range(0, len(lines), CHUNK_LINES)]
         parts = await asyncio.gather(
-            *(loop.run_in_executor(self.pool, digests_of, key.private_key, chunk) for chunk in chunks)
+            *(loop.run_in_executor(self.pool, digests_of, key.private_key.decrypt, chunk) for chunk in chunks)
         )
         return [digest for part in parts for digest in part]
 

@@ -6,7 +6,6 @@ They are written from the protocol alone, without the client's code, so that a m
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import json
 import re
@@ -14,13 +13,9 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
-
 from airflow_provider_wxbank.simulator.multipart import MAX_FILE_BYTES
 from airflow_provider_wxbank.simulator.refusals import Refusal, Text, param_error
+from airflow_provider_wxbank.simulator.suites import Suite
 
 NONCE_SECONDS = 600.0
 CLOCK_SECONDS = 300.0
@@ -31,11 +26,16 @@ _ITEM = re.compile(r'(\w+)="([^"]*)"')
 
 @dataclass(frozen=True, slots=True)
 class Authorized:
-    """The merchant whose requests are accepted."""
+    """The merchant whose requests are accepted.
+
+    :param scheme: of its Authorization.
+    :param verify: whether a signature over a message is the merchant's.
+    """
 
     mchid: str
     serial_no: str
-    public_key: RSAPublicKey
+    scheme: str
+    verify: Callable[[bytes, bytes], bool]
 
 
 class Authorizations:
@@ -60,11 +60,11 @@ class Authorizations:
         :raises Refusal: 401 SIGN_ERROR.
         """
         scheme, _, rest = header.partition(" ")
-        if scheme != "WECHATPAY2-SHA256-RSA2048":
+        if scheme != self._merchant.scheme:
             raise _sign_error(
                 Text(
                     "Http头Authorization认证类型不正确",
-                    "the Authorization has another scheme than WECHATPAY2-SHA256-RSA2048",
+                    f"the Authorization has another scheme than {self._merchant.scheme}",
                 )
             )
         found = _ITEM.findall(rest)
@@ -109,12 +109,12 @@ class Authorizations:
     def _check_signature(self, items: Mapping[str, str], method: str, url: str, signed_body: bytes) -> None:
         message = f"{method}\n{url}\n{items['timestamp']}\n{items['nonce_str']}\n".encode() + signed_body + b"\n"
         try:
-            self._merchant.public_key.verify(
-                b64decode(items["signature"], validate=True), message, PKCS1v15(), SHA256()
-            )
-        except (InvalidSignature, binascii.Error, ValueError):
+            is_right = self._merchant.verify(message, b64decode(items["signature"], validate=True))
+        except ValueError:  # what is not Base64
+            is_right = False
+        if not is_right:
             text = Text("错误的签名，导致验签失败", "the signature is wrong")
-            raise _sign_error(text, message, method, url) from None
+            raise _sign_error(text, message, method, url)
 
     def _check_nonce(self, nonce_str: str, now: float) -> None:
         self._nonces = {nonce: seen for nonce, seen in self._nonces.items() if now - seen < NONCE_SECONDS}
@@ -212,6 +212,13 @@ def check_file(meta: Meta, part_name: str | None, content: bytes) -> Sequence[by
     if not all(lines):
         raise param_error(Text("文件中有空行", "the file has a blank line"), "/file")
     return lines
+
+
+def check_algorithm_type(wanted: str | None, suite: Suite) -> None:
+    """:raises Refusal: a download of certificates asks for another suite than the merchant's."""
+    if (wanted or "RSA") != suite.algorithm_type:
+        text = Text("algorithm_type错误", f"this merchant's certificates are those of {suite.algorithm_type}")
+        raise param_error(text, "algorithm_type", wanted, "query")
 
 
 _QUERY_SHAPES = {

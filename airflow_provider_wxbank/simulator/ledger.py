@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-
 from airflow_provider_wxbank.simulator.checks import Meta
 from airflow_provider_wxbank.simulator.platform import BEIJING, beijing
 from airflow_provider_wxbank.simulator.refusals import Refusal, Text, invalid_request
 from airflow_provider_wxbank.simulator.settings import SimulatorSettings
+from airflow_provider_wxbank.simulator.suites import Key
 
 COUNTS = ("success_count", "fail_count", "success_user_count")
 
@@ -42,7 +41,7 @@ class Undecrypted:
     :param check: the check, once it has been asked for.
     """
 
-    key: RSAPrivateKey
+    key: Key
     start: int
     size: int
     check: Future[None] | None = None

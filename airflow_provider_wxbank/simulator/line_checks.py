@@ -21,13 +21,11 @@ from tempfile import TemporaryFile
 from threading import Lock, local
 from typing import IO
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
 from airflow_provider_wxbank.simulator import lines as child_code
 from airflow_provider_wxbank.simulator.ledger import Task, Undecrypted
 from airflow_provider_wxbank.simulator.lines import LENGTHS, digests_of, unpacked
 from airflow_provider_wxbank.simulator.settings import Check
+from airflow_provider_wxbank.simulator.suites import Key
 
 FEW = 500
 """Files of at most this many lines are decrypted without a process, since starting one takes as long."""
@@ -66,7 +64,7 @@ class LineChecks:
         self._lock = Lock()
         self._has_ended = False
 
-    def keep(self, key: RSAPrivateKey, lines: Sequence[bytes]) -> Undecrypted:
+    def keep(self, key: Key, lines: Sequence[bytes]) -> Undecrypted:
         """Keep the lines of a file until they are decrypted.
 
         :raises Ended: they never will be.
@@ -128,7 +126,7 @@ class LineChecks:
             task.checked = self._clock()
         task.undecrypted = None
 
-    def _digests(self, key: RSAPrivateKey, lines: Sequence[bytes]) -> list[bytes | None]:
+    def _digests(self, key: Key, lines: Sequence[bytes]) -> list[bytes | None]:
         if len(lines) > FEW:
             try:
                 return self._child().digests(key, lines)
@@ -138,7 +136,7 @@ class LineChecks:
         with self._lock:
             if self._has_ended:
                 raise Ended
-        return digests_of(key, lines)
+        return digests_of(key.decrypt, lines)
 
     def _child(self) -> _Child:
         """The child of this thread."""
@@ -163,7 +161,7 @@ class _Child:
             [sys.executable, "-P", child_code.__file__], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
 
-    def digests(self, key: RSAPrivateKey, lines: Sequence[bytes]) -> list[bytes | None]:
+    def digests(self, key: Key, lines: Sequence[bytes]) -> list[bytes | None]:
         """As :func:`.lines.digests_of`.
 
         :raises OSError: the process has ended.
@@ -172,7 +170,7 @@ class _Child:
         jobs, answers = self._process.stdin, self._process.stdout
         assert jobs is not None
         assert answers is not None
-        der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        der = key.der
         content = b"\n".join(lines)
         jobs.write(LENGTHS.pack(len(der), len(content)) + der + content)
         jobs.flush()

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import IO
 
@@ -29,20 +29,67 @@ LENGTHS = Struct(">II")
 _NO_NUMBER = bytes(hashlib.sha256().digest_size)
 
 
-def decrypt(key: RSAPrivateKey, line: bytes) -> bytes | None:
+Decrypter = Callable[[bytes], bytes]
+"""Decrypts one encrypted number, or raises ValueError."""
+
+_SM2_CURVE = bytes.fromhex("06082a811ccf5501822d")
+_SM2_SECRET = bytes.fromhex("0201010420")
+"""What comes before the 32 bytes of a private key in PKCS#8."""
+
+
+def rsa_decrypter(key: RSAPrivateKey) -> Decrypter:
+    """Decrypts RSAES-OAEP."""
+    padding = OAEP(MGF1(SHA1()), SHA1(), None)  # noqa: S303  # the protocol's
+    return lambda block: key.decrypt(block, padding)
+
+
+def sm2_decrypter(secret: bytes) -> Decrypter:
+    """Decrypts SM2 C1C3C2 as ASN.1.
+
+    :param secret: 32 bytes.
+    """
+    import gmssl_pyx
+
+    def decrypt_one(block: bytes) -> bytes:
+        try:
+            number: bytes = gmssl_pyx.sm2_decrypt(secret, block)
+        except gmssl_pyx.GmsslInnerError:
+            raise ValueError from None
+        return number
+
+    return decrypt_one
+
+
+def sm2_secret(der: bytes) -> bytes:
+    """The private number in PKCS#8."""
+    return der.partition(_SM2_SECRET)[2][:32]
+
+
+def decrypter(der: bytes) -> Decrypter:
+    """What decrypts with a private key.
+
+    :param der: PKCS#8. It comes from the simulator itself, and checking it would take longer than a hundred lines.
+    """
+    if _SM2_CURVE in der:
+        return sm2_decrypter(sm2_secret(der))
+    key = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
+    assert isinstance(key, RSAPrivateKey)
+    return rsa_decrypter(key)
+
+
+def decrypt(decrypt_one: Decrypter, line: bytes) -> bytes | None:
     """The number in a line, or None if the line does not decrypt to one."""
     try:
-        block = b64decode(line, validate=True)
-        number = key.decrypt(block, OAEP(MGF1(SHA1()), SHA1(), None))  # noqa: S303  # the protocol's
+        number = decrypt_one(b64decode(line, validate=True))
         number.decode()
     except ValueError:
         return None
     return number if 0 < len(number) <= MAX_NUMBER_BYTES else None
 
 
-def digests_of(key: RSAPrivateKey, lines: Sequence[bytes]) -> list[bytes | None]:
+def digests_of(decrypt_one: Decrypter, lines: Sequence[bytes]) -> list[bytes | None]:
     """The SHA-256 digest of the number in each line; None where a line does not decrypt."""
-    numbers = (decrypt(key, line) for line in lines)
+    numbers = (decrypt(decrypt_one, line) for line in lines)
     return [None if number is None else hashlib.sha256(number).digest() for number in numbers]
 
 
@@ -65,10 +112,7 @@ def serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
         der, content = jobs.read(key_size), jobs.read(size)
         if len(content) < size:
             return
-        # The key comes from the simulator itself, and checking it would take longer than a hundred lines.
-        key = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
-        assert isinstance(key, RSAPrivateKey)
-        answers.write(packed(digests_of(key, content.split(b"\n"))))
+        answers.write(packed(digests_of(decrypter(der), content.split(b"\n"))))
         answers.flush()
 
 

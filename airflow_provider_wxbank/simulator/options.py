@@ -34,6 +34,10 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
             "help": "default %(default)s",
         },
     ),
+    (
+        "--suite",
+        {"choices": ("rsa", "sm2"), "default": "rsa", "help": "sm2 is national cryptography (default %(default)s)"},
+    ),
     ("--processing-seconds", {"type": float, "default": 2.0, "help": "until FINISHED (default %(default)s)"}),
     (
         "--check",

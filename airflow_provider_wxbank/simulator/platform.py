@@ -5,20 +5,13 @@ from __future__ import annotations
 
 import json
 import secrets
-from base64 import b64encode
+from base64 import b64encode, encodebytes
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
-
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import NameOID
+from datetime import datetime, timedelta, timezone
 
 from airflow_provider_wxbank.simulator.settings import KeyMode
+from airflow_provider_wxbank.simulator.suites import Key, Suite
 
 BEIJING = timezone(timedelta(hours=8))
 PUBLIC_KEY_ID = "PUB_KEY_ID_0119000000012026010100000000000001"
@@ -34,15 +27,10 @@ class SigningKey:
     """
 
     serial_no: str
-    private_key: RSAPrivateKey = field(repr=False)
+    private_key: Key = field(repr=False)
     certificate: bytes = field(default=b"", repr=False)
     effective: float = 0.0
     expires: float = float("inf")
-
-
-def new_rsa_key() -> RSAPrivateKey:
-    """A throwaway key, as long as WeChat Pay's."""
-    return generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def new_serial_no(*, leading_zero: bool = False) -> str:
@@ -54,23 +42,15 @@ def new_serial_no(*, leading_zero: bool = False) -> str:
     return f"{first:02X}{secrets.token_hex(19).upper()}"
 
 
-def new_certificate(effective: float, expires: float, *, leading_zero: bool = False) -> SigningKey:
+def new_certificate(suite: Suite, effective: float, expires: float, *, leading_zero: bool = False) -> SigningKey:
     """A platform certificate that looks like WeChat Pay's."""
-    key = new_rsa_key()
-    serial_no = new_serial_no(leading_zero=leading_zero)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Tenpay.com sign (simulator)")])
-    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Tenpay.com Root CA (simulator)")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(int(serial_no, 16))
-        .not_valid_before(datetime.fromtimestamp(effective, UTC))
-        .not_valid_after(datetime.fromtimestamp(expires, UTC))
-        .sign(key, SHA256())
-    )
-    return SigningKey(serial_no, key, certificate.public_bytes(Encoding.PEM), effective, expires)
+    key, serial_no = suite.new_key(), new_serial_no(leading_zero=leading_zero)
+    return SigningKey(serial_no, key, key.certificate(serial_no, effective, expires), effective, expires)
+
+
+def pem(label: str, der: bytes) -> str:
+    """A key as text."""
+    return f"-----BEGIN {label}-----\n{encodebytes(der).decode()}-----END {label}-----\n"
 
 
 class Platform:
@@ -81,8 +61,9 @@ class Platform:
     """
 
     def __init__(
-        self, mode: KeyMode, apiv3_key: str, clock: Callable[[], float], *, leading_zero: bool = False
+        self, suite: Suite, mode: KeyMode, apiv3_key: str, clock: Callable[[], float], *, leading_zero: bool = False
     ) -> None:
+        self.suite = suite
         self.mode = mode
         self._apiv3_key = apiv3_key
         self.clock = clock
@@ -96,13 +77,12 @@ class Platform:
     def public_key(self) -> SigningKey:
         """The WeChat Pay public key (微信支付公钥)."""
         if self._public_key is None:
-            self._public_key = SigningKey(PUBLIC_KEY_ID, new_rsa_key())
+            self._public_key = SigningKey(PUBLIC_KEY_ID, self.suite.new_key())
         return self._public_key
 
     def public_key_pem(self) -> str:
         """The text of ``pub_key.pem``."""
-        key = self.public_key.private_key.public_key()
-        return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        return pem("PUBLIC KEY", self.public_key.private_key.public_der)
 
     def stranger(self) -> SigningKey:
         """A key that is in no list."""
@@ -145,40 +125,38 @@ class Platform:
         now = self.clock()
         listed = [self._new_certificate(now - 86400, now - 60)] if expired_only else self.certificates
         key = secrets.token_hex(16) if wrong_apiv3_key else self._apiv3_key
-        body = json.dumps({"data": [_listed(one, key) for one in listed]}, separators=(",", ":")).encode()
+        body = json.dumps({"data": [_listed(one, key, self.suite) for one in listed]}, separators=(",", ":")).encode()
         return body, listed[-1]
 
     def _new_certificate(self, effective: float, expires: float) -> SigningKey:
-        return new_certificate(effective, expires, leading_zero=self._leading_zero)
+        return new_certificate(self.suite, effective, expires, leading_zero=self._leading_zero)
+
+    def signed_headers(self, key: SigningKey, body: bytes, timestamp: float) -> dict[str, str]:
+        """The headers that sign an answer (P/4013053249)."""
+        seconds, nonce = str(int(timestamp)), secrets.token_hex(16)
+        signature = key.private_key.sign(f"{seconds}\n{nonce}\n".encode() + body + b"\n")
+        return {
+            "Wechatpay-Timestamp": seconds,
+            "Wechatpay-Nonce": nonce,
+            "Wechatpay-Serial": key.serial_no,
+            "Wechatpay-Signature": b64encode(signature).decode(),
+            "Wechatpay-Signature-Type": self.suite.scheme,
+        }
 
 
-def _listed(key: SigningKey, apiv3_key: str) -> dict[str, object]:
+def _listed(key: SigningKey, apiv3_key: str, suite: Suite) -> dict[str, object]:
     nonce = secrets.token_hex(6)
-    sealed = AESGCM(apiv3_key.encode()).encrypt(nonce.encode(), key.certificate, b"certificate")
+    sealed = suite.seal(apiv3_key, nonce.encode(), key.certificate, b"certificate")
     return {
         "serial_no": key.serial_no,
         "effective_time": beijing(key.effective),
         "expire_time": beijing(key.expires),
         "encrypt_certificate": {
-            "algorithm": "AEAD_AES_256_GCM",
+            "algorithm": suite.sealing,
             "nonce": nonce,
             "associated_data": "certificate",
             "ciphertext": b64encode(sealed).decode(),
         },
-    }
-
-
-def signed_headers(key: SigningKey, body: bytes, timestamp: float) -> dict[str, str]:
-    """The headers that sign an answer (P/4013053249)."""
-    seconds, nonce = str(int(timestamp)), secrets.token_hex(16)
-    message = f"{seconds}\n{nonce}\n".encode() + body + b"\n"
-    signature = key.private_key.sign(message, PKCS1v15(), SHA256())
-    return {
-        "Wechatpay-Timestamp": seconds,
-        "Wechatpay-Nonce": nonce,
-        "Wechatpay-Serial": key.serial_no,
-        "Wechatpay-Signature": b64encode(signature).decode(),
-        "Wechatpay-Signature-Type": "WECHATPAY2-SHA256-RSA2048",
     }
 
 

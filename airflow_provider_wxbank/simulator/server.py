@@ -12,17 +12,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import sha256
 from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -32,9 +26,10 @@ from airflow_provider_wxbank.simulator.checks import Authorizations, Authorized
 from airflow_provider_wxbank.simulator.faults import Fault, FaultPlan
 from airflow_provider_wxbank.simulator.ledger import Ledger
 from airflow_provider_wxbank.simulator.line_checks import LineChecks
-from airflow_provider_wxbank.simulator.platform import PUBLIC_KEY_ID, Platform, new_rsa_key, new_serial_no
+from airflow_provider_wxbank.simulator.platform import PUBLIC_KEY_ID, Platform, new_serial_no, pem
 from airflow_provider_wxbank.simulator.settings import KeyMode, SimulatorSettings
 from airflow_provider_wxbank.simulator.spoiling import Wire
+from airflow_provider_wxbank.simulator.suites import SUITES
 
 START_SECONDS = 60.0
 
@@ -49,9 +44,11 @@ class Simulator:
         self.settings = settings
         self.base_url = base_url
         self._apiv3_key = settings.apiv3_key or secrets.token_hex(16)
-        self._merchant_key = _merchant_key(settings.merchant_private_key_pem)
+        self._suite = suite = SUITES[settings.suite]
+        given = settings.merchant_private_key_pem
+        self._merchant_key = suite.new_key() if given is None else suite.read_key(given)
         self._merchant_serial_no = new_serial_no()
-        merchant = Authorized(settings.mchid, self._merchant_serial_no, self._merchant_key.public_key())
+        merchant = Authorized(settings.mchid, self._merchant_serial_no, suite.scheme, self._merchant_key.verify)
         authorizations = Authorizations(
             merchant, settings.clock, refuse_repeated_nonces=settings.refuse_repeated_nonces
         )
@@ -72,14 +69,17 @@ class Simulator:
     def _fresh(self) -> tuple[Platform, Ledger, FaultPlan, LineChecks]:
         settings = self.settings
         platform = Platform(
-            settings.key_mode, self._apiv3_key, settings.clock, leading_zero=settings.leading_zero_serials
+            self._suite, settings.key_mode, self._apiv3_key, settings.clock, leading_zero=settings.leading_zero_serials
         )
         return platform, Ledger(settings), FaultPlan(), LineChecks(settings.clock)
 
     def airflow_connection(self) -> dict[str, Any]:
         """The Airflow connection to this simulator in its JSON form. The key in it is a throwaway."""
-        pem = self._merchant_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-        extra = {"merchant_serial_no": self._merchant_serial_no, "merchant_private_key": pem}
+        key = pem("PRIVATE KEY", self._merchant_key.der)
+        extra = {"merchant_serial_no": self._merchant_serial_no, "merchant_private_key": key}
+        if self.settings.suite == "sm2":
+            # The same for the same key, so that filenames stay after a restart.
+            extra["naming_secret"] = sha256(self._merchant_key.der).hexdigest()
         if self.platform.mode != "certificates":
             extra["wechatpay_public_key"] = self.platform.public_key_pem()
             extra["wechatpay_public_key_id"] = PUBLIC_KEY_ID
@@ -206,15 +206,6 @@ def _protocol(wire: Wire) -> type[H11Protocol]:
             super().connection_lost(exc)
 
     return Protocol
-
-
-def _merchant_key(pem: str | None) -> RSAPrivateKey:
-    if pem is None:
-        return new_rsa_key()
-    key = load_pem_private_key(pem.encode(), password=None)
-    if not isinstance(key, RSAPrivateKey):
-        raise ValueError("merchant_private_key_pem is not an RSA key")
-    return key
 
 
 def _is_loopback(host: str) -> bool:

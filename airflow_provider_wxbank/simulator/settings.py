@@ -10,6 +10,7 @@ from typing import Literal
 
 KeyMode = Literal["certificates", "public-key", "both"]
 Check = Literal["all", "sample", "later"]
+SuiteName = Literal["rsa", "sm2"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class SimulatorSettings:
     :param refuse_repeated_nonces: whether a nonce is refused that came before within ten minutes. No source says that
         WeChat Pay does so, and SDKs send a request again as it was.
     :param leading_zero_serials: whether the serials of platform certificates begin with a zero, which some SDKs drop.
+    :param suite: whether the merchant's and WeChat Pay's keys are of RSA or of SM2 (国密, extra ``shangmi``).
     :param clock: unix seconds.
     """
 
@@ -53,4 +55,5 @@ class SimulatorSettings:
     packages: frozenset[str] | None = None
     refuse_repeated_nonces: bool = False
     leading_zero_serials: bool = False
+    suite: SuiteName = "rsa"
     clock: Callable[[], float] = field(default=time.time, repr=False)

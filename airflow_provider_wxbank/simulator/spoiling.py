@@ -18,7 +18,7 @@ from typing import Any
 from starlette.datastructures import Headers
 
 from airflow_provider_wxbank.simulator.faults import Fault
-from airflow_provider_wxbank.simulator.platform import Platform, signed_headers
+from airflow_provider_wxbank.simulator.platform import Platform
 from airflow_provider_wxbank.simulator.refusals import prefers_english
 
 ENDLESS_BYTES = 200_000_000
@@ -186,7 +186,7 @@ def _spoiled(reply: Reply, kind: str, platform: Platform, requested: Headers) ->
     headers = {"Content-Type": "application/json; charset=utf-8"}
     if kind.startswith("unsigned-"):
         return Reply(status, body, headers)
-    return Reply(status, body, {**headers, **signed_headers(signer, body, platform.clock())})
+    return Reply(status, body, {**headers, **platform.signed_headers(signer, body, platform.clock())})
 
 
 def _of_gateway(status: int) -> Reply:

@@ -21,7 +21,7 @@ from airflow_provider_wxbank.parameters import location
 from airflow_provider_wxbank.simulator import Simulator, numbers_digest
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput, TryLater
 from tests.airflow.conftest import context
-from tests.conftest import PACKAGE, numbers
+from tests.conftest import PACKAGE, NewSimulator, numbers
 from tests.harness.databases import ROWS
 
 ACTIVE = [number for index, number in enumerate(numbers(ROWS)) if index % 3]
@@ -460,3 +460,20 @@ def test_no_log_line_has_a_number(tmp_path: Path, logged: Callable[[], str]) -> 
         operator(source=str(tmp_path / "users.txt"), output_path=str(tmp_path / "out")).execute(context())
     shown = logged() + str(raised.value) + json.dumps([str(file) for file in tmp_path.rglob("*")])
     assert not [number for number in [*numbers(50), "bad row"] if number in shown]
+
+
+@pytest.mark.parametrize("suite", ["rsa", "sm2"])
+def test_a_certificate_that_comes_into_force_between_export_and_upload_changes_nothing(
+    suite: str, new_simulator: NewSimulator, connect: Connect, tmp_path: Path
+) -> None:
+    simulator = new_simulator(suite=suite)
+    connect(simulator)
+    (tmp_path / "users.txt").write_text("\n".join(numbers(12)))
+    uri = operator(source=str(tmp_path / "users.txt"), output_path=str(tmp_path / "out"), max_rows_per_file=5).execute(
+        context()
+    )
+    declared = {file.serial_no for file in manifest_of(uri).files}
+    new_serial = simulator.rotate_certificate()
+    assert imported(uri, simulator)["numbers_digest"] == numbers_digest(numbers(12))
+    assert new_serial not in declared
+    assert {task["serial_no"] for task in simulator.report()["packages"][PACKAGE]["tasks"]} == declared

@@ -16,10 +16,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from airflow_provider_wxbank.simulator import SimulatorSettings, lines, numbers_digest, serve
-from airflow_provider_wxbank.simulator.platform import new_rsa_key
+from airflow_provider_wxbank.simulator.rsa import new_key
 from tests.harness.raw_client import PATIENCE_SECONDS, PublicKey, RawClient, Upload
 from tests.harness.simulators import COUNTS, Bank, assert_refused, start
 from tests.simulator.test_command import running
@@ -132,7 +131,7 @@ def test_a_bad_line_of_a_long_file_is_told_in_the_report_and_in_the_counts(bank:
 
 
 def test_a_long_file_encrypted_with_another_key_is_refused_at_once(bank: Bank) -> None:
-    other = PublicKey(bank.key.serial_no, new_rsa_key().public_key())
+    other = PublicKey(bank.key.serial_no, new_key().key.public_key())
     assert_refused(bank, lambda: bank.client.upload(PACKAGE, long_file(other)), 400, "PARAM_ERROR", NOT_DECRYPTED)
     assert children(os.getpid()) == set()
 
@@ -240,13 +239,13 @@ def test_a_process_gets_nothing_of_the_environment_but_what_it_needs(
 
 
 def test_a_process_answers_file_after_file_until_no_more_come() -> None:
-    key = new_rsa_key()
-    der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    content = PublicKey("", key.public_key()).encrypt("1001", "1002") + NO_LINE.strip()
+    key = new_key()
+    der = key.der
+    content = PublicKey("", key.key.public_key()).encrypt("1001", "1002") + NO_LINE.strip()
     job = lines.LENGTHS.pack(len(der), len(content)) + der + content
     for end in (b"", job[:3], job[:-1]):
         answers = BytesIO()
         lines.serve(BytesIO(job + job + end), answers)
-        expected = lines.digests_of(key, content.split(b"\n"))
+        expected = lines.digests_of(key.decrypt, content.split(b"\n"))
         assert lines.unpacked(answers.getvalue()) == expected + expected
         assert expected[2] is None

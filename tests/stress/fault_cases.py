@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from airflow_provider_wxbank.simulator.faults import BEFORE_ANSWER, KINDS, Fault
+from airflow_provider_wxbank.simulator.settings import SuiteName
 
 Task = Literal["export", "upload", "wait"]
 Driver = Literal["blocking", "loop"]
@@ -68,6 +69,7 @@ class Case:
     :param repair: what is done before the failed task is run again, besides ending the faults.
     :param twice: files that may be sent twice in full, because nobody can know better.
     :param driver: what sends the client's calls.
+    :param suite: of all keys.
     """
 
     fault: str
@@ -86,9 +88,10 @@ class Case:
     repair: Repair = ""
     twice: int = 0
     driver: Driver = "blocking"
+    suite: SuiteName = "rsa"
 
     def __str__(self) -> str:
-        return f"{self.fault} | {self.step} | {self.variant} | {self.driver}"
+        return f"{self.fault} | {self.step} | {self.variant} | {self.driver}, {self.suite}"
 
     @property
     def is_timed(self) -> bool:

@@ -31,6 +31,7 @@ from unittest.mock import patch
 
 from airflow_provider_wxbank.packages.upload import Upload
 from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, numbers_digest, serve
+from airflow_provider_wxbank.simulator.settings import SuiteName
 from airflow_provider_wxbank.wechatpay.calls import Answer, Call
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
@@ -133,21 +134,20 @@ def run(case: Case, parent: str) -> Outcome:
             "processing_seconds": PROCESSING_SECONDS,
             # The client signs whatever it sends again anew.
             "refuse_repeated_nonces": True,
+            "merchant_private_key_pem": _merchant_key(case.suite),
+            "suite": case.suite,
             **case.settings,
         }
-        simulator = stack.enter_context(
-            serve(SimulatorSettings(merchant_private_key_pem=_merchant_key(), clock=clock, **settings))
-        )
+        simulator = stack.enter_context(serve(SimulatorSettings(clock=clock, **settings)))
         return _Run(case, simulator, clock, folder, stack).outcome()
 
 
 @cache
-def _merchant_key() -> str:
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+def _merchant_key(suite: SuiteName) -> str:
+    from airflow_provider_wxbank.simulator.platform import pem
+    from airflow_provider_wxbank.simulator.suites import SUITES
 
-    from airflow_provider_wxbank.simulator.platform import new_rsa_key
-
-    return new_rsa_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return pem("PRIVATE KEY", SUITES[suite].new_key().der)
 
 
 class _Run:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Try to break "every number once, nothing unverified believed": a matrix of faults, each run through the real tasks.
 
-Usage: python -m tests.stress.faults [--repeat N] [--only FAULT] [--workers N]
+Usage: python -m tests.stress.faults [--repeat N] [--only FAULT] [--suite sm2] [--workers N]
 
 Each run exports, uploads and waits against a simulator of its own (:mod:`tests.stress.fault_runs`). It must end in
 success, or in a clear failure after which the failed task succeeds when it is run again. The exit code is 1 if a run
@@ -55,11 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="run each case so many times")
     parser.add_argument("--only", metavar="FAULT", help="only the faults whose name begins so")
     parser.add_argument("--driver", choices=("blocking", "loop"), help="what sends calls; by default both, in turn")
+    parser.add_argument("--suite", choices=("rsa", "sm2"), default="rsa", help="of all keys")
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="runs at a time")
     options = parser.parse_args(arguments)
     drivers: tuple[Driver, ...] = (options.driver,) if options.driver else ("blocking", "loop")
     cases = [
-        replace(case, driver=driver)
+        replace(case, driver=driver, suite=options.suite)
         for driver in drivers
         for case in matrix()
         if case.fault.startswith(options.only or "")

@@ -377,8 +377,9 @@ except InvalidCredentials as failure:
 """
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert shown.stderr == ""
-    assert shown.stdout.startswith(
-        "merchant_private_key is an SM2 key, which needs a package more: pip install 'airflow-provider-wxbank[shangmi]'"
+    assert shown.stdout == (
+        "merchant_private_key is an SM2 key, which needs a package more: "
+        "pip install 'airflow-provider-wxbank[shangmi]'\n"
     )
 
 

@@ -16,7 +16,7 @@ from cryptography import x509
 
 from airflow_provider_wxbank.wechatpay.crypto.der import FIRST, members
 from airflow_provider_wxbank.wechatpay.crypto.keys import read_private_key, read_public_key
-from airflow_provider_wxbank.wechatpay.crypto.suites import PrivateKey, PublicKey, UnusableKey
+from airflow_provider_wxbank.wechatpay.crypto.suites import NeedsPackage, PrivateKey, PublicKey, UnusableKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials
 from airflow_provider_wxbank.wechatpay.fields import visible
 
@@ -163,6 +163,8 @@ def _load(text: str, what: str, wanted: _Wanted, load: Callable[[bytes], Key]) -
         raise InvalidCredentials(f"{what} is longer than the longest key, an RSA key of 8192 bits")
     try:
         return load(found[0].der())
+    except NeedsPackage as failure:
+        raise InvalidCredentials(f"{what} {failure}") from None
     except UnusableKey as failure:
         raise InvalidCredentials(f"{what} {failure}: {wanted.advice}") from None
     except Exception:

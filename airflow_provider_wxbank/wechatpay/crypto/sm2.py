@@ -27,7 +27,7 @@ from airflow_provider_wxbank.wechatpay.crypto.der import (
     members,
 )
 from airflow_provider_wxbank.wechatpay.crypto.sm2_points import A, B, G, N, Point, is_on_curve, sum_of, times
-from airflow_provider_wxbank.wechatpay.crypto.suites import Suite, UnusableKey
+from airflow_provider_wxbank.wechatpay.crypto.suites import NeedsPackage, Suite, UnusableKey
 
 CURVE = bytes.fromhex("06082a811ccf5501822d")
 """The curve's object identifier, 1.2.156.10197.1.301, as it stands in every key."""
@@ -171,7 +171,8 @@ class Sm2PrivateKey:
 def read_public_key(der: bytes) -> Sm2PublicKey:
     """A public key from its ``SubjectPublicKeyInfo`` with an uncompressed point.
 
-    :raises UnusableKey: its point is not on the curve, or the extra is not installed.
+    :raises UnusableKey: its point is not on the curve.
+    :raises NeedsPackage: the extra is not installed.
     :raises ValueError: it is something else.
     """
     _library()
@@ -231,12 +232,12 @@ def _sm3(*parts: bytes) -> bytes:
 def _library() -> ModuleType:
     """gmssl_pyx, which only merchants with such keys need.
 
-    :raises UnusableKey: it is not installed.
+    :raises NeedsPackage: it is not installed.
     """
     try:
         import gmssl_pyx
     except ImportError:
-        raise UnusableKey(
+        raise NeedsPackage(
             "is an SM2 key, which needs a package more: pip install 'airflow-provider-wxbank[shangmi]'"
         ) from None
     library: ModuleType = gmssl_pyx

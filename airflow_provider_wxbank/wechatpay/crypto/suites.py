@@ -19,6 +19,10 @@ class UnusableKey(ValueError):
     """A key that can be read, but is of no use here. Its text goes on after the key's name: ``is not an RSA key``."""
 
 
+class NeedsPackage(UnusableKey):
+    """A key of a suite whose package is not installed."""
+
+
 class PublicKey(Protocol):
     """A public key, of WeChat Pay's or of the merchant's. Equal keys are equal; safe to use from many threads."""
 
