@@ -107,7 +107,7 @@ def test_an_answer_that_does_not_verify_is_not_believed(
     assert find_task(client, PACKAGE, file[2]) is not None
     # The library would write past the logs.
     captured = capfd.readouterr()
-    assert captured.out + captured.err == ""
+    assert "GmSSL" not in captured.out + captured.err
 
 
 @pytest.mark.parametrize("kind", ["expired-certificate", "lying-certificates", "wrong-apiv3-key", "unsigned", "stale"])
