@@ -376,7 +376,7 @@ class _Run:
         twice = sum(report["whole_bodies"].values()) - len(own) - over_quota
         files = [path.read_text() for path in (self.folder / "export").glob("*")]
         texts = [*self.told, json.dumps(self.results), *files]
-        secrets = [PLAIN, *_merchant_key().splitlines()[1:-1]]
+        secrets = [PLAIN, *_merchant_key(self.case.suite).splitlines()[1:-1]]
         plain = sum(text.count(secret) for text in texts for secret in secrets)
         return Outcome(ended, missing, package["repeated_numbers"], max(twice, 0), plain, note)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,25 @@ def isolated(tmp_path: Path) -> Iterator[None]:
 def test_no_fault_loses_or_doubles_a_number_or_tells_one() -> None:
     """Each version of Airflow meets half of them: what a fault leads to is decided in code that imports none."""
     ended = faults.run_all(reduced()[int(AIRFLOW_V_3_0_PLUS) :: 2], workers=4)
+    assert [f"{case}: {outcome}" for case, outcome in ended if faults.is_bad(case, outcome)] == []
+    assert {outcome.ended for _, outcome in ended} == {"at once", "recovered"}
+
+
+OF_KEYS = frozenset(
+    {
+        "unsigned", "tampered", "stale", "unknown-serial", "signtest", "signtest-prefix", "expired-certificate",
+        "lying-certificates", "wrong-apiv3-key",
+    }
+)  # fmt: skip
+"""Kinds whose outcome the suite decides."""
+
+
+@pytest.mark.usefixtures("isolated")
+def test_the_same_holds_of_keys_and_signatures_in_sm2() -> None:
+    cases = [case for case in reduced() if case.events or {fault.kind for fault in case.faults} & OF_KEYS]
+    assert len(cases) > 12
+    some = [replace(case, suite="sm2") for case in cases[int(AIRFLOW_V_3_0_PLUS) :: 2]]
+    ended = faults.run_all(some, workers=4)
     assert [f"{case}: {outcome}" for case, outcome in ended if faults.is_bad(case, outcome)] == []
     assert {outcome.ended for _, outcome in ended} == {"at once", "recovered"}
 
