@@ -23,6 +23,7 @@ from operator import call
 from pathlib import Path
 from statistics import median
 
+import gmssl_pyx
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA1
@@ -42,6 +43,7 @@ from airflow_provider_wxbank.simulator.settings import KeyMode
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.crypto.rsa import RsaPublicKey
+from airflow_provider_wxbank.wechatpay.crypto.sm2 import Sm2PublicKey
 from airflow_provider_wxbank.wechatpay.flows import run
 from airflow_provider_wxbank.wechatpay.settings import read_settings
 from tests.benchmarks.charts import draw
@@ -52,6 +54,7 @@ from tests.benchmarks.reading import measure as measure_text
 from tests.benchmarks.triggers import FIRST_PACKAGE, POLL_SECONDS
 
 ROWS = 330_000
+SM2_ROWS = 22_000
 ROUNDS = 5
 FILES, FILE_ROWS, WORKERS, LATENCY = 200, 500, 8, 0.2
 TASKS, POLLS = 1000, 20
@@ -131,12 +134,15 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def compare(what: str, ours: Callable[[], object], reference: Callable[[], object], bar: str) -> Row:
+def compare(
+    what: str, ours: Callable[[], object], reference: Callable[[], object], bar: str, rows: int | None = None
+) -> Row:
     """Rows a second, ours to the reference's, in turns."""
     pairs = [(seconds(ours), seconds(reference)) for _ in range(ROUNDS)]
     mine, theirs = (median(column) for column in zip(*pairs, strict=True))
     ratio = median(reference / own for own, reference in pairs)
-    return Row(what, f"{ROWS / mine:,.0f} rows/s", f"{ROWS / theirs:,.0f} rows/s", ratio, bar)
+    count = rows or ROWS
+    return Row(what, f"{count / mine:,.0f} rows/s", f"{count / theirs:,.0f} rows/s", ratio, bar)
 
 
 def encryption() -> Iterator[Row]:
@@ -158,6 +164,36 @@ def encryption() -> Iterator[Row]:
             lambda: encrypt_ours(key, rows, None),
             lambda: list(pool.map(encrypt_bare_pem, halves)),
             ">= 0.9",
+        )
+
+
+def encrypt_bare_sm2(job: tuple[bytes, int]) -> None:
+    """The reference in SM2."""
+    point, rows = job
+    for number in numbers(rows):
+        gmssl_pyx.sm2_encrypt(point, number.encode())
+
+
+def encryption_sm2() -> Iterator[Row]:
+    """The same in SM2."""
+    point, _ = gmssl_pyx.sm2_key_generate()
+    key, rows = PlatformKey("0A", Sm2PublicKey(point)), numbers(SM2_ROWS)
+    yield compare(
+        "SM2: encrypt and split, one thread",
+        lambda: encrypt_ours(key, rows, 1),
+        lambda: encrypt_bare_sm2((point, SM2_ROWS)),
+        ">= 0.95",
+        SM2_ROWS,
+    )
+    with ProcessPoolExecutor(2) as pool:
+        halves = [(point, SM2_ROWS // 2)] * 2
+        list(pool.map(encrypt_bare_sm2, halves))
+        yield compare(
+            "SM2: encrypt and split, default settings",
+            lambda: encrypt_ours(key, rows, None),
+            lambda: list(pool.map(encrypt_bare_sm2, halves)),
+            ">= 0.9",
+            SM2_ROWS,
         )
 
 
@@ -359,6 +395,7 @@ def main() -> None:
     rows = []
     for row in chain(
         encryption(),
+        encryption_sm2(),
         exporting(),
         reading(),
         map(call, (uploading, waiting)),
