@@ -595,10 +595,13 @@ def test_secrets_of_the_connection_are_masked(connected: Simulator, connect: Con
     key = rsa.generate_private_key(65537, 2048)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     connection = connected.airflow_connection()
-    connect(connected, extra={**connection["extra"], "merchant_private_key": pem.replace("\n", newline)})
+    secret = "of names and manifests, of 36 letters"
+    changed = {"merchant_private_key": pem.replace("\n", newline), "naming_secret": secret}
+    connect(connected, extra={**connection["extra"], **changed})
     WxBankHook().get_conn()
     lines = [line for line in pem.splitlines() if not line.startswith("-----")]
-    shown = str(redact(f"some text with {pem!r} and {connection['password']}"))
+    shown = str(redact(f"some text with {pem!r} and {connection['password']} and {secret}"))
+    assert secret not in shown
     assert not [line for line in lines if line in shown]
     assert connection["password"] not in shown
 

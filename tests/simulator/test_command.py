@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -198,6 +199,27 @@ def assert_one_line(result: subprocess.CompletedProcess[str], line: str) -> None
     assert result.returncode == 1
     assert result.stdout == ""
     assert result.stderr == f"wxbank-simulator: {line}\n"
+
+
+def test_the_suite_is_an_option() -> None:
+    with running("--suite", "sm2", "--keys", "both") as process:
+        assert "keys: both of SM2. NOT FOR PRODUCTION" in process.said
+        extra = process.connection["extra"]
+        assert {"merchant_private_key", "wechatpay_public_key", "naming_secret"} < set(extra)
+        of_curve = b64decode("".join(extra["wechatpay_public_key"].splitlines()[1:-1]))
+        assert bytes.fromhex("06082a811ccf5501822d") in of_curve
+
+
+def test_without_its_package_it_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['gmssl_pyx'] = None; "
+        "from airflow_provider_wxbank.simulator.__main__ import main; sys.exit(main(['--suite', 'sm2', '--port', '0']))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert_one_line(
+        result,
+        "127.0.0.1:0: SM2 needs gmssl_pyx: pip install 'airflow-provider-wxbank[simulator,shangmi]'",
+    )
 
 
 def test_a_port_in_use_is_said_in_one_line() -> None:

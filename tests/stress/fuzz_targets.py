@@ -48,10 +48,11 @@ from airflow_provider_wxbank.packages.tasks import parse_time
 from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.wechatpay.calls import Answer, SignedCall
 from airflow_provider_wxbank.wechatpay.client import Client, Sender
-from airflow_provider_wxbank.wechatpay.crypto import pem
+from airflow_provider_wxbank.wechatpay.crypto import pem, sm2
 from airflow_provider_wxbank.wechatpay.crypto.certificates import read_certificates, verified_certificates
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import find_key
 from airflow_provider_wxbank.wechatpay.crypto.rsa import MAX_KEY_BITS, MIN_KEY_BITS, RSA, RsaPublicKey
+from airflow_provider_wxbank.wechatpay.crypto.sm2 import SM2, Sm2PublicKey
 from airflow_provider_wxbank.wechatpay.crypto.verification import Nonces, verify
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
@@ -64,7 +65,7 @@ from airflow_provider_wxbank.wechatpay.flows import run
 from airflow_provider_wxbank.wechatpay.sending import NoAnswer
 from airflow_provider_wxbank.wechatpay.settings import is_loopback, read_settings
 from airflow_provider_wxbank.wechatpay.transport import Transport
-from tests.vectors import VECTORS
+from tests.vectors import SHANGMI, VECTORS
 
 KEYS = VECTORS["keys"]
 APIV3_KEY = KEYS["apiv3_key"]
@@ -486,8 +487,8 @@ def fuzz_pem(data: bytes) -> None:
                 raise AssertionError("the error repeats what was pasted, or carries one that may") from None
         else:
             public = getattr(key, "public_key", key)
-            assert isinstance(public, RsaPublicKey)
-            assert MIN_KEY_BITS <= public.key.key_size <= MAX_KEY_BITS
+            assert isinstance(public, RsaPublicKey | Sm2PublicKey)
+            assert isinstance(public, Sm2PublicKey) or MIN_KEY_BITS <= public.key.key_size <= MAX_KEY_BITS
     with suppress(InvalidCredentials):
         pem.load_certificate(data, "certificate")
 
@@ -502,6 +503,7 @@ def pem_seeds() -> list[bytes]:
     """Keys in all layouts."""
     names = ("merchant_private_pkcs8", "merchant_private_pkcs1", "wechatpay_public_key", "platform_1_cert")
     texts = [KEYS[name] for name in names]
+    texts += [SHANGMI["keys"][name] for name in ("merchant_private", "merchant_public", "platform_1_cert")]
     texts += [texts[0].replace("\n", "\\n"), texts[1].replace("\n", " "), texts[2].replace("\n", "")]
     return [text.encode() for text in texts] + [
         bytes([PEM_LABELS.index(KEYS[name].split("-----")[1].removeprefix("BEGIN "))]) + _der(KEYS[name])
@@ -721,6 +723,38 @@ def encrypted_seeds() -> list[bytes]:
     return [line + b"\n", line + b"\n" + line, line + b"\r\n", line[:-1] + b"\n", line + b"\n\n", b"\n", b""]
 
 
+# The suite SM2
+
+
+def fuzz_sm2(data: bytes) -> None:
+    """What the first byte says: a signature (s), an encrypted number (l), a private (k) or a public key (p) in DER."""
+    kind, content = data[:1], data[1:]
+    if kind == b"s":
+        request = SHANGMI["requests"][0]
+        key = pem.load_public_key(SHANGMI["keys"]["merchant_public"], "key")
+        is_right = content == b64decode(request["a_valid_signature"])
+        assert key.verify(request["message"].encode(), content) is is_right
+    elif kind == b"l":
+        with suppress(InvalidInput):
+            assert check_encrypted(b64encode(content), "users.csv", SM2) == 1
+    elif kind in (b"k", b"p"):
+        read = sm2.read_private_key if kind == b"k" else sm2.read_public_key
+        with suppress(ValueError):
+            assert read(content)
+
+
+def sm2_seeds() -> list[bytes]:
+    """One of each, and shapes near to a signature."""
+    keys = SHANGMI["keys"]
+    return [
+        b"s" + b64decode(SHANGMI["requests"][0]["a_valid_signature"]),
+        b"s0\x06\x02\x01\x01\x02\x01\x01",
+        b"l" + b64decode(SHANGMI["sm2_ciphertexts"][0]["ciphertext"]),
+        b"k" + _der(keys["merchant_private"]),
+        b"p" + _der(keys["merchant_public"]),
+    ]
+
+
 # Small texts
 
 
@@ -791,6 +825,7 @@ TARGETS = {
     "text": Target(fuzz_text, text_seeds, (",", '"', "\t", "\r", "\n", "\\xef\\xbb\\xbf", "1"), 200_000),
     "csv": Target(fuzz_csv, csv_seeds, (",", '"', '""', "\t", "\r", "\n", "\\xef\\xbb\\xbf", "\\x00"), 200_000),
     "encrypted": Target(fuzz_encrypted, encrypted_seeds, ("=", "==", "\r", "\n")),
+    "sm2": Target(fuzz_sm2, sm2_seeds, ("\\x30\\x45", "\\x02\\x21\\x00", "\\x04\\x20", "\\x02\\x20"), 1_000),
     "time": Target(fuzz_time, time_seeds, ("Z", "+08:00", "T", ".", "Mon, ", " Nov ", " GMT", "-2359"), 100),
 }
 
