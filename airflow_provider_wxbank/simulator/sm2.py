@@ -65,10 +65,7 @@ class Sm2Key:
 
     def verify(self, message: bytes, signature: bytes) -> bool:
         """SM2 with SM3, as ASN.1."""
-        try:
-            return bool(_library().sm2_verify_sm3_digest(self.point, self._digest(message), signature))
-        except _library().GmsslInnerError:
-            return False
+        return bool(_library().sm2_verify_sm3_digest(self.point, self._digest(message), signature))
 
     def decrypt(self, block: bytes) -> bytes:
         """C1C3C2, as ASN.1."""

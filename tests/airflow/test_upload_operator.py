@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
@@ -600,8 +601,9 @@ def test_secrets_of_the_connection_are_masked(connected: Simulator, connect: Con
     connect(connected, extra={**connection["extra"], **changed})
     WxBankHook().get_conn()
     lines = [line for line in pem.splitlines() if not line.startswith("-----")]
-    shown = str(redact(f"some text with {pem!r} and {connection['password']} and {secret}"))
+    shown = str(redact(f"some text with {pem!r} and {connection['password']} and {secret} and {quote(secret)}"))
     assert secret not in shown
+    assert quote(secret) not in shown
     assert not [line for line in lines if line in shown]
     assert connection["password"] not in shown
 

@@ -56,15 +56,5 @@ def sm2_decrypt(folder: Path, private_pem: str, block: bytes) -> bytes:
     return _run(folder, "-decrypt", "-inkey", "key.pem", "-in", "block", "-pkeyopt", "digest:sm3")
 
 
-def certificate_verifies(folder: Path, pem: bytes) -> bool:
-    """Whether a certificate is one, with the signature of the key that it carries."""
-    (folder / "certificate.pem").write_bytes(pem)
-    command = [
-        "openssl", "verify", "-partial_chain", "-check_ss_sig", "-vfyopt", "distid:1234567812345678", "-no_check_time",
-        "-trusted", "certificate.pem", "certificate.pem",
-    ]  # fmt: skip
-    return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
-
-
 def _run(folder: Path, *arguments: str) -> bytes:
     return subprocess.run(["openssl", "pkeyutl", *arguments], cwd=folder, capture_output=True, check=True).stdout
