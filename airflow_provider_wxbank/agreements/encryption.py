@@ -8,7 +8,8 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from airflow_provider_wxbank.wechatpay.crypto.suites import PublicKey
+from airflow_provider_wxbank.wechatpay.crypto.suites import MAX_NUMBER_BYTES, PublicKey
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -17,9 +18,12 @@ R = TypeVar("R")
 def encrypt(key: PublicKey, text: str) -> str:
     """One encrypted line without its newline, as its suite has it.
 
-    :param text: at most 214 bytes of UTF-8.
+    :param text: 1 to 214 bytes of UTF-8.
     :return: 344 characters with an RSA key of 2048 bits.
+    :raises InvalidInput: it is longer, or empty.
     """
+    if not 1 <= (size := len(text.encode())) <= MAX_NUMBER_BYTES:
+        raise InvalidInput(f"a text to encrypt has 1 to {MAX_NUMBER_BYTES} bytes in UTF-8; this one has {size}")
     return key.encrypt_lines([text]).rstrip(b"\n").decode()
 
 

@@ -12,11 +12,13 @@ import pytest
 
 from airflow_provider_wxbank.agreements.outgoing import Outgoing, check_same_files, of_plain_file
 from airflow_provider_wxbank.packages.upload_once import Uploaded
+from airflow_provider_wxbank.wechatpay.crypto.pem import load_private_key
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 from tests.conftest import numbers
 from tests.harness.files import location
 from tests.harness.keys import naming_key_of, new_key, public_key
+from tests.vectors import SHANGMI
 
 PRIVATE_KEY = new_key()
 KEY = PlatformKey("5157F09E", public_key(PRIVATE_KEY))
@@ -36,6 +38,22 @@ def test_a_file_that_stays_as_it_is_becomes_what_was_counted(tmp_path: Path) -> 
     found = outgoing(written(tmp_path / "users.txt", *numbers(ROWS)))
     files = list(found.files)
     assert (len(found.filenames), found.rows) == (len(files), sum(file.rows for file in files)) == (3, ROWS)
+
+
+def test_long_numbers_are_cut_into_files_that_they_fit_into(tmp_path: Path) -> None:
+    """Lines of SM2 are as long as their numbers: what is sent is what was counted before, each number once."""
+    key = load_private_key(SHANGMI["keys"]["platform_1_private"], "key")
+    platform = PlatformKey("0A", key.public_key)
+    rows = [*(f"{index:0214d}" for index in range(4000)), *numbers(4000)]
+    path = written(tmp_path / "users.txt", *rows)
+    found = of_plain_file(location(path), b"naming key", "june", "ICBC_DEBIT", lambda: platform)
+    files = list(found.files)
+    assert found.rows == len(rows)
+    assert [file.filename for file in files] == list(found.filenames)
+    assert [file.rows for file in files] == [5491, 2509]
+    short = written(tmp_path / "short.txt", *numbers(6000))
+    again = of_plain_file(location(short), b"naming key", "june", "ICBC_DEBIT", lambda: platform)
+    assert [file.rows for file in again.files] == [5500, 500]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from airflow_provider_wxbank.wechatpay.crypto.rsa import RSA
 from airflow_provider_wxbank.wechatpay.crypto.signing import Merchant, PemSigner, authorization, string_to_sign
 from airflow_provider_wxbank.wechatpay.crypto.suites import PublicKey
 from airflow_provider_wxbank.wechatpay.crypto.verification import verify
-from airflow_provider_wxbank.wechatpay.errors import UnknownSerial, UnverifiedAnswer
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, UnknownSerial, UnverifiedAnswer
 from tests.harness.keys import public_key
 from tests.vectors import VECTORS
 
@@ -210,8 +210,11 @@ def test_what_is_encrypted_here_decrypts_as_the_vectors_do(case: dict[str, Any])
 
 
 def test_215_bytes_are_refused() -> None:
+    for text in ("9" * VECTORS["oaep_too_long"]["bytes"], "号" * 72, ""):
+        with pytest.raises(InvalidInput, match=rf"has 1 to 214 bytes in UTF-8; this one has {len(text.encode())}$"):
+            encrypt(key_of(KEYS["wechatpay_public_key_id"]), text)
     with pytest.raises(ValueError, match="Encryption failed"):
-        encrypt(key_of(KEYS["wechatpay_public_key_id"]), "9" * VECTORS["oaep_too_long"]["bytes"])
+        key_of(KEYS["wechatpay_public_key_id"]).encrypt_lines(["9" * VECTORS["oaep_too_long"]["bytes"]])
 
 
 @pytest.mark.parametrize(
