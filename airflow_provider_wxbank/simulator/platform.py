@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import json
 import secrets
-from base64 import b64encode, encodebytes
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
+from airflow_provider_wxbank.simulator.pem import pem
 from airflow_provider_wxbank.simulator.settings import KeyMode
 from airflow_provider_wxbank.simulator.suites import Key, Suite
 
@@ -46,11 +47,6 @@ def new_certificate(suite: Suite, effective: float, expires: float, *, leading_z
     """A platform certificate that looks like WeChat Pay's."""
     key, serial_no = suite.new_key(), new_serial_no(leading_zero=leading_zero)
     return SigningKey(serial_no, key, key.certificate(serial_no, effective, expires), effective, expires)
-
-
-def pem(label: str, der: bytes) -> str:
-    """A key as text."""
-    return f"-----BEGIN {label}-----\n{encodebytes(der).decode()}-----END {label}-----\n"
 
 
 class Platform:

@@ -26,7 +26,8 @@ from airflow_provider_wxbank.simulator.checks import Authorizations, Authorized
 from airflow_provider_wxbank.simulator.faults import Fault, FaultPlan
 from airflow_provider_wxbank.simulator.ledger import Ledger
 from airflow_provider_wxbank.simulator.line_checks import LineChecks
-from airflow_provider_wxbank.simulator.platform import PUBLIC_KEY_ID, Platform, new_serial_no, pem
+from airflow_provider_wxbank.simulator.pem import pem
+from airflow_provider_wxbank.simulator.platform import PUBLIC_KEY_ID, Platform, new_serial_no
 from airflow_provider_wxbank.simulator.settings import KeyMode, SimulatorSettings
 from airflow_provider_wxbank.simulator.spoiling import Wire
 from airflow_provider_wxbank.simulator.suites import SUITES

@@ -9,7 +9,7 @@ or when a line does not decrypt.
 from __future__ import annotations
 
 import re
-from base64 import b64decode, encodebytes
+from base64 import b64decode
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import ModuleType
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.hashes import SM3, Hash
 
 from airflow_provider_wxbank.simulator.lines import sm2_decrypter, sm2_secret
 from airflow_provider_wxbank.simulator.names import ISSUER, SUBJECT
+from airflow_provider_wxbank.simulator.pem import pem
 
 _KIND = bytes.fromhex("301306072a8648ce3d020106082a811ccf5501822d")
 _WITH_SM3 = bytes.fromhex("300a06082a811ccf55018375")
@@ -85,7 +86,7 @@ class Sm2Key:
             self.public_der,
         )
         der = _der(0x30, content, _WITH_SM3, _der(0x03, b"\0", self.sign(content)))
-        return b"-----BEGIN CERTIFICATE-----\n" + encodebytes(der) + b"-----END CERTIFICATE-----\n"
+        return pem("CERTIFICATE", der).encode()
 
     def _digest(self, message: bytes) -> bytes:
         """What is signed of a message: who it is comes first (GB/T 32918.2)."""

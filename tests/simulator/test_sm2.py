@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 
 from airflow_provider_wxbank.simulator import Simulator, SimulatorSettings, numbers_digest, serve, sm2
-from airflow_provider_wxbank.simulator.platform import pem
+from airflow_provider_wxbank.simulator.pem import pem
 from airflow_provider_wxbank.simulator.suites import SUITES
 from tests.conftest import NewSimulator
 from tests.harness.openssl import (

@@ -144,7 +144,7 @@ def run(case: Case, parent: str) -> Outcome:
 
 @cache
 def _merchant_key(suite: SuiteName) -> str:
-    from airflow_provider_wxbank.simulator.platform import pem
+    from airflow_provider_wxbank.simulator.pem import pem
     from airflow_provider_wxbank.simulator.suites import SUITES
 
     return pem("PRIVATE KEY", SUITES[suite].new_key().der)
