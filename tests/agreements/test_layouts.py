@@ -68,6 +68,8 @@ READ: dict[str, Case] = {
     "unit separator": of(rows_of("\x1f", header="id\x1fagreement_no\x1fname"), 2, delimiter="\\x1f"),
     "two characters": of(rows_of("||", header="id||agreement_no||name"), "agreement_no", delimiter="||"),
     "five characters": of(rows_of("<#~#>", header="id<#~#>agreement_no<#~#>name"), 2, delimiter="<#~#>"),
+    "half a delimiter at the end": of(rows_of("|@|").replace("李四光", "李四|@"), 2, **AT, **NO_HEADER),
+    "half a delimiter before the number": of("".join(f"a|@||@{row}\n" for row in RUN), 3, delimiter="|@"),
     "a Chinese delimiter": of(rows_of("｜", header="id｜agreement_no｜name"), "agreement_no", delimiter="｜"),
     "quotes that are none": of(
         rows_of("|", header=HEADER).replace("张三", '"张三'), "agreement_no", quotechar=None, **PIPE
@@ -270,6 +272,8 @@ LETTERS = st.text(
     st.characters(codec="gbk", exclude_characters="\r\n\x00\ufeff", exclude_categories=["Nd"]), max_size=8
 )
 
+PARTS = st.text("|@,; ^\x1f", max_size=3)
+
 
 @st.composite
 def written_files(draw: st.DrawFn) -> tuple[bytes, Column, dict[str, object], list[str]]:
@@ -283,12 +287,14 @@ def written_files(draw: st.DrawFn) -> tuple[bytes, Column, dict[str, object], li
     line_end = draw(st.sampled_from(["\n", "\r\n"]))
 
     def others() -> str:
-        text = draw(LETTERS).encode(encoding, "ignore").decode(encoding)
-        return text if quotes else "".join(one for one in text if one not in delimiter + "\"'")
+        text = draw(LETTERS | PARTS).encode(encoding, "ignore").decode(encoding)
+        return text if quotes else text.replace('"', "").replace(delimiter, "")
 
     table = [[row if at == index else others() for at in range(width)] for row in rows]
     if has_header:
         table.insert(0, ["agreement no" if at == index else f"column {at}" for at in range(width)])
+    # Without quotes a value may not make a delimiter together with the one beside it.
+    assume(quotes or all(delimiter.join(row).split(delimiter) == row for row in table))
     text = io.StringIO(newline="")
     if quotes:
         csv.writer(text, delimiter=delimiter, quotechar=quotes, lineterminator=line_end).writerows(table)

@@ -16,6 +16,9 @@ from airflow_provider_wxbank.agreements.sources.dialect import Dialect, column_i
 from airflow_provider_wxbank.agreements.sources.rows import RECORD, Blocks, Rows
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
+_MARK = "\x00"
+"""Stands for a delimiter of several characters."""
+
 CSV_ROWS = 500
 """Rows of ``csv`` at a time. With more of them Python's collector of garbage looks at each."""
 
@@ -93,7 +96,7 @@ def _rows(blocks: Blocks, layout: _Layout) -> Rows:
         count = text.count("\n")
         positions, values = range(line, line + count), _column(text, count, layout)
         if values is None:
-            # One of its rows is told; if none is, an empty value is, as a row that is no number.
+            # Most often one of these is told.
             rows = [row.split(layout.mark) for row in text.removesuffix("\n").split("\n")]
             _check_rows(positions, rows, layout)
             values = [row[layout.index] for row in rows]
@@ -103,7 +106,7 @@ def _rows(blocks: Blocks, layout: _Layout) -> Rows:
 
 
 def _column(text: str, count: int, layout: _Layout) -> list[str] | None:
-    """The values of the column in a text without quotation marks; None if a row of it is not as wide as it should be.
+    """The values of the column in a text without quotation marks; None if its rows have to be looked at one by one.
 
     All fields of all rows come into one list. The line feed before each row tells whether all rows begin where they
     should. That takes two thirds of the time of splitting each line.
@@ -111,9 +114,11 @@ def _column(text: str, count: int, layout: _Layout) -> list[str] | None:
     :param text: whole lines.
     :param count: how many lines it has.
     """
-    if "\r" in text:
+    if "\r" in text or _MARK in text:
         return None
-    fields = text.replace("\n", f"{layout.mark}\n").split(layout.mark)
+    # The end of a row and a delimiter of several characters behind it may look like another one that begins earlier.
+    mark = layout.mark if len(layout.mark) == 1 else _MARK
+    fields = text.replace(layout.mark, mark).replace("\n", f"{mark}\n").split(mark)
     begins = "".join(fields[:: layout.width])
     if len(fields) != count * layout.width + 1 or begins.count("\n") != count:
         return None
