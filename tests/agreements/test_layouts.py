@@ -69,7 +69,7 @@ READ: dict[str, Case] = {
     "two characters": of(rows_of("||", header="id||agreement_no||name"), "agreement_no", delimiter="||"),
     "five characters": of(rows_of("<#~#>", header="id<#~#>agreement_no<#~#>name"), 2, delimiter="<#~#>"),
     "half a delimiter at the end": of(rows_of("|@|").replace("李四光", "李四|@"), 2, **AT, **NO_HEADER),
-    "half a delimiter before the number": of("".join(f"a|@||@{row}\n" for row in RUN), 3, delimiter="|@"),
+    "half a delimiter before the number": of("".join(f"a|@||@{row}\n" for row in RUN), 3, delimiter="|@", **NO_HEADER),
     "a Chinese delimiter": of(rows_of("｜", header="id｜agreement_no｜name"), "agreement_no", delimiter="｜"),
     "quotes that are none": of(
         rows_of("|", header=HEADER).replace("张三", '"张三'), "agreement_no", quotechar=None, **PIPE
