@@ -11,9 +11,11 @@ from urllib.parse import quote_plus, unquote, urlsplit
 
 import pytest
 import sqlalchemy
+from sqlalchemy.engine import make_url
 
 from tests.conftest import numbers
 from tests.harness.bank import fill
+from tests.harness.drivers_of_databases import ODBC_MARIADB, ODBC_SQLITE
 from tests.harness.mariadb_server import VARIABLE, mariadb_server, mariadbd
 from tests.harness.s3_server import s3_server
 
@@ -44,6 +46,12 @@ def mariadb() -> Iterator[str]:
         fill(engine, USERS)
         engine.dispose()
         yield uri
+
+
+@pytest.fixture(scope="session")
+def mariadb_socket(mariadb: str) -> str:
+    """Where that MariaDB listens."""
+    return str(make_url(mariadb).query["unix_socket"])
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +94,32 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     fill(engine, USERS)
     engine.dispose()
     return {"conn_type": "sqlite", "host": str(path)}
+
+
+@pytest.fixture(scope="session")
+def duck(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A DuckDB file with the bank's users; the Airflow connection to it."""
+    import duckdb
+
+    path = str(tmp_path_factory.mktemp("duckdb") / "bank.db")
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, agreement_no VARCHAR, active INTEGER)")
+        values = ", ".join(f"({index}, '{one}', {int(is_active)})" for index, (one, is_active) in enumerate(USERS))
+        connection.execute(f"INSERT INTO users VALUES {values}")
+    return {"conn_type": "duckdb", "host": path}
+
+
+@pytest.fixture(scope="session")
+def odbc_on_sqlite(sqlite: dict[str, Any]) -> dict[str, Any]:
+    """The Airflow connection to the bank's SQLite file through ODBC."""
+    return {"conn_type": "odbc", "schema": sqlite["host"], "extra": {"driver": str(ODBC_SQLITE)}}
+
+
+@pytest.fixture(scope="session")
+def odbc_on_mariadb(mariadb_socket: str) -> dict[str, Any]:
+    """The Airflow connection to the bank's MariaDB through ODBC."""
+    extra = {"driver": str(ODBC_MARIADB), "SOCKET": mariadb_socket}
+    return {"conn_type": "odbc", "schema": "bank", "login": "root", "extra": extra}
 
 
 @pytest.fixture(scope="session")

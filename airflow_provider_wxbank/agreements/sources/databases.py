@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Queries of a bank's database."""
+"""Queries of a bank's database through an SQLAlchemy engine."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.sql.elements import TextClause
+
+RESULT = "the query's result"
+NO_QUERY = "sql must be a query that returns rows"
 
 
 def read_sql(
@@ -36,27 +40,36 @@ def read_sql(
         lacks a parameter; or the database refuses it.
     :raises TryLater: the database was not reached, or went away.
     """
+    statement = statement_of(sql, parameters)
+    with (
+        rows_kept_out_of_logs(engine),
+        values_kept_out_of_errors(sql),
+        connected(engine.connect) as connection,
+        _never_committed(connection),
+    ):
+        streaming = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS)
+        result = streaming.execute(statement, dict(parameters or {}))
+        if not result.returns_rows:
+            raise InvalidInput(NO_QUERY)
+        index = column_index(list(result.keys()), column, RESULT)
+        first = 1
+        for rows in result.partitions(CHUNK_ROWS):
+            yield Values("row", range(first, first + len(rows)), [row[index] for row in rows])
+            first += len(rows)
+
+
+def statement_of(sql: str, parameters: Mapping[str, object] | None) -> TextClause:
+    """A query with parameters ``:name``; without any, colons mean nothing special.
+
+    :raises InvalidInput: a parameter is missing.
+    """
     statement = text(sql if parameters else sql.replace(":", r"\:"))
     missing = statement.compile().params.keys() - dict(parameters or {}).keys()
     if missing:
         raise InvalidInput(
             f"sql and parameters do not fit: there is no parameter {', '.join(map(repr, sorted(missing)))}"
         )
-    with (
-        rows_kept_out_of_logs(engine),
-        values_kept_out_of_errors(sql),
-        connected(engine) as connection,
-        _never_committed(connection),
-    ):
-        streaming = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS)
-        result = streaming.execute(statement, dict(parameters or {}))
-        if not result.returns_rows:
-            raise InvalidInput("sql must be a query that returns rows")
-        index = column_index(list(result.keys()), column, "the query's result")
-        first = 1
-        for rows in result.partitions(CHUNK_ROWS):
-            yield Values("row", range(first, first + len(rows)), [row[index] for row in rows])
-            first += len(rows)
+    return statement
 
 
 @contextmanager
