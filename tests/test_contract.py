@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("wechatpay",),
     ("agreements",),
     ("packages",),
-    ("_compat", "get_provider_info", "simulator"),
+    ("_compat", "databases", "get_provider_info", "simulator"),
     ("reporting",),
     ("connections", "links", "parameters", "retry_policy"),
     ("hooks",),

@@ -20,6 +20,7 @@ from openlineage.client.event_v2 import Dataset, InputDataset, OutputDataset
 from openlineage.client.facet_v2 import JobFacet, RunFacet, output_statistics_output_dataset, sql_job
 
 from airflow_provider_wxbank import __version__
+from airflow_provider_wxbank.databases import engine_of
 from airflow_provider_wxbank.reporting.events import Exported, FileUploaded, Finished
 from airflow_provider_wxbank.reporting.lineage import NAMESPACE
 
@@ -121,7 +122,9 @@ def sql_lineage(sql: str, conn_id: str) -> OperatorLineage[Any, Any]:
         connection = BaseHook.get_connection(conn_id)
         hook = connection.get_hook()
         if (info := hook.get_openlineage_database_info(connection)) is None:
-            return OperatorLineage(tables_by_url(sql, hook.get_sqlalchemy_engine().url), job_facets=job_facets)
+            engine = engine_of(hook, connection)
+            inputs = [] if engine is None else tables_by_url(sql, engine.url)
+            return OperatorLineage(inputs, job_facets=job_facets)
         parser = SQLParser(hook.get_openlineage_database_dialect(connection), hook.get_openlineage_default_schema())
         return parser.generate_openlineage_metadata_from_sql(sql, hook, info, use_connection=False)
     except Exception as failure:  # if the database cannot be reached, the task fails by itself
