@@ -359,6 +359,7 @@ class Streaming:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.arraysize = 1
         self.rows = [(one,) for one in numbers(2 * CHUNK_ROWS)]
 
     def cursor(self) -> Streaming:
@@ -381,6 +382,7 @@ def test_a_result_that_is_not_read_to_its_end_is_cancelled_before_it_is_closed()
     assert given_up.calls == ["begin", "execute", "cancel", "rollback", "close", "rollback", "close"]
     list(read_cursor(lambda: read_on, "SELECT 1", None, None))
     assert "cancel" not in read_on.calls
+    assert read_on.arraysize == CHUNK_ROWS
     assert read_on.calls[-2:] == ["rollback", "close"]
 
 

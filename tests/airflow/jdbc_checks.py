@@ -16,7 +16,9 @@ import pytest
 
 from airflow_provider_wxbank import databases
 from airflow_provider_wxbank.agreements.numbers import CHUNK_ROWS, Tally, checked_numbers
+from airflow_provider_wxbank.agreements.sources.dbapi import read_cursor
 from airflow_provider_wxbank.agreements.sources.dialect import Column
+from airflow_provider_wxbank.agreements.sources.jdbc import JdbcConnection
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
 from airflow_provider_wxbank.simulator import Simulator, numbers_digest
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
@@ -39,6 +41,8 @@ BANK: dict[str, Any] = {
     "conn_type": "jdbc",
     "host": "jdbc:hsqldb:mem:bank",
     "login": "SA",
+    # Without one, Airflow's hook sends the word None.
+    "password": "",
     "extra": {"driver_path": str(HSQLDB), "driver_class": HSQLDB_CLASS},
 }
 
@@ -274,6 +278,30 @@ def test_a_driver_that_airflow_does_not_allow_is_told_with_its_settings(monkeypa
         "Airflow ignores driver_path and driver_class in the connection's extra: set allow_driver_path_in_extra = True "
         "and allow_driver_class_in_extra = True in [providers.jdbc]"
     )
+
+
+class Noted:
+    """A connection of Java that keeps its last statement."""
+
+    def __init__(self, java: Any) -> None:
+        self.java = java
+        self.statement: Any = None
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            self.statement = getattr(self.java, name)(*arguments)
+            return self.statement
+
+        return call
+
+
+@pytest.mark.parametrize("parameters", [None, {"low": 0}])
+def test_the_driver_is_asked_for_some_rows_at_a_time(parameters: dict[str, object] | None) -> None:
+    noted = Noted(databases.connection_of("bank_db").get_hook().get_conn().jconn)
+    sql = f"SELECT agreement_no FROM users WHERE id >= {':low' if parameters else '0'}"
+    with closing(read_cursor(lambda: JdbcConnection(noted), sql, parameters, None)) as values:
+        next(values)
+        assert noted.statement.getFetchSize() == CHUNK_ROWS
 
 
 def test_a_dialect_in_the_connection_changes_nothing(airflow_connection: Connect) -> None:

@@ -79,6 +79,16 @@ def test_a_query_is_told_with_its_tables_and_without_its_values(
     assert (postgres["password"] or "password") not in told
 
 
+def test_a_database_whose_dialect_nobody_knows_is_not_told_as_another(
+    airflow_connection: Connect, tmp_path: Path
+) -> None:
+    """The hook of ODBC takes SQL Server's."""
+    airflow_connection("bank_db", {"conn_type": "odbc", "host": "127.0.0.1"})
+    lineage = export(tmp_path, sql="SELECT 1 FROM users", sql_conn_id="bank_db").get_openlineage_facets_on_start()
+    assert lineage.inputs == []
+    assert lineage.job_facets["sql"].query == "SELECT 1 FROM users"
+
+
 def test_a_database_that_is_away_leaves_the_rest_of_the_lineage(
     airflow_connection: Connect, tmp_path: Path, logged: Callable[[], str]
 ) -> None:

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
-_ODBC = Path("/usr/lib/x86_64-linux-gnu/odbc")
 
-ODBC_SQLITE = _ODBC / "libsqlite3odbc.so"
-ODBC_MARIADB = _ODBC / "libmaodbc.so"
+def _odbc(name: str) -> Path:
+    """An ODBC driver, in the folder of Debian's for any processor."""
+    return next(Path("/usr/lib").glob(f"*/odbc/{name}"), Path(name))
+
+
+ODBC_SQLITE = _odbc("libsqlite3odbc.so")
+ODBC_MARIADB = _odbc("libmaodbc.so")
 HSQLDB = Path("/usr/share/java/hsqldb.jar")
 HSQLDB_CLASS = "org.hsqldb.jdbc.JDBCDriver"
 
