@@ -314,6 +314,7 @@ def test_why_there_is_no_connection_is_told_without_a_password(connect: Connect,
         read(refuses, "SELECT 1")
     assert "secret" not in str(raised.value)
     assert "1521" not in str(raised.value)
+    assert "2026" not in str(raised.value)
 
 
 def test_a_connection_without_a_cursor_is_told(tmp_path: Path) -> None:

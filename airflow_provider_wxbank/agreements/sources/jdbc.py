@@ -2,8 +2,9 @@
 """A database behind a JDBC driver, as a DB-API connection.
 
 Why not JayDeBeApi's own cursor, through which Airflow's hook reaches the driver: it makes 64 bits of a DECIMAL of any
-length, so that a number of 19 digits or more silently becomes another one; it does not tell the driver to stream; and
-it asks Java for the type of each value anew. What is here calls ``java.sql`` itself.
+length, so that a number of 19 digits or more silently becomes another one; it does not tell the driver to stream before
+the query runs, nor does the one of JPype; and it asks Java for the type of each value anew. What is here calls
+``java.sql`` itself.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def _to_python(value: Any) -> object:
 
 
 def _to_java(value: object) -> object:
-    """A parameter that JPype does not convert by itself."""
+    """A parameter that JPype does not convert by itself; of a Decimal it would make a double."""
     if not isinstance(value, (date, Decimal)):
         return value
     from jpype import JClass  # there is a connection, so it is installed
