@@ -152,10 +152,11 @@ def _hook(connection: Connection) -> Any:
 def _why_no_hook(conn_type: str) -> str | None:
     """Why Airflow has no hook for a type of connection; None if it has one."""
     for entry in entry_points(group="apache_airflow_provider"):
-        info = entry.load()()
-        for one in info.get("connection-types", ()):
-            if one["connection-type"] == conn_type:
-                return _why_not_imported(one["hook-class-name"], info["package-name"])
+        with suppress(Exception):  # of another provider
+            info = entry.load()()
+            for one in info.get("connection-types", ()):
+                if one["connection-type"] == conn_type:
+                    return _why_not_imported(one["hook-class-name"], info["package-name"])
     if conn_type in PROVIDERS:
         return f"connections of type {conn_type} need a provider: pip install {PROVIDERS[conn_type]}"
     return f"no provider that is installed has connections of type {conn_type!r}"

@@ -161,7 +161,7 @@ def deleting(connect: Connect, sql: str) -> None:
         read(connect, sql)
 
 
-@pytest.mark.parametrize("connect", ["sqlite", ODBC_ON_SQLITE, ODBC_ON_MARIADB], indirect=True)
+@pytest.mark.parametrize("connect", DRIVERS, indirect=True)
 def test_what_is_no_query_is_refused_and_undone(connect: Connect, opened: list[Any]) -> None:
     deleting(connect, "DELETE FROM users")
     assert [is_closed(one) for one in opened] == [True]

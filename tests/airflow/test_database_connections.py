@@ -102,15 +102,14 @@ def test_a_wrong_result_exports_nothing(
     assert message in refused(tmp_path, sql=sql, parameters=None)
 
 
-@pytest.mark.parametrize("database", [ODBC_ON_SQLITE, ODBC_ON_MARIADB])
+@pytest.mark.parametrize("database", ["duck", ODBC_ON_SQLITE, ODBC_ON_MARIADB])
 def test_an_export_changes_nothing_in_the_database(
     database: str, request: pytest.FixtureRequest, airflow_connection: Connect, tmp_path: Path
 ) -> None:
     connection = request.getfixturevalue(database)
     # Even if the connection asks for it.
-    airflow_connection(
-        "bank_db", {**connection, "extra": {**connection["extra"], "connect_kwargs": {"autocommit": True}}}
-    )
+    extra = {**connection.get("extra", {}), "connect_kwargs": {"autocommit": True}}
+    airflow_connection("bank_db", {**connection, "extra": extra})
     assert "must be a query" in refused(tmp_path, sql="DELETE FROM users", parameters=None)
     assert "no number to export" not in export(tmp_path, expected_rows=len(ACTIVE))
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.elements import TextClause
 
 RESULT = "the query's result"
-NO_QUERY = "sql must be a query that returns rows"
+
+# DuckDB and Snowflake answer with a row that has the number of rows changed, and that is nobody's agreement number.
+_COUNTED = re.compile(r"(?is)\s*(?:INSERT|UPDATE|DELETE|MERGE|COPY|CREATE)\b(?!.*\b(?:RETURNING|OUTPUT)\b)")
 
 
 def read_sql(
@@ -49,8 +52,7 @@ def read_sql(
     ):
         streaming = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS)
         result = streaming.execute(statement, dict(parameters or {}))
-        if not result.returns_rows:
-            raise InvalidInput(NO_QUERY)
+        check_is_query(sql, result.returns_rows)
         index = column_index(list(result.keys()), column, RESULT)
         first = 1
         for rows in result.partitions(CHUNK_ROWS):
@@ -70,6 +72,12 @@ def statement_of(sql: str, parameters: Mapping[str, object] | None) -> TextClaus
             f"sql and parameters do not fit: there is no parameter {', '.join(map(repr, sorted(missing)))}"
         )
     return statement
+
+
+def check_is_query(sql: str, has_rows: bool) -> None:
+    """:raises InvalidInput: what was executed gives no rows, or none of the database's own."""
+    if not has_rows or _COUNTED.match(sql):
+        raise InvalidInput("sql must be a query that returns rows")
 
 
 @contextmanager

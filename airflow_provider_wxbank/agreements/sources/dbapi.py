@@ -11,7 +11,7 @@ from typing import Any, Literal, cast, get_args
 from sqlalchemy.engine.default import DefaultDialect
 
 from airflow_provider_wxbank.agreements.numbers import CHUNK_ROWS, Values
-from airflow_provider_wxbank.agreements.sources.databases import NO_QUERY, RESULT, statement_of
+from airflow_provider_wxbank.agreements.sources.databases import RESULT, check_is_query, statement_of
 from airflow_provider_wxbank.agreements.sources.dialect import Column, column_index
 from airflow_provider_wxbank.agreements.sources.redaction import connected, values_kept_out_of_errors
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
@@ -45,8 +45,7 @@ def read_cursor(
     connection = connected(connect)
     with values_kept_out_of_errors(sql), _closed(connection) as cursor:
         cursor.execute(*executed(sql, parameters, paramstyle_of(connection, placeholder)))
-        if not cursor.description:
-            raise InvalidInput(NO_QUERY)
+        check_is_query(sql, bool(cursor.description))
         index = column_index([str(one[0]) for one in cursor.description], column, RESULT)
         first = 1
         for rows in _parts(cursor):
