@@ -245,7 +245,7 @@ def test_a_parameter_of_a_wrong_kind_is_not_quoted() -> None:
 def test_a_wrong_password_is_told(airflow_connection: Connect) -> None:
     airflow_connection("bank_db", {**BANK, "password": "not-a-secret"})
     message = refused("SELECT 1 FROM users")
-    assert "SQLInvalidAuthorizationSpecException to the connection" in message
+    assert "SQLInvalidAuthorizationSpecException to the connection (code 28000 " in message
     assert "not-a-secret" not in message
 
 

@@ -30,8 +30,9 @@ def read_cursor(
 ) -> Generator[Values, None, None]:
     """The values of one column of a query's result, taken from a cursor some rows at a time.
 
-    Whether that bounds the memory is the driver's affair: the cursors of pyodbc, Vertica and Trino fetch as they are
-    asked; psycopg's, MySQL's and the MariaDB driver for ODBC have the whole result in memory before the first row.
+    Whether that bounds the memory is the driver's affair. SQLite's fetches as it is asked, and JDBC's if it can (see
+    jdbc.py). Those of psycopg and MySQL, and ODBC's for MariaDB and SQLite, have the whole result in memory before the
+    first row: 40 to 50 MB for a million rows of 18 characters.
 
     Close it if it is not read to its end: that drops the connection.
 

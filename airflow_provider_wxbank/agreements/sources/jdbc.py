@@ -59,9 +59,9 @@ class JdbcConnection:
 class JdbcCursor:
     """A query and its result.
 
-    :ivar arraysize: rows that the driver is asked to fetch at a time. Oracle's, DB2's and SQL Server's do, and
-        PostgreSQL's while autocommit is off; MySQL's only with ``useCursorFetch=true`` in the URL, and HSQLDB's only
-        from a server: else the whole result is in the memory of the JVM.
+    :ivar arraysize: rows that the driver is asked to fetch at a time. HSQLDB's does from a server, and as its maker
+        says PostgreSQL's while autocommit is off, and MySQL's with ``useCursorFetch=true`` in the URL. Where it does
+        not, the whole result is in the memory of the JVM.
     :ivar description: of each column a tuple with its name first; None before a query and after what is none.
     """
 

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+NO_CODE = "no code"
+
 MAX_WORDS = 5
 """Words of a query that an error quotes."""
 
@@ -74,8 +76,9 @@ def connected(connect: Callable[[], T]) -> T:
         # No row was read yet, and only the text says why there is no connection.
         text = _PASSWORD.sub(r"\1=***", _JDBC_URL.sub("jdbc:***", str(orig)[:2000]))
         kind = InvalidInput if "No suitable driver" in text else _kind(orig)
+        code = f" ({found})" if (found := _code(orig)) != NO_CODE else ""
         raise kind(
-            f"the database answered {_class_of(orig)} to the connection: {_NUMBER.sub('***', text)[:500]}"
+            f"the database answered {_class_of(orig)} to the connection{code}: {_NUMBER.sub('***', text)[:500]}"
         ) from None
 
 
@@ -159,7 +162,7 @@ def _code(orig: object) -> str:
     # A single text may be a value.
     if not native and len(getattr(orig, "args", ())) > 1 and _CODE.fullmatch(str(first)):
         native = str(first)
-    return f"code {native}" if native else "no code"
+    return f"code {native}" if native else NO_CODE
 
 
 def _words_of(sql: str, text: str) -> str:
