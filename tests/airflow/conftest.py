@@ -19,6 +19,7 @@ from tests.harness.databases import (  # noqa: F401  # fixtures
     odbc_on_sqlite,
     postgres,
     s3,
+    sftp,
     sqlite,
 )
 

@@ -18,6 +18,7 @@ from tests.harness.bank import fill
 from tests.harness.drivers_of_databases import ODBC_MARIADB, ODBC_SQLITE
 from tests.harness.mariadb_server import VARIABLE, mariadb_server, mariadbd
 from tests.harness.s3_server import s3_server
+from tests.harness.sftp_server import sftp_server, sshd
 
 ROWS = 12_000
 USERS = [(number, index % 3 != 0) for index, number in enumerate(numbers(ROWS))]
@@ -127,3 +128,19 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """An S3 server with a bucket ``bank``; the Airflow connection to it."""
     with s3_server(tmp_path_factory.mktemp("s3")) as connection:
         yield connection
+
+
+NEEDS_SFTP = pytest.mark.skipif(
+    sshd() is None, reason="there is no OpenSSH server here: apt-get install openssh-server"
+)
+
+
+@pytest.fixture(scope="session")
+def sftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """An SFTP server; the Airflow connection to it. It serves this machine's own disk."""
+    from sshfs import SSHFileSystem
+
+    with sftp_server(tmp_path_factory.mktemp("sftp")) as connection:
+        yield connection
+        # fsspec keeps filesystems, and with them their connections to a server that is gone.
+        SSHFileSystem.clear_instance_cache()
