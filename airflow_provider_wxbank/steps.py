@@ -24,6 +24,7 @@ from airflow_provider_wxbank.agreements.outgoing import Outgoing, of_encrypted_f
 from airflow_provider_wxbank.agreements.sources.dialect import Dialect, column_of, count_of
 from airflow_provider_wxbank.agreements.sources.files import read_files
 from airflow_provider_wxbank.agreements.storage import Location
+from airflow_provider_wxbank.agreements.storage_errors import reading
 from airflow_provider_wxbank.databases import query
 from airflow_provider_wxbank.packages.bank_types import is_known
 from airflow_provider_wxbank.packages.endpoints import tasks_path
@@ -87,7 +88,8 @@ class ExportInput:
     def values(self) -> Iterator[Iterable[Values]]:
         """The numbers of the list, as a stream."""
         if self.source is not None:
-            yield read_files(location(self.source, "source"), column_of(self.column), Dialect.of(self.dialect))
+            where = location(self.source, "source")
+            yield reading(where.uri, read_files(where, column_of(self.column), Dialect.of(self.dialect)))
             return
         assert self.sql is not None
         # Dialects differ, and for a warning a plain search is enough.
