@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("packages",),
     ("_compat", "databases", "get_provider_info", "simulator"),
     ("reporting",),
-    ("connections", "links", "parameters", "retry_policy"),
+    ("connections", "links", "parameters", "places", "retry_policy"),
     ("hooks",),
     ("steps", "triggers"),
     ("assets",),
