@@ -22,14 +22,11 @@ GLOB_CHARACTERS = frozenset("*?[")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something in a folder.
-
-    :param by_link: whether the way to it, from where the search began, leads over a link to a folder.
-    """
+    """Something in a folder. A link is no folder, wherever it leads to."""
 
     path: str
     is_folder: bool
-    by_link: bool = False
+    is_link: bool = False
 
     @property
     def name(self) -> str:
@@ -45,10 +42,11 @@ def is_no_list(name: str) -> bool:
 def below(filesystem: Any, folder: Entry) -> Iterator[Entry]:
     """Everything in a folder and its folders. Folders that hold no lists need not be readable.
 
-    :raises InvalidInput: a way leads over a second link to a folder, as those in a circle do without end.
+    :raises InvalidInput: there is a link to a folder. Followed, such links may lead in a circle, or twice to the same
+        lists; left out, customers are missing.
     """
     for entry in _entries(filesystem, folder):
-        yield entry
+        yield _not_linked(filesystem, entry)
         if entry.is_folder:
             # Snapshots of a server, or what a program that is at work makes and removes.
             with contextlib.suppress(*[Exception] if is_no_list(entry.name) else []):
@@ -59,7 +57,7 @@ def matches(filesystem: Any, folder: Entry, parts: Sequence[str]) -> Iterator[En
     """What a pattern matches; only folders that match it are looked into.
 
     :param folder: where it begins.
-    :param parts: of the pattern, between its slashes.
+    :param parts: of the pattern, between its slashes. Those without wildcards may be links.
     :raises InvalidInput: as for :func:`below`.
     """
     part, rest = parts[0], parts[1:]
@@ -69,11 +67,11 @@ def matches(filesystem: Any, folder: Entry, parts: Sequence[str]) -> Iterator[En
         return
     if GLOB_CHARACTERS & set(part):
         like = re.compile(glob_translate(part))
-        found = [entry for entry in _entries(filesystem, folder) if like.match(entry.name)]
+        found = [_not_linked(filesystem, one) for one in _entries(filesystem, folder) if like.match(one.name)]
     else:
         path = f"{folder.path}/{part}"
         info = _info(filesystem, path)
-        found = [] if info is None else [Entry(path, info["type"] == "directory", folder.by_link)]
+        found = [] if info is None else [Entry(path, info["type"] == "directory")]
     for entry in found:
         if not rest:
             yield entry
@@ -83,18 +81,22 @@ def matches(filesystem: Any, folder: Entry, parts: Sequence[str]) -> Iterator[En
 
 def _entries(filesystem: Any, folder: Entry) -> Iterator[Entry]:
     for info in filesystem.ls(folder.path or "/", detail=True):
-        path, kind = info["name"].rstrip("/"), info["type"]
-        is_link = kind == "link" or bool(info.get("islink"))
-        if is_link:
-            # One that leads nowhere stays a link, and cannot be read later.
-            kind = (_info(filesystem, path) or info)["type"]
-        is_folder = kind == "directory"
-        if is_folder and is_link and folder.by_link:
-            raise InvalidInput(
-                f"{path} is a link to a folder, reached over another one: do they lead in a circle? Give the folders "
-                "themselves as sources"
-            )
-        yield Entry(path, is_folder, folder.by_link or (is_folder and is_link))
+        is_link = info["type"] == "link" or bool(info.get("islink"))
+        yield Entry(info["name"].rstrip("/"), info["type"] == "directory" and not is_link, is_link)
+
+
+def _not_linked(filesystem: Any, entry: Entry) -> Entry:
+    """:raises InvalidInput: it is a link to a folder that may hold lists."""
+    if (
+        entry.is_link
+        and not is_no_list(entry.name)
+        and (_info(filesystem, entry.path) or {}).get("type") == "directory"
+    ):
+        raise InvalidInput(
+            f"{entry.path} is no file, but a folder that a link leads to, and such links are not followed: give the "
+            "folder itself. Nothing was sent"
+        )
+    return entry
 
 
 def _info(filesystem: Any, path: str) -> Any:
