@@ -17,6 +17,7 @@ import fsspec
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_wxbank._compat import attach, get_fs
+from airflow_provider_wxbank.agreements.private import is_sftp
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.agreements.storage_errors import told_of
 from airflow_provider_wxbank.connections import NoConnection, read_connection
@@ -143,8 +144,15 @@ def _filesystem(url: _Url, name: str, written: str) -> Any:
     if url.scheme in _SFTP and url.conn_id is None:
         raise InvalidInput(f"{name} {written!r} names no connection: write {url.scheme}://conn_id@/folder/file")
     try:
-        # Airflow keeps the filesystems that it attaches, and attaches them without options.
-        return get_fs(url.scheme, url.conn_id, options) if options else attach(url.scheme, url.conn_id).fs
+        if not options:
+            return attach(url.scheme, url.conn_id).fs
+        # Airflow attaches without options.
+        filesystem = get_fs(url.scheme, url.conn_id, options)
+        if is_sftp(filesystem) and filesystem.client.is_closed():
+            # fsspec keeps filesystems, also those whose connection broke.
+            options["skip_instance_cache"] = True
+            filesystem = get_fs(url.scheme, url.conn_id, options)
+        return filesystem
     except ImportError as failure:
         packages = store.packages if store else failure.name or "the library that its provider names"
         raise InvalidInput(

@@ -175,8 +175,10 @@ class Location:
         if lists == [self.path]:
             return [self]
         # The folders of a pattern may have wildcards, too, so a match is named by its own path.
-        scheme = self.uri.partition("://")[0] + "://" if "://" in self.uri else ""
-        return [Location(f"{scheme}{path}", self.filesystem, path, path.removeprefix(fixed)) for path in lists]
+        uri, path = self.uri.rstrip("/"), self.path.rstrip("/")
+        scheme, is_url, _ = self.uri.partition("://")
+        before = uri.removesuffix(path) if uri.endswith(path) else f"{scheme}://" if is_url else ""
+        return [Location(f"{before}{path}", self.filesystem, path, path.removeprefix(fixed)) for path in lists]
 
     def is_pattern(self) -> bool:
         """Whether it has a wildcard in it, and there is nothing of exactly this name."""

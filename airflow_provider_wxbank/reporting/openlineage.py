@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from typing import Any
-from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.providers.openlineage.extractors import OperatorLineage
@@ -148,12 +147,13 @@ def place(uri: str) -> tuple[str, str]:
     """Namespace and name of a file or folder; for a pattern, of the folder that all its files are in."""
     if wildcards := [uri.index(character) for character in _WILDCARDS if character in uri]:
         uri = uri[: uri.rindex("/", 0, min(wildcards)) + 1]
-    parts = urlsplit(uri)
-    if parts.scheme in ("", "file"):
-        return "file", parts.path.rstrip("/") or "/"
+    # Not as URLs of the web: a name may have # in it.
+    scheme, _, rest = ("file", "", uri) if uri.startswith("/") else uri.partition("://")
+    if scheme == "file":
+        return "file", rest.rstrip("/") or "/"
+    authority, _, path = rest.partition("/")
     # In Airflow's URLs the part before @ is the connection.
-    authority = parts.netloc.rpartition("@")[2]
-    return f"{_SCHEMES.get(parts.scheme, parts.scheme)}://{authority}", parts.path.strip("/") or "/"
+    return f"{_SCHEMES.get(scheme, scheme)}://{authority.rpartition('@')[2]}", path.strip("/") or "/"
 
 
 def statistics(rows: int, files: int, size: int | None = None) -> dict[str, Any]:

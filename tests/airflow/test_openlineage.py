@@ -51,6 +51,8 @@ def names(datasets: Any) -> list[tuple[str, str]]:
         ("/var/lib/wxbank/", "file", "/var/lib/wxbank"),
         ("file:///var/lib/wxbank", "file", "/var/lib/wxbank"),
         ("/data/users-*.csv", "file", "/data"),
+        ("/data/a#b%20c://d", "file", "/data/a#b%20c://d"),
+        ("s3://aws_default@lake/a#b/c", "s3://lake", "a#b/c"),
         ("s3://aws_default@bank-exports/wxbank/run 1", "s3://bank-exports", "wxbank/run 1"),
         ("s3a://lake/users/2026-??/[ab].csv", "s3://lake", "users"),
         ("s3://lake/*.csv", "s3://lake", "/"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import asyncssh
 import pytest
 
+from airflow_provider_wxbank import places
 from airflow_provider_wxbank.agreements.sources.dialect import Dialect
 from airflow_provider_wxbank.agreements.sources.files import read_files
 from airflow_provider_wxbank.agreements.storage_errors import reading
@@ -23,7 +25,7 @@ from tests.airflow.conftest import context
 from tests.airflow.test_export_operator import imported, manifest_of, operator
 from tests.conftest import PACKAGE, numbers
 from tests.harness.databases import NEEDS_SFTP
-from tests.harness.sftp_server import end_sessions, sftp_server
+from tests.harness.sftp_server import sessions, sftp_server
 
 pytestmark = NEEDS_SFTP
 
@@ -215,11 +217,26 @@ def test_a_connection_that_breaks_is_tried_again_later(tmp_path: Path, airflow_c
         where = location(f"sftp://breaking@{tmp_path}/*.txt", "source")
         values = reading(where.uri, read_files(where, None, Dialect()))
         next(values)
-        end_sessions(int((tmp_path / "server" / "pid").read_text()))
-        with pytest.raises(TryLater, match=r"(read|listed) now: its place was not reached"):
+        assert sessions(tmp_path / "server", signal.SIGKILL)
+        with pytest.raises(TryLater, match=r"read now: its place was not reached"):
             list(values)
         with pytest.raises(TryLater, match="written now: its place was not reached"):
-            location(f"sftp://breaking@{tmp_path}/out/x", "output_path").write(b"x")
+            where.parent.child("x").write(b"x")
+        # In the same process, too, as dag.test() tries again.
+        assert values_of(f"sftp://breaking@{tmp_path}/*.txt") == numbers(10) * 2
+
+
+def test_a_server_that_hangs_is_not_waited_for(
+    tmp_path: Path, airflow_connection: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "_KEEPALIVE_SECONDS", 0.05)
+    with sftp_server(tmp_path / "server") as connection:
+        airflow_connection("hanging", connection)
+        where = location(f"sftp://hanging@{tmp_path}/x", "source")
+        assert not where.exists()
+        assert sessions(tmp_path / "server", signal.SIGSTOP)
+        with pytest.raises(TryLater, match="its place was not reached"):
+            where.write(b"x")
 
 
 @pytest.mark.parametrize("root", ["{}", "sftp://bank_sftp@{}"], ids=["disk", "sftp"])
@@ -232,6 +249,7 @@ def test_links_to_files_are_followed_and_links_to_folders_are_told(tmp_path: Pat
     source.mkdir()
     (source / "file.txt").symlink_to(tmp_path / "real" / "a.txt")
     assert values_of(f"{base}/in") == values_of(f"{base}/in/f*") == ["1"]
+    assert [file.uri for file in location(f"{base}/in/*", "source").files()] == [f"{base}/in/file.txt"]
     (source / "folder").symlink_to(tmp_path / "more")
     assert values_of(f"{base}/in/*.txt") == values_of(f"{base}/in/folder") == values_of(f"{base}/i*/folder/*") == ["1"]
     for pattern in ("in", "in/*", "in/**", "in/*/*.txt", "**/b.txt"):

@@ -85,22 +85,26 @@ def sftp_server(folder: Path, options: str = "") -> Iterator[dict[str, Any]]:
                 },
             }
         finally:
-            end_sessions(process.pid)
+            if process.poll() is None:
+                sessions(folder, signal.SIGKILL)
             process.terminate()
             process.wait()
 
 
-def end_sessions(server: int) -> None:
-    """End what serves each connection, which outlives the server itself.
+def sessions(folder: Path, number: signal.Signals) -> list[int]:
+    """What serves each connection, which outlives the server itself, after a signal to it.
 
-    :param server: its process id, which is also in its folder's ``pid``.
+    :param folder: of the server.
     """
+    server = int((folder / "pid").read_text())
+    found = []
     for one in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             # After the name, which may have anything in it, come state and parent.
-            parent = int(one.read_text().rpartition(")")[2].split()[1])
-            if parent == server:
-                os.kill(int(one.parent.name), signal.SIGKILL)
+            if int(one.read_text().rpartition(")")[2].split()[1]) == server:
+                found.append(int(one.parent.name))
+                os.kill(found[-1], number)
+    return found
 
 
 def _is_open(port: int) -> bool:
