@@ -87,11 +87,8 @@ def _entries(filesystem: Any, folder: Entry) -> Iterator[Entry]:
 
 def _not_linked(filesystem: Any, entry: Entry) -> Entry:
     """:raises InvalidInput: it is a link to a folder that may hold lists."""
-    if (
-        entry.is_link
-        and not is_no_list(entry.name)
-        and (_info(filesystem, entry.path) or {}).get("type") == "directory"
-    ):
+    info = _info(filesystem, entry.path) if entry.is_link and not is_no_list(entry.name) else None
+    if info is not None and info["type"] == "directory":
         raise InvalidInput(
             f"{entry.path} is no file, but a folder that a link leads to, and such links are not followed: give the "
             "folder itself. Nothing was sent"

@@ -55,6 +55,20 @@ def root(store: str, request: pytest.FixtureRequest, airflow_connection: Connect
     return f"sftp://place@{tmp_path}" if store == "sftp" else f"s3://place@bank/{tmp_path.name}"
 
 
+@pytest.fixture
+def put(store: str, root: str, tmp_path: Path) -> Callable[[str, list[str]], None]:
+    """Puts a list there by its name, and not by a URL of ours."""
+
+    def write(name: str, rows: list[str]) -> None:
+        if store == "s3":
+            location(root, "source").filesystem.pipe_file(f"bank/{tmp_path.name}/{name}", "\n".join(rows).encode())
+        else:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text("\n".join(rows))
+
+    return write
+
+
 @contextmanager
 def without_rights() -> Iterator[None]:
     """Without those of root, whom no file is closed to."""
@@ -97,25 +111,31 @@ def with_extra(connection: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 @PLACES
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_means_the_file_of_exactly_that_name(root: str, name: str, simulator: Simulator) -> None:
-    folder = f"{root}/{name}"
+def test_a_name_means_the_file_of_exactly_that_name(
+    root: str, put: Callable[[str, list[str]], None], name: str, simulator: Simulator, store: str, tmp_path: Path
+) -> None:
     # What would be read if a character of the name meant something.
     others = {re.split(r"[?#]", name)[0], name.replace("%20", " "), name.replace("*", "1"), re.sub("[?[].*", "1", name)}
     for index, other in enumerate(sorted(others - {name, ""})):
-        location(f"{folder}/{other}", "source").write("\n".join(numbers(2, 1000 * index + 1000)).encode())
-    location(f"{folder}/{name}", "source").write("\n".join(numbers(3)).encode())
-    uri = operator(source=f"{folder}/{name}", output_path=f"{folder}/out {name}").execute(context())
-    assert re.fullmatch(re.escape(f"{folder}/out {name}/manifest.json#") + "[0-9a-f]{16}", uri)
+        put(f"in/{other}", numbers(2, 1000 * index + 1000))
+    put(f"in/{name}", numbers(3))
+    source, folder = f"{root}/in/{name}", f"{root}/{name}/out {name}"
+    uri = operator(source=source, output_path=folder).execute(context())
+    assert re.fullmatch(re.escape(f"{folder}/manifest.json#") + "[0-9a-f]{16}", uri)
+    if store != "s3":
+        assert (tmp_path / name / f"out {name}" / "manifest.json").is_file()
     assert imported(uri, simulator)["numbers_digest"] == numbers_digest(numbers(3))
-    upload = UploadTaskOperator(task_id="u", package_id=PACKAGE, file=f"{folder}/{name}", bank_type="ICBC_DEBIT")
+    upload = UploadTaskOperator(task_id="u", package_id=PACKAGE, file=source, bank_type="ICBC_DEBIT")
     assert upload.execute(context())["rows"] == 3
 
 
 @PLACES
-def test_folders_may_end_with_a_slash_and_have_markers(root: str, store: str, simulator: Simulator) -> None:
+def test_folders_may_end_with_a_slash_and_have_markers(
+    root: str, put: Callable[[str, list[str]], None], store: str, simulator: Simulator
+) -> None:
     base = f"{root}/in/"
-    location(f"{base}sub/a.txt", "source").write("\n".join(numbers(3)).encode())
-    location(f"{base}b.txt", "source").write("\n".join(numbers(3, 3)).encode())
+    put("in/sub/a.txt", numbers(3))
+    put("in/b.txt", numbers(3, 3))
     if store == "s3":
         where = location(base, "source")
         # As consoles make folders: objects of no bytes.
@@ -305,6 +325,18 @@ def test_a_local_file_that_may_not_be_read_or_written_is_told(tmp_path: Path) ->
                 location(str(closed / "out"), "output_path").check_writable()
     finally:
         closed.chmod(0o700)
+
+
+def test_a_folder_that_holds_no_lists_need_not_be_readable(tmp_path: Path) -> None:
+    for name in ("in/a.txt", "in/.snapshot/b.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("1\n")
+    (tmp_path / "in" / ".snapshot").chmod(0)
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o711)
+    (tmp_path / "in").chmod(0o755)
+    with without_rights():
+        assert [file.name for file in location(str(tmp_path / "in"), "source").files()] == ["a.txt"]
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:

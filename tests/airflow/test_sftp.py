@@ -127,6 +127,20 @@ def test_a_server_that_takes_no_files_is_told_before_anything_is_read(
                 operator(source="/x", output_path=f"sftp://read_only@{folder}").execute(context())
 
 
+def test_a_server_that_gives_no_files_is_told(tmp_path: Path, airflow_connection: Connect) -> None:
+    (tmp_path / "users.txt").write_text("1\n")
+    with sftp_server(tmp_path / "server", "-P open") as connection:
+        airflow_connection("closed", connection)
+        source = f"sftp://closed@{tmp_path}/users.txt"
+        for task in (
+            operator(source=source, output_path=str(tmp_path / "out")),
+            UploadTaskOperator(task_id="u", package_id=PACKAGE, file=source, bank_type="ICBC_DEBIT"),
+            UploadTaskOperator(task_id="u", package_id=PACKAGE, manifest=source),
+        ):
+            with pytest.raises(InvalidInput, match="users.txt cannot be read: permission was denied"):
+                task.execute(context())
+
+
 def test_a_server_is_known_by_its_key(
     tmp_path: Path, sftp: dict[str, Any], airflow_connection: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
