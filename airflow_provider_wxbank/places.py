@@ -16,7 +16,7 @@ from typing import Any
 import fsspec
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_wxbank._compat import attach, get_fs
+from airflow_provider_wxbank._compat import attach, get_fs, has_fs
 from airflow_provider_wxbank.agreements.private import is_sftp
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.agreements.storage_errors import told_of
@@ -140,6 +140,9 @@ def _path(url: _Url, filesystem: Any, name: str, written: str) -> str:
 
 def _filesystem(url: _Url, name: str, written: str) -> Any:
     store = next((store for store in _STORES if url.scheme in store.schemes), None)
+    # Before its connection is asked for. A provider of somebody else may have one.
+    if (instead := _NOT_BY_AIRFLOW.get(url.scheme)) and not has_fs(url.scheme):
+        raise InvalidInput(f"{name} {written!r}: Airflow has no filesystem for {url.scheme}://; {instead}")
     options = {} if url.conn_id is None else _checked_connection(url, url.conn_id, store, name, written)
     if url.scheme in _SFTP and url.conn_id is None:
         raise InvalidInput(f"{name} {written!r} names no connection: write {url.scheme}://conn_id@/folder/file")
@@ -173,8 +176,6 @@ def _filesystem(url: _Url, name: str, written: str) -> Any:
 def _why_unknown(url: _Url, store: _Store | None, name: str, written: str) -> str:
     if store:
         return _not_installed(url, store.packages, name, written)
-    if instead := _NOT_BY_AIRFLOW.get(url.scheme):
-        return f"{name} {written!r}: Airflow has no filesystem for {url.scheme}://; {instead}"
     known = ", ".join(sorted({"file"}.union(*(store.schemes for store in _STORES))))
     return (
         f"{name} {written!r}: nothing here reads {url.scheme}://. Is it a typing error? Usual are {known}; for another "
@@ -199,9 +200,10 @@ def _checked_connection(url: _Url, conn_id: str, store: _Store | None, name: str
     try:
         connection, extra = read_connection(conn_id, BaseHook())
     except (NoConnection, InvalidCredentials) as failure:
+        without = f"; for this machine's own credentials write {url.scheme}://{url.host}/..."
         raise InvalidInput(
-            f"{name} {written!r}: {str(failure).partition(': add it')[0]}. Add or correct it; without one, write "
-            f"{url.scheme}://{url.host}/... for this machine's own credentials"
+            f"{name} {written!r}: {str(failure).partition(': add it')[0]}. Add or correct it"
+            f"{'' if url.scheme in _SFTP else without}"
         ) from None
     kind = connection.conn_type or ""
     if store and store.connection_types and kind not in store.connection_types | _ANY_TYPE:

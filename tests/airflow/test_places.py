@@ -155,6 +155,7 @@ def test_folders_may_end_with_a_slash_and_have_markers(
         ("gs://bank/x", "gs:// needs apache-airflow-providers-google gcsfs; install it"),
         ("abfs://bank/x", "abfs:// needs apache-airflow-providers-microsoft-azure adlfs; install it"),
         ("oss://bank/x", "Airflow has no filesystem for oss://; reach it by its S3 endpoint"),
+        ("oss://no_such@bank/x", "Airflow has no filesystem for oss://; reach it by its S3 endpoint"),
         ("https://bank.example/x", "Airflow has no filesystem for https://; copy the file"),
         ("ftp://bank.example/x", "Airflow has no filesystem for ftp://; copy the file"),
         ("s3:/bank/x", "must be an absolute path or a URL"),
@@ -293,6 +294,15 @@ def test_a_store_that_is_too_busy_is_asked_again_later(s3: dict[str, Any], airfl
         with pytest.raises(TryLater, match="could not be read now"):
             location("s3://busy@bank/x", "source").files()
     assert "v3ry-secret" not in str(raised.value)
+
+
+def test_settings_of_an_s3_endpoint_of_others_are_taken(s3: dict[str, Any], airflow_connection: Connect) -> None:
+    """As OSS needs them, which takes no checksums after the content."""
+    config = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
+    airflow_connection("like_oss", with_extra(s3, config_kwargs=config))
+    where = location("s3://like_oss@bank/like-oss/a.txt", "source")
+    where.write(b"1\n")
+    assert where.read(10) == b"1\n"
 
 
 def test_an_endpoint_that_is_no_url_is_told(s3: dict[str, Any], airflow_connection: Connect) -> None:
