@@ -24,7 +24,6 @@ from airflow_provider_wxbank.agreements.outgoing import Outgoing, of_encrypted_f
 from airflow_provider_wxbank.agreements.sources.dialect import Dialect, column_of, count_of
 from airflow_provider_wxbank.agreements.sources.files import read_files
 from airflow_provider_wxbank.agreements.storage import Location
-from airflow_provider_wxbank.agreements.storage_errors import reading
 from airflow_provider_wxbank.databases import query
 from airflow_provider_wxbank.packages.bank_types import is_known
 from airflow_provider_wxbank.packages.endpoints import tasks_path
@@ -89,7 +88,7 @@ class ExportInput:
         """The numbers of the list, as a stream."""
         if self.source is not None:
             where = location(self.source, "source")
-            yield reading(where.uri, read_files(where, column_of(self.column), Dialect.of(self.dialect)))
+            yield read_files(where, column_of(self.column), Dialect.of(self.dialect))
             return
         assert self.sql is not None
         # Dialects differ, and for a warning a plain search is enough.

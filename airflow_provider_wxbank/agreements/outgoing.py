@@ -24,7 +24,6 @@ from airflow_provider_wxbank.agreements.numbers import Tally, checked_numbers
 from airflow_provider_wxbank.agreements.sources.dialect import Dialect
 from airflow_provider_wxbank.agreements.sources.files import read_files
 from airflow_provider_wxbank.agreements.storage import Location
-from airflow_provider_wxbank.agreements.storage_errors import reading
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 
@@ -145,7 +144,7 @@ def of_plain_file(
         )
 
     def numbers() -> Iterator[Sequence[str]]:
-        return checked_numbers(reading(where.uri, read_files(where, None, Dialect())), "fail", Tally())
+        return checked_numbers(read_files(where, None, Dialect()), "fail", Tally())
 
     def checked(limit: int) -> list[tuple[str, int]]:
         """Name and rows of each file."""

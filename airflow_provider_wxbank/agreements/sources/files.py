@@ -15,6 +15,7 @@ from airflow_provider_wxbank.agreements.sources.parquet import read_parquet
 from airflow_provider_wxbank.agreements.sources.streams import content_of, text_of
 from airflow_provider_wxbank.agreements.sources.text import read_text
 from airflow_provider_wxbank.agreements.storage import Location
+from airflow_provider_wxbank.agreements.storage_errors import reading
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 
 _NEVER_EMPTY = (".parquet", ".gz", ".bz2", ".xz", ".zst", ".zstd")
@@ -33,13 +34,18 @@ def read_files(location: Location, column: Column | None, dialect: Dialect) -> I
     files = location.files()
     has_rows = False
     for file in files:
-        with _unchanged(file), file.filesystem.open(file.path, "rb") as stream:
-            for values in _read(file, stream, column, dialect):
+        with _unchanged(file):
+            for values in reading(file.uri, _opened(file, column, dialect)):
                 has_rows = True
                 yield values
     if not has_rows:
         # A few empty ones among others are usual where many processes write a table.
         raise InvalidInput(f"{location.uri} has no row in it, nor in any of {len(files)} files. Nothing was sent")
+
+
+def _opened(file: Location, column: Column | None, dialect: Dialect) -> Iterator[Values]:
+    with file.filesystem.open(file.path, "rb") as stream:
+        yield from _read(file, stream, column, dialect)
 
 
 def _read(file: Location, stream: IO[bytes], column: Column | None, dialect: Dialect) -> Iterator[Values]:
