@@ -138,7 +138,7 @@ def _hook(connection: Connection) -> Any:
     """
     try:
         hook = connection.get_hook()
-    except (AirflowException, ImportError) as failure:
+    except (AirflowException, ImportError, AttributeError) as failure:  # the last for types that have no hook at all
         why = _why_no_hook(str(connection.conn_type)) or str(failure)
         raise InvalidInput(f"sql_conn_id {connection.conn_id}: {why}") from None
     if not hasattr(hook, "get_sqlalchemy_engine"):  # every hook of a database inherits it

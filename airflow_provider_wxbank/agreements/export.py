@@ -96,7 +96,7 @@ def export(
 def _check_rows(rows: int, expected: int | None) -> None:
     if expected not in (None, rows):
         raise InvalidInput(
-            f"the source has {rows} rows, and expected_rows is {expected}: it is not whole, or is another one. "
+            f"the source has {rows} rows, and expected_rows is {expected}: one of them is another day's, or not whole. "
             "Nothing was sent"
         )
 

@@ -26,6 +26,8 @@ _FLAGS = (
 """How the names of files end that are not lists: files that say that another one is whole or how many rows it has,
 files that are still being written, and copies that somebody left."""
 
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+
 _NO_LISTS = (
     f"files that are no lists: names, or folders, that begin with _ or ., and those that end with {' '.join(_FLAGS)}"
 )
@@ -171,6 +173,9 @@ class Location:
             raise InvalidInput(f"{self.uri} has only {_NO_LISTS}. Rename what holds numbers")
         if len(lists) < len(paths):
             log.info("%s: left out %d %s", self.uri, len(paths) - len(lists), _NO_LISTS)
+        for path in lists:
+            if twin := next((f"{path}{end}" for end in _COMPRESSED if f"{path}{end}" in paths), None):
+                raise InvalidInput(f"{path} and {twin} seem to be the same list twice: name or keep one of them")
         self._check_no_table(lists)
         if lists == [self.path]:
             return [self]

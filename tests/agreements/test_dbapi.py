@@ -322,6 +322,82 @@ def test_a_connection_without_a_cursor_is_told(tmp_path: Path) -> None:
         read(lambda: tmp_path, "SELECT 1")
 
 
+def made(cursor: type[sqlite3.Cursor]) -> Connect:
+    """A connection whose rows are of another kind."""
+
+    def open_one() -> sqlite3.Connection:
+        connection = sqlite3.connect(":memory:")
+        connection.row_factory = cursor
+        return connection
+
+    return open_one
+
+
+TWO_ROWS = "SELECT 1 AS id, '202400000000000001' AS agreement_no UNION ALL SELECT 2, '202400000000000002'"
+
+
+def test_rows_may_be_mappings() -> None:
+    """As the cursors of dictionaries of MySQL's drivers give them."""
+    as_dict = made(lambda cursor, row: dict(zip([one[0] for one in cursor.description], row, strict=True)))  # type: ignore[arg-type]
+    assert read(as_dict, TWO_ROWS, column="AGREEMENT_NO") == ["202400000000000001", "202400000000000002"]
+    assert read(made(sqlite3.Row), TWO_ROWS, column=2) == ["202400000000000001", "202400000000000002"]  # type: ignore[arg-type]
+
+
+def test_rows_that_are_single_values_are_no_rows() -> None:
+    """The first character of a text would be encrypted as a number."""
+    with pytest.raises(InvalidInput, match="gives no rows"):
+        read(made(lambda _, row: row[1]), TWO_ROWS, column="agreement_no")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("connect", ["sqlite", "duckdb"], indirect=True)
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1; SELECT 2",
+        "INSERT INTO users SELECT * FROM users; COMMIT; SELECT agreement_no FROM users",
+        "BEGIN NOT ATOMIC SELECT 1; SELECT 2; END",
+        "SELECT 'a;b' ; -- c;d\n SELECT 2",
+        "SELECT 'it''s'; SELECT 'x'",
+    ],
+)
+def test_several_statements_are_refused_before_anything_is_opened(
+    connect: Connect, opened: list[Any], sql: str
+) -> None:
+    with pytest.raises(InvalidInput, match="sql has several statements: give one query"):
+        read(connect, sql)
+    assert opened == []
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 'a;b'",
+        "SELECT ';' -- c;d",
+        "SELECT '/* ; */' /* ; */;",
+        "SELECT 'it''s; so';\n",
+        "SELECT ';' AS \"a;b\"",
+        "SELECT 'C:\\'  || ';'",
+    ],
+)
+def test_a_semicolon_that_parts_nothing_is_none(sql: str) -> None:
+    assert len(read(made(sqlite3.Row), sql)) == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("connect", ["duckdb"], indirect=True)
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH x AS (SELECT 1 AS a) INSERT INTO users SELECT id + 100000, agreement_no, active FROM users WHERE id < 5",
+        "-- monthly\nINSERT INTO users SELECT id + 100000, agreement_no, active FROM users WHERE id < 5",
+        "/* x */ UPDATE users SET active = 1",
+        "INSERT INTO users SELECT id + 100000, agreement_no, active FROM users WHERE id < 5 -- output",
+    ],
+)
+def test_how_many_rows_were_changed_is_no_number(connect: Connect, sql: str) -> None:
+    with pytest.raises(InvalidInput, match="must be a query that returns rows"):
+        read(connect, sql)
+
+
 class CursorOfElasticsearch:
     """As Airflow's: it has no ``fetchmany`` of its own."""
 
@@ -480,6 +556,10 @@ class InterfaceError(Failure):
         (InterfaceError("IM002", "[IM002] no data source"), InvalidInput),
         (OperationalError("x", sqlstate="42S22"), InvalidInput),
         (FileNotFoundError("there is no library"), InvalidInput),
+        (
+            type("ArrayIndexOutOfBoundsException", (type("java.lang.RuntimeException", (Exception,), {}),), {})(),
+            TryLater,
+        ),
         (KeyError("x"), InvalidInput),
     ],
 )
@@ -496,6 +576,40 @@ def test_an_error_is_worth_another_try_if_it_may_pass(failure: Exception, kind: 
 
     with pytest.raises(kind, match="Its text may quote rows"):
         read(Connection, "SELECT 1")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Failure(202400000000000007, "bad"),
+        Failure("bad", errno=202400000000000007),
+        Failure("bad"),
+    ],
+)
+def test_a_code_that_may_be_a_value_is_not_told(failure: Exception) -> None:
+    class Connection(ConnectionOfElasticsearch):
+        def cursor(self) -> Any:
+            raise failure
+
+    with pytest.raises(InvalidInput) as raised:
+        read(Connection, "SELECT 1")
+    assert "2024" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PWD={a b;c}; no route", "passwd=abc; no route", "secret = abc", "postgresql://bank:a-b c@host/db: no route",
+        "could not connect to mysql://bank:abc@host", "password=abc",
+    ],
+)  # fmt: skip
+def test_a_password_in_the_text_of_a_connection_is_not_told(text: str) -> None:
+    def fail() -> Any:
+        raise OperationalError(text)
+
+    with pytest.raises(TryLater) as raised:
+        read(fail, "SELECT 1")
+    assert not [one for one in ("abc", "b;c", "a-b c", " b;") if one in str(raised.value)]
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 RESULT = "the query's result"
 
 # DuckDB and Snowflake answer with a row that has the number of rows changed, and that is nobody's agreement number.
-_COUNTED = re.compile(r"(?is)\s*(?:INSERT|UPDATE|DELETE|MERGE|COPY|CREATE)\b(?!.*\b(?:RETURNING|OUTPUT)\b)")
+_COUNTED = re.compile(
+    r"(?is)(?:(?:INSERT|UPDATE|DELETE|MERGE|COPY|CREATE|EXPORT|SUMMARIZE)\b"
+    r"|WITH\b.*\b(?:INSERT\s+INTO|UPDATE\s+\S+\s+SET|DELETE\s+FROM|MERGE\s+INTO)\b)(?!.*\b(?:RETURNING|OUTPUT)\b)"
+)
+# Texts, names and comments. Whether a backslash hides a quotation mark is the database's affair.
+_QUIET = [
+    re.compile(rf"'(?:[^'{quote}]|{escape}'')*'|\"[^\"]*\"|`[^`]*`|--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$", re.DOTALL)
+    for quote, escape in (("", ""), (r"\\", r"\\.|"))
+]
 
 
 def read_sql(
@@ -65,6 +73,9 @@ def statement_of(sql: str, parameters: Mapping[str, object] | None) -> TextClaus
 
     :raises InvalidInput: a parameter is missing.
     """
+    # Of several results only one would be read; and a COMMIT among them would change the database.
+    if all(";" in quiet.sub(" ", sql).rstrip("; \t\r\n") for quiet in _QUIET):
+        raise InvalidInput("sql has several statements: give one query, whose result has all numbers")
     statement = text(sql if parameters else sql.replace(":", r"\:"))
     missing = statement.compile().params.keys() - dict(parameters or {}).keys()
     if missing:
@@ -76,7 +87,7 @@ def statement_of(sql: str, parameters: Mapping[str, object] | None) -> TextClaus
 
 def check_is_query(sql: str, has_rows: bool) -> None:
     """:raises InvalidInput: what was executed gives no rows, or none of the database's own."""
-    if not has_rows or _COUNTED.match(sql):
+    if not has_rows or any(_COUNTED.match(quiet.sub(" ", sql).lstrip(" \t\r\n(")) for quiet in _QUIET):
         raise InvalidInput("sql must be a query that returns rows")
 
 

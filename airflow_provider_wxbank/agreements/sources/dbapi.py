@@ -49,7 +49,7 @@ def read_cursor(
         check_is_query(sql, bool(cursor.description))
         index = column_index([str(one[0]) for one in cursor.description], column, RESULT)
         first = 1
-        for rows in _parts(cursor):
+        for rows in map(_as_rows, _parts(cursor)):
             yield Values("row", range(first, first + len(rows)), [row[index] for row in rows])
             first += len(rows)
 
@@ -86,6 +86,13 @@ def _parts(cursor: Any) -> Iterator[Sequence[Any]]:
     except NotImplementedError:
         # Of Airflow's cursor for Elasticsearch, which has all rows or one.
         yield cursor.fetchall()
+
+
+def _as_rows(rows: Sequence[Any]) -> Sequence[Sequence[Any]]:
+    """Rows as tuples. Cursors of dictionaries give each value by the name of its column."""
+    if isinstance(rows[0], str | bytes) or not hasattr(rows[0], "__getitem__"):
+        raise InvalidInput("the connection's cursor gives no rows: leave its class out of the connection's extra")
+    return [tuple(row.values()) for row in rows] if isinstance(rows[0], Mapping) else rows
 
 
 @contextmanager

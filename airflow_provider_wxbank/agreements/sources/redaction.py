@@ -32,7 +32,12 @@ _WORD = re.compile(r"[^\W\d]\w{2,}")
 _CODE = re.compile(r"[A-Z0-9]{5}|[A-Z][A-Z_]{2,40}|[A-Z]{2,4}-\d{1,5}")
 # In the text of a failed connection: the URL of a JDBC driver and the string of an ODBC driver may have a password.
 _JDBC_URL = re.compile(r"jdbc:[^\s,]+", re.IGNORECASE)
-_PASSWORD = re.compile(r"\b(pwd|password|token)\s*=\s*[^;&\s]+", re.IGNORECASE)
+_PASSWORD = re.compile(
+    r"\b(pwd|passwd|password|passphrase|passcode|token|secret)\s*=\s*(?:\{[^}]*\}|[^;&\s]+)", re.IGNORECASE
+)
+_USER = re.compile(r"(?<=://)[^/@\s]*:[^@\n]*(?=@)")
+_MAX_CODE = 999_999
+"""Of a database's own. A longer one may be a value."""
 # Of psycopg, psycopg2, sqlite3, MySQL's own driver, Trino, and oracledb, whose first argument has it.
 _CODE_NAMES = ("sqlstate", "pgcode", "sqlite_errorname", "errno", "error_name", "full_code")
 _SQLSTATE = re.compile(r"[0-9A-Z]{5}")
@@ -57,6 +62,8 @@ _PASSING_CLASSES = frozenset(
         "java.sql.SQLTransientException",
         "java.sql.SQLRecoverableException",
         "java.sql.SQLNonTransientConnectionException",
+        # Of a driver that finds its connection broken: HSQLDB's when its server has ended.
+        "java.lang.RuntimeException",
     }
 )
 
@@ -74,7 +81,7 @@ def connected(connect: Callable[[], T]) -> T:
     except Exception as failure:
         orig = failure.orig if isinstance(failure, DBAPIError) else failure
         # No row was read yet, and only the text says why there is no connection.
-        text = _PASSWORD.sub(r"\1=***", _JDBC_URL.sub("jdbc:***", str(orig)[:2000]))
+        text = _PASSWORD.sub(r"\1=***", _USER.sub("***", _JDBC_URL.sub("jdbc:***", str(orig)[:2000])))
         kind = InvalidInput if "No suitable driver" in text else _kind(orig)
         code = f" ({found})" if (found := _code(orig)) != NO_CODE else ""
         raise kind(
@@ -144,7 +151,9 @@ def _native_code(failure: object) -> str:
     if callable(of_java := getattr(failure, "getErrorCode", None)):
         return str(int(of_java()))
     first, second = (*tuple(getattr(failure, "args", ())), None, None)[:2]
-    if isinstance(first, int) and second is not None:  # MySQL's; a single argument may be a value
+    if (
+        isinstance(first, int) and abs(first) <= _MAX_CODE and second is not None
+    ):  # MySQL's; a single argument may be a value
         return str(first)
     found = _NATIVE.search(second) if isinstance(second, str) else None
     return found[1] if found else ""
@@ -157,7 +166,7 @@ def _code(orig: object) -> str:
     first = next(iter(getattr(orig, "args", ())), None)
     for source, name in [(orig, name) for name in _CODE_NAMES] + [(first, "full_code")]:
         code = getattr(source, name, None)
-        if isinstance(code, int) or (isinstance(code, str) and _CODE.fullmatch(code)):
+        if (isinstance(code, int) and abs(code) <= _MAX_CODE) or (isinstance(code, str) and _CODE.fullmatch(code)):
             return f"code {code}"
     # A single text may be a value.
     if not native and len(getattr(orig, "args", ())) > 1 and _CODE.fullmatch(str(first)):
