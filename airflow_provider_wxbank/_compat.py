@@ -26,6 +26,7 @@ HAS_STRUCTLOG = AIRFLOW_V_3_0_PLUS
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
     from airflow.sdk.definitions.context import render_template_to_string
+    from airflow.sdk.io import attach, get_fs, has_fs
     from airflow.sdk.log import amask_secret
     from airflow.triggers.base import BaseEventTrigger
 
@@ -68,6 +69,13 @@ else:
     else:
         from airflow.utils.helpers import render_template_to_string
 
+    # From 3.0: the place of Airflow's own filesystems.
+    if AIRFLOW_V_3_0_PLUS:
+        from airflow.sdk.io import attach, get_fs, has_fs
+    else:
+        from airflow.io import get_fs, has_fs
+        from airflow.io.store import attach
+
 __all__ = [
     "HAS_ALIASES_EVERYWHERE",
     "HAS_PAGE",
@@ -80,6 +88,9 @@ __all__ = [
     "allow_in_xcoms",
     "amask_secret",
     "asset_state_store",
+    "attach",
+    "get_fs",
+    "has_fs",
     "render_template_to_string",
     "secrets_backends",
     "task_state_store",

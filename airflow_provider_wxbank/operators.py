@@ -42,7 +42,8 @@ class ExportUsersOperator(TextParameters, ReportsLineage, BaseOperator):
         ``s3://conn_id@bucket/folder`` (templated). Each export of a DAG run needs its own folder: end it with
         ``{{ run_id }}/{{ ti.task_id }}``, and with ``{{ ti.map_index }}`` if the task is mapped.
     :param sql: a query for the numbers; order it, so that a repeated export cuts the same files (templated).
-    :param sql_conn_id: connection of the bank's database, any kind that Airflow has an SQL hook for.
+    :param sql_conn_id: connection of the bank's database, any kind that Airflow has an SQL hook for. It is
+        streamed where there is an SQLAlchemy dialect for it; else its own driver decides on the memory.
     :param parameters: values for ``:name`` in ``sql`` (templated).
     :param source: instead of ``sql``, a file, a pattern with ``*``, or a folder: text files with one number a line, or
         with columns, or Parquet files. What a file is, and whether it is compressed, is told by its first bytes

@@ -18,12 +18,14 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from jinja2 import Undefined
 
 from airflow_provider_wxbank._compat import render_template_to_string
-from airflow_provider_wxbank.agreements.storage import Location
+from airflow_provider_wxbank.places import check_no_secret, place
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context
     from jinja2 import Environment
+
+    from airflow_provider_wxbank.agreements.storage import Location
 
     _Operator = BaseOperator
 else:
@@ -213,17 +215,14 @@ def list_of_texts(values: object, name: str) -> list[str]:
 def location(uri: str | PathLike[str] | ObjectStoragePath, name: str) -> Location:
     """A local path, or a URL of object storage as Airflow writes it: ``s3://conn_id@bucket/key``.
 
-    :raises InvalidInput: it is empty, relative to a folder that nobody can know, or has None for a part.
+    :raises InvalidInput: it is empty, relative to a folder that nobody can know, or has None for a part, or as for
+        :func:`~airflow_provider_wxbank.places.place`.
+    :raises TryLater: the place was not reached.
     """
     written = path_text(uri, name).strip()
-    if ("://" not in written and not written.startswith("/")) or re.match("file://[^/]", written):
-        raise InvalidInput(f"{name} {written!r} must be an absolute path or a URL like s3://conn_id@bucket/folder")
+    check_no_secret(written, name)
     check_nothing_inside(written, name)
-    try:
-        path = ObjectStoragePath(written)
-        return Location(written, path.fs, path.path)
-    except ValueError as failure:
-        raise InvalidInput(f"{name} {written!r} cannot be used: {failure}") from None
+    return place(written, name)
 
 
 def check_single(value: object, name: str, instead: str) -> None:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseHook
-
 from airflow_provider_wxbank.agreements.export import export as export_files
 from airflow_provider_wxbank.agreements.files import (
     MAX_ROWS,
@@ -23,10 +21,10 @@ from airflow_provider_wxbank.agreements.files import (
 from airflow_provider_wxbank.agreements.manifest import Manifest, Origin, split_identity
 from airflow_provider_wxbank.agreements.numbers import OnInvalid, Values
 from airflow_provider_wxbank.agreements.outgoing import Outgoing, of_encrypted_file, of_manifest, of_plain_file
-from airflow_provider_wxbank.agreements.sources.databases import read_sql
 from airflow_provider_wxbank.agreements.sources.dialect import Dialect, column_of, count_of
 from airflow_provider_wxbank.agreements.sources.files import read_files
 from airflow_provider_wxbank.agreements.storage import Location
+from airflow_provider_wxbank.databases import query
 from airflow_provider_wxbank.packages.bank_types import is_known
 from airflow_provider_wxbank.packages.endpoints import tasks_path
 from airflow_provider_wxbank.packages.pace import processing_seconds
@@ -37,8 +35,6 @@ from airflow_provider_wxbank.wechatpay.crypto.platform_keys import check_serial_
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
-
     from airflow_provider_wxbank.hooks import WxBankHook
     from airflow_provider_wxbank.wechatpay.client import Client
 
@@ -91,7 +87,8 @@ class ExportInput:
     def values(self) -> Iterator[Iterable[Values]]:
         """The numbers of the list, as a stream."""
         if self.source is not None:
-            yield read_files(location(self.source, "source"), column_of(self.column), Dialect.of(self.dialect))
+            where = location(self.source, "source")
+            yield read_files(where, column_of(self.column), Dialect.of(self.dialect))
             return
         assert self.sql is not None
         # Dialects differ, and for a warning a plain search is enough.
@@ -100,14 +97,8 @@ class ExportInput:
                 "sql has no ORDER BY: if it is exported again after its upload, the database may give another order, "
                 "the files are cut differently, and numbers are imported a second time"
             )
-        engine = sql_engine(self.sql_conn_id or "")
-        try:
-            # Closed even if it was not read to its end: that drops the connection to the database.
-            with closing(read_sql(engine, self.sql, self.parameters, column_of(self.column))) as values:
-                yield values
-        finally:
-            # The hook has made this engine for us alone.
-            engine.dispose()
+        with query(self.sql_conn_id or "", self.sql, self.parameters, column_of(self.column)) as values:
+            yield values
 
 
 def export(
@@ -244,15 +235,6 @@ def _telling(step: Step, tell: Observer) -> Iterator[None]:
         yield
     finally:
         tell(Ended(step))
-
-
-def sql_engine(conn_id: str) -> Engine:
-    """The SQLAlchemy engine of any connection that Airflow has an SQL hook for."""
-    hook = BaseHook.get_connection(conn_id).get_hook()
-    if not hasattr(hook, "get_sqlalchemy_engine"):
-        raise InvalidInput(f"sql_conn_id {conn_id} is not the connection of an SQL database")
-    engine: Engine = hook.get_sqlalchemy_engine()
-    return engine
 
 
 def _warn_of_days(files: int, quota: int) -> None:

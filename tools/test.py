@@ -80,6 +80,9 @@ WITHOUT_AIRFLOW = ("tests/reporting", "tests/wechatpay", "tests/agreements", "te
 SYSTEM = ("tests/system", "tests/stress")
 """Tests that start processes of a whole Airflow."""
 
+ONCE = ("tests/system/test_docs.py", "tests/stress/test_faults.py")
+"""Those that take long and depend on the version of Airflow least; ``make test-matrix`` runs them on others, too."""
+
 
 def parts(environments: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, str, Sequence[str]]]:
     """What is run by a process of its own, what takes longest first.
@@ -87,13 +90,14 @@ def parts(environments: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, s
     :param environments: interpreter and version of Airflow of each.
     :return: name, interpreter, version of Airflow, and arguments of pytest.
     """
-    for index, environment in enumerate(environments):
-        yield "whole Airflow", *environment, SYSTEM
-        if index == 0:
-            yield "without Airflow", *environments[-1], [*MEASURED, *WITHOUT_AIRFLOW]
-    others = [f"--ignore={path}" for path in ("tests/browser", *WITHOUT_AIRFLOW, *SYSTEM)]
-    for index, environment in enumerate(environments):
-        yield "with Airflow", *environment, [*(MEASURED if index == 0 else ()), *others, "tests"]
+    first, *later = environments
+    others = [*(f"--ignore={path}" for path in ("tests/browser", *WITHOUT_AIRFLOW, *SYSTEM)), "tests"]
+    yield "whole Airflow", *first, SYSTEM
+    yield "without Airflow", *environments[-1], [*MEASURED, *WITHOUT_AIRFLOW]
+    yield "with Airflow", *first, [*MEASURED, *others]
+    for environment in later:
+        yield "whole Airflow", *environment, [*(f"--ignore={path}" for path in ONCE), *SYSTEM]
+        yield "with Airflow", *environment, others
 
 
 def run_all(jobs: Sequence[Job], at_once: int, folder: Path) -> None:

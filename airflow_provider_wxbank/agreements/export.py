@@ -26,7 +26,7 @@ from airflow_provider_wxbank.agreements.processes import EncryptionProcesses
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.reporting.events import Exported, FileExported, Observer, nobody
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, without_advice
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,8 @@ def export(
 
     An earlier manifest in the folder is removed first, so that it never describes files of two exports. If anything
     fails, the files written so far are removed, and there is no manifest. The manifest of another task of the same DAG
-    run is left there, and the export is refused: that list is still to be uploaded.
+    run is left there, and the export is refused: that list is still to be uploaded. That files can be written into the
+    folder is tried with an empty one before anything is read.
 
     :param encryption_key: gives the platform key; asked once for each file.
     :param expected_rows: how many rows there must be, those that are skipped among them; None if nobody knows.
@@ -58,8 +59,11 @@ def export(
     :param tell: hears of each file, and of the whole.
     :return: where the manifest is, and what it says.
     :raises InvalidInput: a value is not a number, there is no number at all, there are not as many rows as expected, or
-        another task of the run exported into the folder.
+        another task of the run exported into the folder, or files cannot be written there.
+    :raises TryLater: the folder was not reached, or has no room.
     """
+    # Before anything is read. It also tells a bucket that is missing, which deleting does not.
+    folder.check_writable()
     target = folder.child(NAME)
     _check_is_not_of_another_task(target, origin)
     target.delete()
@@ -92,7 +96,7 @@ def export(
 def _check_rows(rows: int, expected: int | None) -> None:
     if expected not in (None, rows):
         raise InvalidInput(
-            f"the source has {rows} rows, and expected_rows is {expected}: it is not whole, or is another one. "
+            f"the source has {rows} rows, and expected_rows is {expected}: one of them is another day's, or not whole. "
             "Nothing was sent"
         )
 
@@ -155,8 +159,7 @@ def _check_is_not_of_another_task(target: Location, origin: Origin | None) -> No
 def _remove(folder: Location, names: Iterable[str]) -> None:
     """Remove files. One that stays is ciphertext that no manifest lists, and must not hide why the export failed."""
     for name in names:
-        file = folder.child(name)
         try:
-            file.delete()
+            folder.child(name).delete()
         except Exception as failure:
-            log.warning("%s could not be removed: %s", file.uri, failure)
+            log.warning("A file of the failed export stays: %s", without_advice(failure))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, TypeGuard
 
-from airflow_provider_wxbank.agreements.records import Ends, Files
+from airflow_provider_wxbank.agreements.records import MANY, Ends, Files
 from airflow_provider_wxbank.wechatpay.crypto.suites import MAX_NUMBER_BYTES
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
@@ -17,6 +17,9 @@ OnInvalid = Literal["fail", "skip"]
 
 CHUNK_ROWS = 5500
 """Rows that are taken from a source at a time, where its own format has no other number."""
+
+EXCEL_DIGITS = 15
+"""Digits of a number that Excel keeps."""
 
 MAX_SKIPPED = 100_000
 """Rows that may be skipped. Their positions are kept in memory, and more of them mean that the column is wrong."""
@@ -80,8 +83,9 @@ BLANKS = " \t\u00a0\u3000"
 _MASKED = re.compile(r".*([xX])\1{3}.*")
 _MASKED_BY_SIGNS = re.compile(r".*[._-]{2}.*")
 _DATE = re.compile(
-    r"(?:[12][0-9]{3}([-._])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-._])(?:[0-9]{1,2}|[A-Za-z]{3})\2[12][0-9]{3})"
-    r"(?:T[0-9.]+)?"
+    r"(?:[0-9]{4}([-._])(?:0?[0-9]|1[0-2])\1(?:[0-2]?[0-9]|3[01])"
+    r"|[0-9]{1,2}([-._])(?:[0-9]{1,2}\2[12][0-9]{3}|[A-Za-z]{3}\2[0-9]{2,4}))"
+    r"(?:[-T][0-9.]+)?"
 )
 _NUMBER_AND_WORD = re.compile(r"[0-9]{8,}[-_.](?:[A-Za-z]{4,}|[A-Z][a-z]+)|[A-Z][a-z]+[-_.][0-9]{8,}")
 _NULL_WORDS = frozenset({"null", "none", "nan", "na", "nat", "nil", "undefined"})
@@ -196,6 +200,7 @@ def checked_numbers(source: Iterable[Values], on_invalid: OnInvalid, tally: Tall
     """
     ends: Ends | None = None
     files = Files()
+    rounding = _Rounding()
     for read in source:
         are_lines = read.may_begin or read.may_end
         # Other values begin, so the file before is whole.
@@ -205,6 +210,7 @@ def checked_numbers(source: Iterable[Values], on_invalid: OnInvalid, tally: Tall
         tally.rows += len(read.values)
         positions, numbers, are_digits = _checked(read, on_invalid, tally)
         if numbers:
+            rounding.meet(numbers)
             if are_lines:
                 ends = ends or Ends(read.place, read.may_begin, read.may_end)
                 ends.add(positions, numbers, are_digits=are_digits)
@@ -212,6 +218,34 @@ def checked_numbers(source: Iterable[Values], on_invalid: OnInvalid, tally: Tall
     if ends is not None:
         files.check(ends)
     files.check_single_lines()
+    rounding.check()
+
+
+@dataclass(slots=True)
+class _Rounding:
+    """Whether all numbers that are long enough are as Excel rounds them: from the 16th digit on they have 0.
+
+    :ivar count: how many are long enough.
+    """
+
+    count: int = 0
+    is_possible: bool = True
+
+    def meet(self, numbers: Sequence[str]) -> None:
+        """Take some more into account. Nearly always the first ones show that they are not."""
+        if self.is_possible:
+            long = [number for number in numbers if len(number) > EXCEL_DIGITS]
+            self.is_possible = all(number.isdigit() and not number[EXCEL_DIGITS:].strip("0") for number in long)
+            self.count += len(long)
+
+    def check(self) -> None:
+        """:raises InvalidInput: all are, and they are too many for that to be chance."""
+        if self.is_possible and self.count >= MANY:
+            raise InvalidInput(
+                f"all {self.count} numbers of more than {EXCEL_DIGITS} digits have nothing but 0 behind, as Excel "
+                "and programs that take them for fractions round them: the last digits are lost. Nothing was sent. "
+                "Export them again as text, without Excel"
+            )
 
 
 def _checked(read: Values, on_invalid: OnInvalid, tally: Tally) -> tuple[Sequence[int], Sequence[str], bool]:

@@ -8,6 +8,8 @@ another kind than all others is refused.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from string import ascii_letters
@@ -27,7 +29,7 @@ MAX_SHAPES = 1000
 """With more shapes than these in a file, a number may have any shape, and no more shapes are remembered."""
 
 
-def _shape(number: str) -> str | int:
+def shape_of(number: str) -> str | int:
     """The shape of a number: how many digits it has, or where it has letters and where digits."""
     return len(number) if number.isdigit() else number.translate(_KINDS)
 
@@ -40,6 +42,7 @@ class Others:
     """What some numbers have in common, to compare others with.
 
     :ivar shortest: digits of the shortest number that has digits only; None if there is none.
+    :ivar lengths: how many have so many digits and nothing else; at most 214 different ones.
     :ivar shapes: complete only while there are at most :data:`MAX_SHAPES`.
     """
 
@@ -47,6 +50,7 @@ class Others:
     of_digits: int = 0
     shortest: int | None = None
     shapes: set[str | int] = field(default_factory=set)
+    lengths: Counter[int] = field(default_factory=Counter)
 
     def meet(self, numbers: Sequence[str], *, are_digits: bool = False) -> None:
         """Take some more into account.
@@ -55,8 +59,12 @@ class Others:
         """
         if not numbers:
             return
-        shapes: set[str | int] = set(map(len if are_digits else _shape, numbers))
+        shapes: set[str | int] = set(map(len if are_digits else shape_of, numbers))
         lengths = [shape for shape in shapes if isinstance(shape, int)]
+        if len(lengths) > 1:
+            self.lengths.update(len(number) for number in numbers if number.isdigit())
+        elif lengths:
+            self.lengths[lengths[0]] += sum(number.isdigit() for number in numbers) if len(shapes) > 1 else len(numbers)
         self.count += len(numbers)
         self.of_digits += len(numbers) if are_digits else sum(number.isdigit() for number in numbers)
         if lengths:
@@ -68,13 +76,25 @@ class Others:
         """Take another file's numbers into account."""
         self.count += others.count
         self.of_digits += others.of_digits
-        self.shapes |= others.shapes
+        if len(self.shapes) <= MAX_SHAPES:
+            self.shapes |= others.shapes
         if others.shortest is not None:
             self.shortest = min(others.shortest, self.shortest or others.shortest)
 
+    def check_joined(self, place: str) -> None:
+        """:raises InvalidInput: a few have as many digits as two or more of nearly all others together."""
+        usual, count = self.lengths.most_common(1)[0] if self.lengths else (0, 0)
+        joined = [length for length in self.lengths if length > usual >= MIN_DIGITS and length % usual == 0]
+        few = sum(self.lengths[length] for length in joined)
+        if few and count >= MANY and 10 * (self.count - count) <= self.count:
+            raise InvalidInput(
+                f"{place}s: {few} of the numbers have {joined[0]} digits, and {count} have {usual}: several lines "
+                "have become one, as in files that were put together with no line feed at their ends. Nothing was sent"
+            )
+
     def why_not_one_of_them(self, number: str) -> str | None:
         """What makes a number look like a record of the file among these; None if it may be one of them."""
-        shape, with_letters = _shape(number), self.count - self.of_digits
+        shape, with_letters = shape_of(number), self.count - self.of_digits
         are_nearly_digits = self.of_digits and 10 * with_letters <= self.count
         is_of_no_shape = shape not in self.shapes and len(self.shapes) <= MAX_SHAPES
         if isinstance(shape, str):
@@ -91,6 +111,7 @@ class Others:
         return None
 
 
+_LETTERS_AND_COUNT = re.compile(r"[A-Za-z]+[-_.]?([0-9]{1,15})")
 _LETTERS = "letters where all others are digits"
 _FEW_DIGITS = "at most half as many digits as any other"
 
@@ -101,6 +122,9 @@ class Ends:
 
     :ivar may_begin: whether the first ones may be records, since nobody has said that they are none.
     :ivar may_end: the same of the last ones.
+    :ivar rows: how many there are so far.
+    :ivar counted: how many there were when the last record of them ended.
+    :ivar counts: positions of some records with a number of rows.
     """
 
     place: str
@@ -109,12 +133,18 @@ class Ends:
     first: list[tuple[int, str]] = field(default_factory=list, repr=False)
     last: list[tuple[int, str]] = field(default_factory=list, repr=False)
     others: Others = field(default_factory=Others)
+    rows: int = 0
+    counted: int = 0
+    counts: list[int] = field(default_factory=list)
 
     def add(self, positions: Sequence[int], numbers: Sequence[str], *, are_digits: bool = False) -> None:
         """Take some more numbers of the file into account.
 
         :param are_digits: whether all have nothing but digits, if that is known.
         """
+        if not are_digits:
+            self._find_counts(positions, numbers)
+        self.rows += len(numbers)
         taken = MAX_RECORDS - len(self.first)
         self.first += zip(positions[:taken], numbers[:taken], strict=True)
         # Which ones are the last is known only at the end, so the last few so far are held back.
@@ -124,18 +154,41 @@ class Ends:
         self.others.meet(numbers[taken:-MAX_RECORDS], are_digits=are_digits)
         del self.last[:passed]
 
+    def _find_counts(self, positions: Sequence[int], numbers: Sequence[str]) -> None:
+        """Find lines that have letters and the number of rows before them, as in files that were put together."""
+        for index, number in enumerate(numbers):
+            found = None if number.isdigit() else _LETTERS_AND_COUNT.fullmatch(number)
+            if found and int(found[1]) == self.rows + index - self.counted > 1 and len(self.counts) < MAX_RECORDS:
+                self.counts.append(positions[index])
+            if found:
+                # A record before them does not count, nor does what is before it.
+                self.counted = self.rows + index + 1
+
     def check(self) -> None:
-        """:raises InvalidInput: lines at an end are of another kind than all others."""
+        """:raises InvalidInput: lines at an end are of another kind than all others, or some are no single numbers."""
+        ends = [*self.first, *self.last]
         if self.others.count:
             found = [
                 [(position, self.others.why_not_one_of_them(number)) for position, number in end]
                 for end in (self.first, self.last)
             ]
         else:
-            found = _records_of_few([*self.first, *self.last])
+            found = _records_of_few(ends)
         told = [one for end, may_be in zip(found, (self.may_begin, self.may_end), strict=True) if may_be for one in end]
         for why in dict.fromkeys(why for _, why in told if why):
             raise _record(self.place, [position for position, one in told if one == why], why)
+        if self.counts and self.may_end:
+            raise _record(self.place, self.counts, "letters and the number of rows before")
+        # The number of rows, with as many zeros before it as make it as long as a number.
+        zeros = [(position, number) for position, number in ends if number.startswith("000") and number.isdigit()]
+        if (
+            self.may_end
+            and len(zeros) == 1
+            and zeros[0] in self.last
+            and 0 <= self.rows - int(zeros[0][1]) <= MAX_RECORDS
+        ):
+            raise _record(self.place, [zeros[0][0]], "the number of rows, with zeros before it")
+        self.others.check_joined(self.place)
 
 
 def _records_of_few(numbers: Sequence[tuple[int, str]]) -> list[list[tuple[int, str | None]]]:

@@ -6,17 +6,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+from airflow_provider_wxbank.agreements.folders import GLOB_CHARACTERS, Entry, below, is_no_list, matches
+from airflow_provider_wxbank.agreements.private import LocalDisk, SftpDisk, is_sftp, temporary_name, write_whole
+from airflow_provider_wxbank.agreements.storage_errors import telling
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 
 log = logging.getLogger(__name__)
-
-GLOB_CHARACTERS = frozenset("*?[")
 
 _FLAGS = (
     ".ok", ".flg", ".flag", ".ctl", ".ctrl", ".control", ".done", ".fin", ".end", ".trg", ".trigger",
@@ -25,6 +25,8 @@ _FLAGS = (
 )  # fmt: skip
 """How the names of files end that are not lists: files that say that another one is whole or how many rows it has,
 files that are still being written, and copies that somebody left."""
+
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
 _NO_LISTS = (
     f"files that are no lists: names, or folders, that begin with _ or ., and those that end with {' '.join(_FLAGS)}"
@@ -73,81 +75,87 @@ class Location:
         return Location(f"{self.uri.rstrip('/')}/{name}", self.filesystem, f"{self.path.rstrip('/')}/{name}")
 
     def exists(self) -> bool:
-        """Whether there is such a file."""
-        # fsspec keeps listings, and others may have written since.
-        self.filesystem.invalidate_cache()
-        return bool(self.filesystem.exists(self.path))
+        """Whether there is such a file or folder."""
+        return self._info() is not None
 
     def read(self, max_bytes: int, if_missing: str = "") -> bytes:
         """The whole content.
 
         :param if_missing: what the error adds when there is no such file.
-        :raises InvalidInput: there is no such file, or it is longer than ``max_bytes``.
+        :raises InvalidInput: there is no such file, it may not be read, or it is longer than ``max_bytes``.
+        :raises TryLater: its place was not reached.
         """
         self.check_is_file()
-        try:
-            with self.filesystem.open(self.path, "rb") as file:
-                # One byte more shows that it is too long, without reading all of it.
-                content = file.read(max_bytes + 1)
-        except FileNotFoundError:
-            raise InvalidInput(f"{self.uri} does not exist{if_missing}") from None
+        with telling(self.uri, "read"):
+            try:
+                with self.filesystem.open(self.path, "rb") as file:
+                    # One byte more shows that it is too long, without reading all of it.
+                    content = file.read(max_bytes + 1)
+            except FileNotFoundError:
+                raise InvalidInput(f"{self.uri} does not exist{if_missing}") from None
         if len(content) > max_bytes:
             raise InvalidInput(f"{self.uri} is longer than {max_bytes} bytes, which it cannot be")
         return bytes(content)
 
     def beginning(self, length: int) -> bytes:
         """Its first bytes, at most ``length`` of them; none if there is no such file."""
-        self.filesystem.invalidate_cache()
-        try:
+        with telling(self.uri, "read"), contextlib.suppress(FileNotFoundError):
+            self.filesystem.invalidate_cache()
             with self.filesystem.open(self.path, "rb") as file:
                 return bytes(file.read(length))
-        except FileNotFoundError:
-            return b""
+        return b""
 
     def write(self, content: bytes) -> None:
-        """Write the file whole or not at all; on a local disk with mode 0600, in folders made with 0700."""
-        if not self.is_local:
-            self.filesystem.pipe_file(self.path, content)
-            return
-        folder = os.path.dirname(self.path)
-        _make_private(folder)
-        # mkstemp creates with mode 0600 whatever the umask; the rename makes the file appear whole.
-        descriptor, temporary = tempfile.mkstemp(prefix=".wxbank-", dir=folder)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                # On the disk before it gets its name, so that not even a crash leaves half a file there.
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
-        except BaseException:
-            # An interrupt may come when it has its name already.
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+        """Write the file whole or not at all; on disks, also over SFTP, with mode 0600, in folders made with 0700.
+
+        :raises InvalidInput: its bucket does not exist, or it may not be written.
+        :raises TryLater: there is no room for it, or its place was not reached.
+        """
+        with telling(self.uri, "written"):
+            if self.is_local:
+                write_whole(LocalDisk(), self.path, content)
+            elif is_sftp(self.filesystem):
+                write_whole(SftpDisk(self.filesystem), self.path, content)
+            else:
+                # An object appears whole, and its bucket says who reads it.
+                self.filesystem.pipe_file(self.path, content)
+
+    def check_writable(self) -> None:
+        """Check that files can be written into this folder and removed again, by doing so with an empty one.
+
+        :raises InvalidInput: they cannot; see :meth:`write`.
+        :raises TryLater: see :meth:`write`.
+        """
+        empty = self.child(temporary_name())
+        empty.write(b"")
+        empty.delete()
 
     def check_is_file(self) -> None:
-        """:raises InvalidInput: it is something else on this machine's disk, such as a pipe, which can be read once."""
-        if self.is_local and os.path.exists(self.path) and not os.path.isfile(self.path):
+        """:raises InvalidInput: it is something else on a disk, such as a pipe, which can be read once."""
+        if self.is_local:
+            is_other = os.path.exists(self.path) and not os.path.isfile(self.path)
+        else:
+            # In an object store there is nothing else, and each question costs a call.
+            info = self._info() if is_sftp(self.filesystem) else None
+            is_other = info is not None and info["type"] != "file"
+        if is_other:
             raise InvalidInput(f"{self.uri} is no file, but a folder, a pipe or a device")
 
     def delete(self) -> None:
         """Remove the file if it is there."""
-        with contextlib.suppress(FileNotFoundError):
+        with telling(self.uri, "removed"), contextlib.suppress(FileNotFoundError):
             self.filesystem.rm_file(self.path)
 
     def state(self) -> Mapping[str, object] | None:
         """Size, time and whatever else changes with the content; None if there is no such file."""
-        try:
-            if self.is_local:
-                # Of what a link leads to, in nanoseconds, and with the device: more than fsspec tells.
+        if self.is_local:
+            # Of what a link leads to, in nanoseconds, and with the device: more than fsspec tells.
+            with telling(self.uri, "read"), contextlib.suppress(FileNotFoundError):
                 found = os.stat(self.path)
                 return {"size": found.st_size, "mtime": found.st_mtime_ns, "file": (found.st_dev, found.st_ino)}
-            self.filesystem.invalidate_cache()
-            info = self.filesystem.info(self.path)
-        except FileNotFoundError:
             return None
-        return {name: value for name, value in info.items() if name.lower() in _STATE}
+        info = self._info()
+        return None if info is None else {name: value for name, value in info.items() if name.lower() in _STATE}
 
     def files(self) -> list[Location]:
         """The lists in this place, by path: of a pattern with ``*``, ``?`` or ``[``, of a folder, or this file itself.
@@ -165,36 +173,86 @@ class Location:
             raise InvalidInput(f"{self.uri} has only {_NO_LISTS}. Rename what holds numbers")
         if len(lists) < len(paths):
             log.info("%s: left out %d %s", self.uri, len(paths) - len(lists), _NO_LISTS)
+        for path in lists:
+            if twin := next((f"{path}{end}" for end in _COMPRESSED if f"{path}{end}" in paths), None):
+                raise InvalidInput(f"{path} and {twin} seem to be the same list twice: name or keep one of them")
         self._check_no_table(lists)
         if lists == [self.path]:
             return [self]
         # The folders of a pattern may have wildcards, too, so a match is named by its own path.
-        scheme = self.uri.partition("://")[0] + "://" if "://" in self.uri else ""
-        return [Location(f"{scheme}{path}", self.filesystem, path, path.removeprefix(fixed)) for path in lists]
+        uri, path = self.uri.rstrip("/"), self.path.rstrip("/")
+        scheme, is_url, _ = self.uri.partition("://")
+        before = uri.removesuffix(path) if uri.endswith(path) else f"{scheme}://" if is_url else ""
+        return [Location(f"{before}{path}", self.filesystem, path, path.removeprefix(fixed)) for path in lists]
 
     def is_pattern(self) -> bool:
         """Whether it has a wildcard in it, and there is nothing of exactly this name."""
-        return bool(GLOB_CHARACTERS & set(self.path)) and not self.filesystem.exists(self.path)
+        return bool(GLOB_CHARACTERS & set(self.path)) and self._info() is None
+
+    def _info(self) -> Mapping[str, Any] | None:
+        """What the filesystem knows of it; None if there is no such file or folder.
+
+        fsspec's own ``exists`` and ``isdir`` take any failure for an absence.
+        """
+        with telling(self.uri, "read"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            # fsspec keeps listings, and others may have written since.
+            self.filesystem.invalidate_cache()
+            info: Mapping[str, Any] = self.filesystem.info(self.path)
+            return info
+        return None
 
     def _matched(self) -> tuple[str, set[str]]:
         """The part of the path before any wildcard, up to its last ``/``, and the files that are meant."""
-        self.filesystem.invalidate_cache()
-        if self.is_pattern():
-            found = self.filesystem.glob(self.path, detail=True)
-            if not found:
-                raise InvalidInput(f"no file matches {self.uri}")
-            folder = self.path[: min(map(self.path.index, GLOB_CHARACTERS & set(self.path)))].rpartition("/")[0]
+        info = self._info()
+        wildcards = GLOB_CHARACTERS & set(self.path)
+        if info is not None:
+            is_folder = info["type"] == "directory"
+            folder = self.path.rstrip("/") if is_folder else self.parent.path
+            paths = self._listed(folder) if is_folder else {self.path}
+        elif wildcards:
+            folder = self.path[: min(map(self.path.index, wildcards))].rpartition("/")[0]
+            paths = self._listed(folder, self.path)
         else:
-            if not self.filesystem.exists(self.path):
-                raise InvalidInput(f"{self.uri} does not exist")
-            found = {self.path: self.filesystem.info(self.path)}
-            folder = self.path.rstrip("/") if self.filesystem.isdir(self.path) else self.parent.path
-        paths: set[str] = set()
-        for path, info in found.items():
-            paths |= set(self.filesystem.find(path)) if info["type"] == "directory" else {path}
+            raise InvalidInput(f"{self.uri} does not exist")
         if not paths:
             raise InvalidInput(f"{self.uri} has no file in it")
         return f"{folder}/", paths
+
+    def _listed(self, folder: str, pattern: str | None = None) -> set[str]:
+        """The files in a folder and its folders, or those that a pattern matches.
+
+        :param folder: where the search begins.
+        """
+        with telling(self.uri, "listed"):
+            try:
+                return set(self._found(folder, pattern))
+            except FileNotFoundError:
+                if replace(self, path=folder or "/")._info() is None:
+                    raise InvalidInput(f"no file matches {self.uri}") from None
+                raise TryLater(
+                    f"{self.uri}: a folder was removed while it was listed: let the export begin when it is whole. "
+                    "Nothing was sent"
+                ) from None
+
+    def _found(self, folder: str, pattern: str | None) -> Iterator[str]:
+        filesystem, start = self.filesystem, Entry(folder, is_folder=True)
+        on_disk = self.is_local or is_sftp(filesystem)
+        if pattern is None:
+            found = [start]
+        elif on_disk:
+            found = list(matches(filesystem, start, pattern.rstrip("/").removeprefix(f"{folder}/").split("/")))
+        else:
+            infos = filesystem.glob(pattern, detail=True)
+            found = [Entry(path, info["type"] == "directory") for path, info in infos.items()]
+        if not found:
+            raise InvalidInput(f"no file matches {self.uri}")
+        for entry in found:
+            if not entry.is_folder:
+                yield entry.path
+            elif on_disk:
+                yield from (one.path for one in below(filesystem, entry) if not one.is_folder)
+            else:
+                yield from filesystem.find(entry.path)
 
     def _check_no_table(self, paths: Iterable[str]) -> None:
         """:raises InvalidInput: the files belong to a table that keeps elsewhere which of their rows were deleted."""
@@ -222,12 +280,4 @@ class Location:
 
 
 def _may_be_list(path: str) -> bool:
-    return not path.lower().endswith(_FLAGS) and not any(part.startswith(("_", ".")) for part in path.split("/"))
-
-
-def _make_private(folder: str) -> None:
-    """Make a folder and its missing parents, each for its owner only: ``makedirs`` leaves the parents to the umask."""
-    if folder and not os.path.isdir(folder):
-        _make_private(os.path.dirname(folder))
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
+    return not path.lower().endswith(_FLAGS) and not any(map(is_no_list, path.split("/")))

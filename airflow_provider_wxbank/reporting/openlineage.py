@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from typing import Any
-from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow.providers.openlineage.extractors import OperatorLineage
@@ -20,6 +19,7 @@ from openlineage.client.event_v2 import Dataset, InputDataset, OutputDataset
 from openlineage.client.facet_v2 import JobFacet, RunFacet, output_statistics_output_dataset, sql_job
 
 from airflow_provider_wxbank import __version__
+from airflow_provider_wxbank.databases import engine_of
 from airflow_provider_wxbank.reporting.events import Exported, FileUploaded, Finished
 from airflow_provider_wxbank.reporting.lineage import NAMESPACE
 
@@ -121,7 +121,9 @@ def sql_lineage(sql: str, conn_id: str) -> OperatorLineage[Any, Any]:
         connection = BaseHook.get_connection(conn_id)
         hook = connection.get_hook()
         if (info := hook.get_openlineage_database_info(connection)) is None:
-            return OperatorLineage(tables_by_url(sql, hook.get_sqlalchemy_engine().url), job_facets=job_facets)
+            engine = engine_of(hook, connection)
+            inputs = [] if engine is None else tables_by_url(sql, engine.url)
+            return OperatorLineage(inputs, job_facets=job_facets)
         parser = SQLParser(hook.get_openlineage_database_dialect(connection), hook.get_openlineage_default_schema())
         return parser.generate_openlineage_metadata_from_sql(sql, hook, info, use_connection=False)
     except Exception as failure:  # if the database cannot be reached, the task fails by itself
@@ -145,12 +147,13 @@ def place(uri: str) -> tuple[str, str]:
     """Namespace and name of a file or folder; for a pattern, of the folder that all its files are in."""
     if wildcards := [uri.index(character) for character in _WILDCARDS if character in uri]:
         uri = uri[: uri.rindex("/", 0, min(wildcards)) + 1]
-    parts = urlsplit(uri)
-    if parts.scheme in ("", "file"):
-        return "file", parts.path.rstrip("/") or "/"
+    # Not as URLs of the web: a name may have # in it.
+    scheme, _, rest = ("file", "", uri) if uri.startswith("/") else uri.partition("://")
+    if scheme == "file":
+        return "file", rest.rstrip("/") or "/"
+    authority, _, path = rest.partition("/")
     # In Airflow's URLs the part before @ is the connection.
-    authority = parts.netloc.rpartition("@")[2]
-    return f"{_SCHEMES.get(parts.scheme, parts.scheme)}://{authority}", parts.path.strip("/") or "/"
+    return f"{_SCHEMES.get(scheme, scheme)}://{authority.rpartition('@')[2]}", path.strip("/") or "/"
 
 
 def statistics(rows: int, files: int, size: int | None = None) -> dict[str, Any]:

@@ -63,6 +63,9 @@ def forget_locals(failure: BaseException) -> None:
         seen.add(id(one))
         _clear(one.__traceback__)
         # An ExceptionGroup holds its failures apart from its cause and context.
+        if one.__suppress_context__:
+            # What was raised "from None" is not shown, but would be kept, with a text of others that may quote a row.
+            one.__context__ = None
         waiting += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
 
 

@@ -3,4 +3,4 @@
 
 from __future__ import annotations
 
-from tests.harness.databases import mariadb, postgres, sqlite  # noqa: F401  # fixtures
+from tests.harness.databases import duck, mariadb, mariadb_socket, postgres, sqlite  # noqa: F401  # fixtures

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -76,7 +77,8 @@ def told(engine: Engine, sql: str, **parameters: object) -> str:
 def test_an_error_has_the_database_s_code_and_no_value(database: Database, name: str, sql: str, code: str) -> None:
     message = told(database(name), sql)
     assert "the database answered" in message
-    assert f"code {code})" in message
+    # Newer versions of PyMySQL tell the SQLSTATE, too.
+    assert re.search(rf"code (?:\w{{5}} )?{code}\)", message)
     assert "run the query in a client of the database" in message
     for value in ("2024000", "6202", "6100", "Zhang San", "700", "'7'"):
         assert value not in message

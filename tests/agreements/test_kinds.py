@@ -10,6 +10,7 @@ import lzma
 import sqlite3
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,6 +107,68 @@ def test_bytes_of_a_parquet_file_that_are_no_text_are_told_by_row(tmp_path: Path
         read(tmp_path / "users")
 
 
+def test_parquet_files_put_together_are_told(tmp_path: Path) -> None:
+    """Of the first one nothing would be read."""
+    half = [
+        written(pyarrow.parquet.write_table, pyarrow.table({"agreement_no": part})) for part in (RUN[:10], RUN[10:])
+    ]
+    (tmp_path / "users").write_bytes(b"".join(half))
+    with pytest.raises(InvalidInput, match="users has several Parquet files in it, one behind the other"):
+        read(tmp_path / "users")
+
+
+@pytest.mark.parametrize("options", [{}, {"write_page_index": True}, {"row_group_size": 3}, {"use_dictionary": False}])
+def test_a_parquet_file_with_indexes_is_one(tmp_path: Path, options: dict[str, object]) -> None:
+    pyarrow.parquet.write_table(TABLE, tmp_path / "users", **options)
+    assert read(tmp_path / "users") == RUN
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_column_by_number_has_one_name_in_all_files(tmp_path: Path, kind: str) -> None:
+    """Else dates of the second file would be taken for numbers."""
+    dates = [str(20261101 + index) for index in range(10)]
+    tables = {
+        "a": {"id": dates, "No": RUN[:10]},
+        "b": {"no ": RUN[10:], "day": dates},
+        "c": {"day": dates, "NO": RUN[10:]},
+    }
+    for name, columns in tables.items():
+        if kind == "parquet":
+            pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / name)
+        else:
+            rows = [",".join(columns), *map(",".join, zip(*columns.values(), strict=True))]
+            (tmp_path / name).write_text("\n".join(rows))
+    with pytest.raises(InvalidInput, match="column 2 of .*b has another name than that of .*a, so it may be another"):
+        read(tmp_path, 2)
+    assert read(tmp_path, "no") == [*RUN[:10], *RUN[10:], *RUN[10:]]
+    (tmp_path / "b").unlink()
+    assert read(tmp_path, 2) == RUN
+
+
+@pytest.mark.parametrize("end", [".gz", ".bz2", ".xz", ".zst"])
+def test_a_list_that_is_there_twice_is_told(tmp_path: Path, end: str) -> None:
+    (tmp_path / "users.txt").write_bytes(TEXT)
+    (tmp_path / f"users.txt{end}").write_bytes(gzip.compress(TEXT))
+    with pytest.raises(InvalidInput, match=rf"users.txt and .*users.txt\{end} seem to be the same list twice"):
+        read(tmp_path)
+    assert read(tmp_path / "users.txt") == RUN
+
+
+def test_a_link_to_nothing_is_told(tmp_path: Path) -> None:
+    (tmp_path / "users.txt").symlink_to(tmp_path / "gone")
+    with pytest.raises(InvalidInput, match="users.txt is a link to a file that does not exist|does not exist"):
+        read(tmp_path / "users.txt")
+
+
+@pytest.mark.parametrize("empty", [b"\n", b"\x1a\n", b" \r\n"])
+@pytest.mark.parametrize("footer", [0, 1])
+def test_millions_of_empty_lines_take_no_time_to_speak_of(tmp_path: Path, empty: bytes, footer: int) -> None:
+    """They are a few kB, compressed; looking at each again and again took a minute."""
+    (tmp_path / "users").write_bytes(gzip.compress(TEXT + b"T20\n" * footer + empty * 5_000_000))
+    with pytest.raises(InvalidInput, match=rf"users line {21 + footer} is empty, and so are thousands after it"):
+        read(tmp_path / "users", skip_footer=footer)
+
+
 def packed(*names: str) -> bytes:
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -123,9 +186,9 @@ def tar() -> bytes:
     return whole.getvalue()
 
 
-def written(write: Callable[[pyarrow.Table, io.BytesIO], None]) -> bytes:
+def written(write: Callable[[pyarrow.Table, io.BytesIO], None], table: pyarrow.Table = TABLE) -> bytes:
     whole = io.BytesIO()
-    write(TABLE, whole)
+    write(table, whole)
     return whole.getvalue()
 
 
@@ -151,6 +214,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "tar": (tar(), "a tar archive.*unpack it"),
     "7z": (b"7z\xbc\xaf\x27\x1c\x00\x04", "a 7z archive"),
     "rar": (b"Rar!\x1a\x07\x01\x00", "a RAR archive"),
+    "deflate of Hive": (zlib.compress(TEXT), r"zlib \(.deflate\)"),
     "compress": (b"\x1f\x9d\x90" + TEXT, r"compress \(.Z\)"),
     "lz4": (pyarrow.Codec("lz4").compress(TEXT, asbytes=True), "compressed by lz4.*gzip or zstd"),
     "snappy": (b"\xff\x06\x00\x00sNaPpY\x01", "compressed by Snappy"),
@@ -201,7 +265,22 @@ def test_what_is_compressed_twice_is_told(tmp_path: Path, outer: str, inner: str
 
 
 @pytest.mark.parametrize(
-    "content", [b"PK", b"BZ", b"OR", b"SE", b"{", b"[1]", b"<", b"\x1f", b"ORC1,2\n", b"SEQ\n1", b"\x00\x01\x02\x03"]
+    "content",
+    [
+        b"PK",
+        b"BZ",
+        b"OR",
+        b"SE",
+        b"{",
+        b"[1]",
+        b"<",
+        b"\x1f",
+        b"ORC1,2\n",
+        b"SEQ\n1",
+        b"PARENT\n1",
+        b"BZh\n1",
+        b"\x00\x01\x02\x03",
+    ],
 )
 def test_a_text_that_begins_like_something_else_gives_no_number(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "users").write_bytes(content)

@@ -57,6 +57,7 @@ WIDE = "".join(f"{index:<6}{row}{NAMES[index % 3]}\n" for index, row in enumerat
 # As many characters before the number, but not as many bytes.
 WIDE_NAMES = "".join(f"{'王' * (1 + index % 3):<6}{row}{index:>4}\n" for index, row in enumerate(RUN))
 LINES = "".join(f"{row}\n" for row in RUN)
+WIDE_ROWS = "".join(f"{index:<6}{row} ZHANG{index % 10} \n" for index, row in enumerate(RUN))
 
 READ: dict[str, Case] = {
     # One at a time
@@ -68,6 +69,8 @@ READ: dict[str, Case] = {
     "unit separator": of(rows_of("\x1f", header="id\x1fagreement_no\x1fname"), 2, delimiter="\\x1f"),
     "two characters": of(rows_of("||", header="id||agreement_no||name"), "agreement_no", delimiter="||"),
     "five characters": of(rows_of("<#~#>", header="id<#~#>agreement_no<#~#>name"), 2, delimiter="<#~#>"),
+    "half a delimiter at the end": of(rows_of("|@|").replace("李四光", "李四|@"), 2, **AT, **NO_HEADER),
+    "half a delimiter before the number": of("".join(f"a|@||@{row}\n" for row in RUN), 3, delimiter="|@", **NO_HEADER),
     "a Chinese delimiter": of(rows_of("｜", header="id｜agreement_no｜name"), "agreement_no", delimiter="｜"),
     "quotes that are none": of(
         rows_of("|", header=HEADER).replace("张三", '"张三'), "agreement_no", quotechar=None, **PIPE
@@ -90,6 +93,12 @@ READ: dict[str, Case] = {
     ),
     "a record after, and empty lines": of(f"{LINES}T20\n\n\n", None, skip_footer=1),
     "fixed width, numbers in the middle": of(WIDE, (7, 24)),
+    "fixed width, blanks at the ends cut off": of(
+        "".join(f"{row} {'x' * (index % 4)}\n" for index, row in enumerate(RUN)), (1, 18)
+    ),
+    "fixed width, an id card behind": of("".join(f"{row}{int(row) + 7}\n" for row in RUN), (1, 18)),
+    "headers like kinds of files": of(rows_of("|", header="SEQ|ORC_NO|PARENT"), "ORC_NO", **PIPE),
+    "a long header": of(rows_of("|", header=f'"{"x" * 9000}\ny"|agreement_no|name'), "agreement_no", **PIPE),
     "fixed width, characters before": of(WIDE_NAMES, (7, 24)),
     "a byte order mark and a header": of("\ufeff" + rows_of(",", header="agreement_id,agreement_no,n"), "AGREEMENT_NO"),
     # In GB18030
@@ -152,7 +161,79 @@ def test_a_file_of_this_layout_is_read(tmp_path: Path, name: str, compress: Call
     assert read(tmp_path / "users.dat", case.column, **case.dialect) == expected
 
 
+BYTES = [
+    f"{name.encode('gb18030').ljust(10).decode('gb18030')}{row}20261126"
+    for name, row in zip(["王小明"] * 20, RUN, strict=True)
+]
+JOINED = "".join(f"{row}\n" for row in RUN[:10]).removesuffix("\n") + "".join(f"{row}\n" for row in RUN[10:])
+
 REFUSED: dict[str, tuple[Case, str]] = {
+    "files put together without a line feed": (of(JOINED), "lines: 1 of the numbers have 36 digits, and 12 have 18"),
+    "records of files put together": (
+        of("H20261126\n" + LINES[:190] + "T0000000010\nH20261126\n" + LINES[190:] + "T0000000010\n", skip_rows=1),
+        "lines 12 and 24 have letters and the number of rows before|line 24 has letters",
+    ),
+    "a number of rows, as long as the numbers": (of(LINES + "000000000000000020\n"), "line 21 has the number of rows"),
+    "a header once more, with a digit, in another case": (
+        of("Acct_No1\n" + LINES[:190] + "ACCT_NO1\n" + LINES[190:], "acct_no1"),
+        "line 12 is the header once more",
+    ),
+    "a part without a trailer": (of(LINES, skip_footer=1), "line 20 is left out because of .*does this file have such"),
+    "a part without a record before": (of(LINES, skip_rows=1), "line 1 is left out because of"),
+    "a part without a header": (of(LINES, header=True), "line 1 is left out because of"),
+    "a part without a header, said to have one": (of(rows_of("|"), 2, header=True, **PIPE), "should be the header"),
+    "a part of columns without a trailer": (
+        of(rows_of("|", header=HEADER), "agreement_no", skip_footer=1, **PIPE),
+        "line 21 is left out because of",
+    ),
+    "a part of fixed width without a trailer": (of(WIDE, (7, 24), skip_footer=1), "line 20 is left out because of"),
+    "a header that is a short number": (of("a|1234\nb|5678\n", 2, **PIPE), "line 1 should be the header"),
+    "rounded by Excel": (
+        of("".join(f"{row[:15]}000\n" for row in numbers(20, 10**9))),
+        "all 20 numbers of more than 15 digits have nothing but 0",
+    ),
+    "bytes of a constant name, and a last character": (
+        of(
+            "".join(f"{row}{'男' if index % 3 else 'F'}\n" for index, row in enumerate(BYTES)),
+            (11, 28),
+            "gb18030",
+            **GBK,
+        ),
+        "line 1 has characters of several bytes",
+    ),
+    "bytes of GBK, converted to UTF-8 since": (
+        of(
+            "".join(f"{name:<{10 - len(name)}}{row}20261126\n" for name, row in zip(NAMES[:3] * 7, RUN, strict=False)),
+            (11, 28),
+            encoding="latin-1",
+        ),
+        "characters, not .* as most",
+    ),
+    "fixed width, one line longer": (
+        of(WIDE_ROWS.replace("ZHANG3 ", "ZHANG31", 1).replace("202", "9202", 1), (7, 24)),
+        "line",
+    ),
+    "fixed width, a lost line feed": (
+        of(WIDE_ROWS.replace("\n", " ", 1), (7, 24)),
+        "several lines may have become one",
+    ),
+    "fixed width, no line feeds": (of(WIDE_ROWS.replace("\n", " "), (7, 24)), "several lines may have become one"),
+    "fixed width, returns alone": (of(WIDE_ROWS.replace("\n", "\r"), (7, 24)), "line 1 has a carriage return"),
+    "UTF-8 behind GB18030": (
+        Case(rows_of("|").encode("gb18030") + rows_of("|").encode() * 900, 2, {**PIPE, **NO_HEADER, **GBK}),
+        "looks like UTF-8 from line|is not GB18030",
+    ),
+    "rows swallowed by quotes, of other lengths": (
+        of("".join(f'{i},{row},"a\n{i},{row}1,b"\n' for i, row in enumerate(RUN)), 2, **NO_HEADER),
+        "one too many",
+    ),
+    "rows swallowed by quotes, with returns": (
+        of("".join(f'{i},{row},"a\r{i},{row}1,b"\n' for i, row in enumerate(RUN)), 2, **NO_HEADER),
+        "carriage return",
+    ),
+    "a date of the end of time": (of("a\n9999-12-31\n", "a"), "line 2 is a date"),
+    "a date of Oracle": (of("a\n26-NOV-26\n", "a"), "line 2 is a date"),
+    "a time of DB2": (of("a\n2026-11-26-10.15.00.000000\n", "a"), "line 2 is a date"),
     "GB18030 that is not told": (
         of(rows_of("|", header=HEADER), 2, "gb18030", **PIPE),
         "users.dat line 2 is not UTF-8 and looks like GB18030",
@@ -167,7 +248,7 @@ REFUSED: dict[str, tuple[Case, str]] = {
     ),
     "UTF-8 of three characters each, called GBK": (
         of("".join(f"王小明|{row}|20261126\n" for row in RUN), 2, encoding="gbk", **PIPE, **NO_HEADER),
-        "looks like UTF-8, and dialect's encoding is gbk",
+        "looks like UTF-8 from line 1 on, and dialect.s encoding is gbk",
     ),
     "Latin-1 that is not told": (of("Ström;1\n", 2, "latin-1", delimiter=";", **NO_HEADER), "line 1 is not UTF-8"),
     "half a character at the end": (Case("2024\n张".encode()[:-1]), "line 2 is not UTF-8"),
@@ -236,7 +317,10 @@ REFUSED: dict[str, tuple[Case, str]] = {
         of("".join(f"王小明    {row}20261126\n" for row in RUN), (11, 28), "gb18030", **GBK),
         "line 1 has characters of several bytes.*latin-1",
     ),
-    "one byte for each, and a name": (of(WIDE_NAMES, (7, 24), encoding="latin-1"), "line 3 has a blank"),
+    "one byte for each, and a name": (
+        of(WIDE_NAMES, (7, 24), encoding="latin-1"),
+        "line 2 has 32 characters, not 30 as most|line 1 has 30 characters, not",
+    ),
     "an exponent in GB18030": (of("协议号,名\n2.024E+17,张\n", 1, "gb18030", **GBK), "line 2 has an exponent"),
     "full-width digits between tabs": (
         of("a\tb\n1\t２０２４\n", "b", delimiter="\t"),
@@ -270,6 +354,8 @@ LETTERS = st.text(
     st.characters(codec="gbk", exclude_characters="\r\n\x00\ufeff", exclude_categories=["Nd"]), max_size=8
 )
 
+PARTS = st.text("|@,; ^\x1f", max_size=3)
+
 
 @st.composite
 def written_files(draw: st.DrawFn) -> tuple[bytes, Column, dict[str, object], list[str]]:
@@ -283,12 +369,14 @@ def written_files(draw: st.DrawFn) -> tuple[bytes, Column, dict[str, object], li
     line_end = draw(st.sampled_from(["\n", "\r\n"]))
 
     def others() -> str:
-        text = draw(LETTERS).encode(encoding, "ignore").decode(encoding)
-        return text if quotes else "".join(one for one in text if one not in delimiter + "\"'")
+        text = draw(LETTERS | PARTS).encode(encoding, "ignore").decode(encoding)
+        return text if quotes else text.replace('"', "").replace(delimiter, "")
 
     table = [[row if at == index else others() for at in range(width)] for row in rows]
     if has_header:
         table.insert(0, ["agreement no" if at == index else f"column {at}" for at in range(width)])
+    # Without quotes a value may not make a delimiter together with the one beside it.
+    assume(quotes or all(delimiter.join(row).split(delimiter) == row for row in table))
     text = io.StringIO(newline="")
     if quotes:
         csv.writer(text, delimiter=delimiter, quotechar=quotes, lineterminator=line_end).writerows(table)

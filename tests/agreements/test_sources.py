@@ -179,7 +179,12 @@ PIPE = {"delimiter": "|"}
         ("gbk_zh_header.csv", "协议号", {}, "gbk_zh_header.csv line 1 is not UTF-8 and looks like GB18030"),
         ("gbk_zh_header.csv", 1, NO_HEADER, "gbk_zh_header.csv line 1 is not UTF-8 and looks like GB18030"),
         ("gbk_delim.csv", "agreement_no", PIPE, "gbk_delim.csv line 2 is not UTF-8 and looks like GB18030"),
-        ("bom.csv", "agreement_no", {"encoding": "gb18030"}, "looks like UTF-8, and dialect's encoding is gb18030"),
+        (
+            "bom.csv",
+            "agreement_no",
+            {"encoding": "gb18030"},
+            "looks like UTF-8 from line 1 on, and dialect's encoding is gb18030",
+        ),
         ("crlf.csv", None, {}, "line 1 has ',' in it"),
         ("header_trailer.txt", None, {}, "lines 1 and 22 have letters where all others are digits.*skip_rows"),
         ("header_trailer.txt", None, {"skip_rows": 1}, "line 22 has letters where all others are digits"),

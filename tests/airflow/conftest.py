@@ -11,7 +11,17 @@ from typing import Any
 
 import pytest
 
-from tests.harness.databases import postgres, s3, sqlite  # noqa: F401  # fixtures
+from tests.harness.databases import (  # noqa: F401  # fixtures
+    duck,
+    mariadb,
+    mariadb_socket,
+    odbc_on_mariadb,
+    odbc_on_sqlite,
+    postgres,
+    s3,
+    sftp,
+    sqlite,
+)
 
 
 @pytest.fixture(autouse=True)

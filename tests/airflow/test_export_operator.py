@@ -301,6 +301,9 @@ def bank_file(folder: Path, rows: int = 20) -> str:
     return str(folder / "users.dat")
 
 
+NOT_READ = ("utf-7", "unicode_escape", "cp932", "shift_jis", "euc_kr", "hz", "iso2022_jp")
+"""Whose bytes are parted elsewhere than those of Chinese encodings, or that have more than one meaning of a byte."""
+
 DIALECT = {"encoding": "gb18030", "delimiter": "|@|", "header": False, "skip_rows": 1, "skip_footer": 1}
 
 
@@ -381,9 +384,12 @@ def test_a_missing_source_is_told(tmp_path: Path, source: str) -> None:
         ({"source": "/x", "dialect": "gb18030"}, "dialect is of type str: it must be a mapping"),
         ({"source": "/x", "dialect": {"Encoding": "gb18030"}}, "dialect has no 'Encoding'; it has delimiter, encoding"),
         ({"source": "/x", "dialect": {"encoding": "gb-18030-x"}}, "encoding 'gb-18030-x' is none that Python knows"),
-        ({"source": "/x", "dialect": {"encoding": "utf-16"}}, "bytes of its own for digits.*iconv"),
-        ({"source": "/x", "dialect": {"encoding": "cp037"}}, "bytes of its own for digits.*iconv"),
+        ({"source": "/x", "dialect": {"encoding": "utf-16"}}, "must be UTF-8, a Chinese one.*iconv"),
+        ({"source": "/x", "dialect": {"encoding": "cp037"}}, "must be UTF-8, a Chinese one.*iconv"),
+        *(({"source": "/x", "dialect": {"encoding": one}}, "must be UTF-8, a Chinese one") for one in NOT_READ),
         ({"source": "/x", "dialect": {"encoding": "rot13"}}, "none that Python knows"),
+        ({"source": "/x", "dialect": {"encoding": "undefined"}}, "none that Python knows"),
+        ({"source": "/x", "dialect": {"encoding": "idna"}}, "none that Python knows|must be UTF-8"),
         ({"source": "/x", "dialect": {"encoding": None}}, "encoding must be a name"),
         ({"source": "/x", "dialect": {"delimiter": ""}}, "delimiter must be 1 to 20 characters"),
         ({"source": "/x", "column": 1, "dialect": {"delimiter": "x" * 21}}, "delimiter must be 1 to 20 characters"),

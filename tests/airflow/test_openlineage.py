@@ -51,6 +51,8 @@ def names(datasets: Any) -> list[tuple[str, str]]:
         ("/var/lib/wxbank/", "file", "/var/lib/wxbank"),
         ("file:///var/lib/wxbank", "file", "/var/lib/wxbank"),
         ("/data/users-*.csv", "file", "/data"),
+        ("/data/a#b%20c://d", "file", "/data/a#b%20c://d"),
+        ("s3://aws_default@lake/a#b/c", "s3://lake", "a#b/c"),
         ("s3://aws_default@bank-exports/wxbank/run 1", "s3://bank-exports", "wxbank/run 1"),
         ("s3a://lake/users/2026-??/[ab].csv", "s3://lake", "users"),
         ("s3://lake/*.csv", "s3://lake", "/"),
@@ -77,6 +79,16 @@ def test_a_query_is_told_with_its_tables_and_without_its_values(
     told = json.dumps([Serde.to_dict(one) for one in [*lineage.inputs, *lineage.outputs, *lineage.job_facets.values()]])
     assert least not in told
     assert (postgres["password"] or "password") not in told
+
+
+def test_a_database_whose_dialect_nobody_knows_is_not_told_as_another(
+    airflow_connection: Connect, tmp_path: Path
+) -> None:
+    """The hook of ODBC takes SQL Server's."""
+    airflow_connection("bank_db", {"conn_type": "odbc", "host": "127.0.0.1"})
+    lineage = export(tmp_path, sql="SELECT 1 FROM users", sql_conn_id="bank_db").get_openlineage_facets_on_start()
+    assert lineage.inputs == []
+    assert lineage.job_facets["sql"].query == "SELECT 1 FROM users"
 
 
 def test_a_database_that_is_away_leaves_the_rest_of_the_lineage(

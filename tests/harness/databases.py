@@ -11,11 +11,14 @@ from urllib.parse import quote_plus, unquote, urlsplit
 
 import pytest
 import sqlalchemy
+from sqlalchemy.engine import make_url
 
 from tests.conftest import numbers
 from tests.harness.bank import fill
+from tests.harness.drivers_of_databases import ODBC_MARIADB, ODBC_SQLITE
 from tests.harness.mariadb_server import VARIABLE, mariadb_server, mariadbd
 from tests.harness.s3_server import s3_server
+from tests.harness.sftp_server import sftp_server, sshd
 
 ROWS = 12_000
 USERS = [(number, index % 3 != 0) for index, number in enumerate(numbers(ROWS))]
@@ -44,6 +47,12 @@ def mariadb() -> Iterator[str]:
         fill(engine, USERS)
         engine.dispose()
         yield uri
+
+
+@pytest.fixture(scope="session")
+def mariadb_socket(mariadb: str) -> str:
+    """Where that MariaDB listens."""
+    return str(make_url(mariadb).query["unix_socket"])
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +98,49 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def duck(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A DuckDB file with the bank's users; the Airflow connection to it."""
+    import duckdb
+
+    path = str(tmp_path_factory.mktemp("duckdb") / "bank.db")
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, agreement_no VARCHAR, active INTEGER)")
+        values = ", ".join(f"({index}, '{one}', {int(is_active)})" for index, (one, is_active) in enumerate(USERS))
+        connection.execute(f"INSERT INTO users VALUES {values}")
+    return {"conn_type": "duckdb", "host": path}
+
+
+@pytest.fixture(scope="session")
+def odbc_on_sqlite(sqlite: dict[str, Any]) -> dict[str, Any]:
+    """The Airflow connection to the bank's SQLite file through ODBC."""
+    return {"conn_type": "odbc", "schema": sqlite["host"], "extra": {"driver": str(ODBC_SQLITE)}}
+
+
+@pytest.fixture(scope="session")
+def odbc_on_mariadb(mariadb_socket: str) -> dict[str, Any]:
+    """The Airflow connection to the bank's MariaDB through ODBC."""
+    extra = {"driver": str(ODBC_MARIADB), "SOCKET": mariadb_socket}
+    return {"conn_type": "odbc", "schema": "bank", "login": "root", "extra": extra}
+
+
+@pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """An S3 server with a bucket ``bank``; the Airflow connection to it."""
     with s3_server(tmp_path_factory.mktemp("s3")) as connection:
         yield connection
+
+
+NEEDS_SFTP = pytest.mark.skipif(
+    sshd() is None, reason="there is no OpenSSH server here: apt-get install openssh-server"
+)
+
+
+@pytest.fixture(scope="session")
+def sftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """An SFTP server; the Airflow connection to it. It serves this machine's own disk."""
+    from sshfs import SSHFileSystem
+
+    with sftp_server(tmp_path_factory.mktemp("sftp")) as connection:
+        yield connection
+        # fsspec keeps filesystems, and with them their connections to a server that is gone.
+        SSHFileSystem.clear_instance_cache()

@@ -17,6 +17,11 @@ from tests.harness.waiting import PATIENCE
 
 BUCKET = "bank"
 
+READER = "throwaway-reader"
+"""An account with the same password that may not write."""
+
+_ACTIONS = (("Admin", "Read", "Write", "List", "Tagging"), ("Read", "List"))
+
 _SERVERS = ("master", "volume", "filer", "s3")
 
 
@@ -35,10 +40,11 @@ def s3_server(folder: Path) -> Iterator[dict[str, Any]]:
         "password": "throwaway-too",
         "extra": {"endpoint_url": f"http://127.0.0.1:{options['-s3.port']}", "region_name": "us-east-1"},
     }
-    credentials = {"accessKey": connection["login"], "secretKey": connection["password"]}
-    actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    identities = {"identities": [{"name": BUCKET, "credentials": [credentials], "actions": actions}]}
-    (folder / "s3.json").write_text(json.dumps(identities))
+    identities = [
+        {"name": login, "credentials": [{"accessKey": login, "secretKey": connection["password"]}], "actions": actions}
+        for login, actions in zip((connection["login"], READER), _ACTIONS, strict=True)
+    ]
+    (folder / "s3.json").write_text(json.dumps({"identities": identities}))
     command = [
         str(Path(sys.executable).with_name("weed")),
         *("server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={folder}/s3.json"),

@@ -152,7 +152,7 @@ def test_runs_that_fail_and_that_succeed_leave_no_number_and_no_key(
     # The 200th row has a blank in it: the row is named, and the number is not. Airflow 3 writes the files of its
     # tasks' logs as JSON, tracebacks as structures; here it prints them so.
     airflow.env["AIRFLOW__LOGGING__JSON_LOGS"] = "True"
-    bad = "SELECT CASE rowid WHEN 200 THEN agreement_no || ' ' ELSE agreement_no END FROM users ORDER BY rowid"
+    bad = "SELECT CASE rowid WHEN 200 THEN agreement_no || ' 1' ELSE agreement_no END FROM users ORDER BY rowid"
     code, failed = airflow.test_dag("wxbank_export_and_import", sql=bad, output=str(out / "bad"))
     assert code != 0
     assert "row 200 has a blank in it" in failed

@@ -12,9 +12,12 @@ from itertools import accumulate, chain, islice
 
 from airflow_provider_wxbank.agreements.numbers import BLANKS, delimiter, problem
 from airflow_provider_wxbank.agreements.records import MIN_DIGITS
-from airflow_provider_wxbank.agreements.sources.dialect import Dialect, column_index, columns
+from airflow_provider_wxbank.agreements.sources.dialect import Dialect, Seen, column_index, columns
 from airflow_provider_wxbank.agreements.sources.rows import RECORD, Blocks, Rows
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+
+_MARK = "\x00"
+"""Stands for a delimiter of several characters."""
 
 CSV_ROWS = 500
 """Rows of ``csv`` at a time. With more of them Python's collector of garbage looks at each."""
@@ -44,7 +47,7 @@ class _Layout:
         return self.quotechar is not None and len(self.mark) == 1
 
 
-def column_of_text(blocks: Blocks, column: str | int, dialect: Dialect, place: str) -> Rows:
+def column_of_text(blocks: Blocks, column: str | int, dialect: Dialect, seen: Seen, place: str, what: str) -> Rows:
     """The values of one column.
 
     :param place: what positions count.
@@ -56,19 +59,33 @@ def column_of_text(blocks: Blocks, column: str | int, dialect: Dialect, place: s
     mark = dialect.delimiter or ","
     first, lines = _first_row(text, mark, dialect.quotechar, f"{place} {line}")
     index = _index(first, column, dialect, mark, f"{place} {line}")
-    has_header = dialect.has_header(column)
+    if has_header := dialect.has_header(column):
+        seen.check(first[index], column, what)
     told = f"the header has {len(first)}" if has_header else f"{place} {line} has {len(first)}"
+    seen.index, seen.width = index, len(first)
     layout = _Layout(mark, dialect.quotechar, index, len(first), place, told)
     if has_header:
         *_, rest = text.split("\n", lines) if text.count("\n") >= lines else [""]
         line, text = line + lines, rest
     for positions, values in _rows(chain([(line, text)] if text else [], blocks), layout):
-        if has_header and first[index] in values:
+        if has_header and (at := _again(first[index], values)) is not None:
             raise InvalidInput(
-                f"{place} {positions[values.index(first[index])]} is the header once more, as in files that were put "
-                "together: remove it. Nothing was sent"
+                f"{place} {positions[at]} is the header once more, as in files that were put together: remove it. "
+                "Nothing "
+                "was sent"
             )
         yield positions, values
+
+
+def _again(name: str, values: Sequence[str]) -> int | None:
+    """Where a column's name is among its values."""
+    if name in values:
+        return values.index(name)
+    # Another one would be no number, but for a name with a digit in it.
+    if problem(name.strip(BLANKS)) is None:
+        folded = [value.strip().casefold() for value in values]
+        return folded.index(name.strip().casefold()) if name.strip().casefold() in folded else None
+    return None
 
 
 def _first_row(text: str, mark: str, quotechar: str | None, where: str) -> tuple[list[str], int]:
@@ -93,7 +110,7 @@ def _rows(blocks: Blocks, layout: _Layout) -> Rows:
         count = text.count("\n")
         positions, values = range(line, line + count), _column(text, count, layout)
         if values is None:
-            # One of its rows is told; if none is, an empty value is, as a row that is no number.
+            # Most often one of these is told.
             rows = [row.split(layout.mark) for row in text.removesuffix("\n").split("\n")]
             _check_rows(positions, rows, layout)
             values = [row[layout.index] for row in rows]
@@ -103,7 +120,7 @@ def _rows(blocks: Blocks, layout: _Layout) -> Rows:
 
 
 def _column(text: str, count: int, layout: _Layout) -> list[str] | None:
-    """The values of the column in a text without quotation marks; None if a row of it is not as wide as it should be.
+    """The values of the column in a text without quotation marks; None if its rows have to be looked at one by one.
 
     All fields of all rows come into one list. The line feed before each row tells whether all rows begin where they
     should. That takes two thirds of the time of splitting each line.
@@ -111,9 +128,11 @@ def _column(text: str, count: int, layout: _Layout) -> list[str] | None:
     :param text: whole lines.
     :param count: how many lines it has.
     """
-    if "\r" in text:
+    if "\r" in text or _MARK in text:
         return None
-    fields = text.replace("\n", f"{layout.mark}\n").split(layout.mark)
+    # The end of a row and a delimiter of several characters behind it may look like another one that begins earlier.
+    mark = layout.mark if len(layout.mark) == 1 else _MARK
+    fields = text.replace(layout.mark, mark).replace("\n", f"{mark}\n").split(mark)
     begins = "".join(fields[:: layout.width])
     if len(fields) != count * layout.width + 1 or begins.count("\n") != count:
         return None
@@ -144,10 +163,12 @@ def _index(first: list[str], column: str | int, dialect: Dialect, mark: str, whe
         index = column_index(first, column, where)
     except InvalidInput as failure:
         raise InvalidInput(f"{failure}{hint}. Nothing was sent") from None
-    if dialect.header is None and isinstance(column, int) and _is_number(first[index]):
+    # A name may look like a number, such as AGREEMENT_NO2, but not have digits alone.
+    is_digits = _is_number(first[index]) and first[index].strip().isdigit() and dialect.header
+    if is_digits or (dialect.header is None and isinstance(column, int) and _is_no_name(first[index])):
         raise InvalidInput(
             f'{where} should be the header, and has what looks like a number in column {column}: dialect={{"header": '
-            "False} says that there is none, and True that it is one. Nothing was sent"
+            "False} says that there is none, and True that it is one, if it has letters. Nothing was sent"
         )
     return index
 
@@ -162,6 +183,10 @@ def _hint(first: Sequence[str], dialect: Dialect, mark: str) -> str:
             'dialect={"header": False}, and give the number of the column, from 1; ' + RECORD
         )
     return f"; {RECORD}" if len(first) < 3 and len(set(first)) == len(first) and dialect.skip_rows is None else ""
+
+
+def _is_no_name(text: str) -> bool:
+    return _is_number(text) or not any(map(str.isalpha, text))
 
 
 def _is_number(text: str) -> bool:
@@ -182,7 +207,7 @@ def _csv(blocks: Blocks, layout: _Layout) -> Rows:
                 ends = accumulate(1 + sum(value.count("\n") for value in row) for row in rows)
                 positions = [line + start + of_row - 1 for of_row in ends]
                 _check_swallowed(positions, rows, layout)
-            if set(map(len, rows)) != {layout.width}:
+            if set(map(len, rows)) != {layout.width} or any("\r" in field for row in rows for field in row):
                 _check_rows(positions, rows, layout)
             yield positions, [row[layout.index] for row in rows]
     except csv.Error as failure:
@@ -208,14 +233,22 @@ def _check_swallowed(positions: Sequence[int], rows: Sequence[list[str]], layout
         if len(row) <= layout.index:
             continue
         index, kind = layout.index, _KIND.sub("9", row[layout.index].strip(BLANKS))
-        if len(kind) < MIN_DIGITS or not any("\n" in field for field in row):
+        if not any("\n" in field for field in row):
             continue
         parts = (
             part
             for field in [*row[:index], *row[index + 1 :]]
             for part in re.split(f"[\n{re.escape(layout.mark)}]", field)
         )
-        if any(_KIND.sub("9", part.strip(BLANKS)) == kind for part in parts):
+        is_alike = len(kind) >= MIN_DIGITS and any(_KIND.sub("9", part.strip(BLANKS)) == kind for part in parts)
+        # A field that has as many delimiters as a row, and about as many digits in a run, is no text of somebody's.
+        is_row = any(
+            2 * len(kind) <= 3 * len(run) <= 4.5 * len(kind)
+            for field in row
+            if "\n" in field and field.count(layout.mark) >= layout.width - 1
+            for run in _DIGITS.findall(field)
+        )
+        if is_alike or is_row:
             raise InvalidInput(
                 f"{layout.place} {position} ends a row of several lines, and another of its fields has what looks like "
                 "a number, too: a quotation mark is missing or one too many. Nothing was sent. Correct the file, or if "
@@ -224,3 +257,4 @@ def _check_swallowed(positions: Sequence[int], rows: Sequence[list[str]], layout
 
 
 _KIND = re.compile("[A-Za-z0-9]")
+_DIGITS = re.compile(r"\b[0-9]{4,}\b")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Queries of a bank's database."""
+"""Queries of a bank's database through an SQLAlchemy engine."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -20,6 +21,20 @@ from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.sql.elements import TextClause
+
+RESULT = "the query's result"
+
+# DuckDB and Snowflake answer with a row that has the number of rows changed, and that is nobody's agreement number.
+_COUNTED = re.compile(
+    r"(?is)(?:(?:INSERT|UPDATE|DELETE|MERGE|COPY|CREATE|EXPORT|SUMMARIZE)\b"
+    r"|WITH\b.*\b(?:INSERT\s+INTO|UPDATE\s+\S+\s+SET|DELETE\s+FROM|MERGE\s+INTO)\b)(?!.*\b(?:RETURNING|OUTPUT)\b)"
+)
+# Texts, names and comments. Whether a backslash hides a quotation mark is the database's affair.
+_QUIET = [
+    re.compile(rf"'(?:[^'{quote}]|{escape}'')*'|\"[^\"]*\"|`[^`]*`|--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$", re.DOTALL)
+    for quote, escape in (("", ""), (r"\\", r"\\.|"))
+]
 
 
 def read_sql(
@@ -36,27 +51,44 @@ def read_sql(
         lacks a parameter; or the database refuses it.
     :raises TryLater: the database was not reached, or went away.
     """
+    statement = statement_of(sql, parameters)
+    with (
+        rows_kept_out_of_logs(engine),
+        values_kept_out_of_errors(sql),
+        connected(engine.connect) as connection,
+        _never_committed(connection),
+    ):
+        streaming = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS)
+        result = streaming.execute(statement, dict(parameters or {}))
+        check_is_query(sql, result.returns_rows)
+        index = column_index(list(result.keys()), column, RESULT)
+        first = 1
+        for rows in result.partitions(CHUNK_ROWS):
+            yield Values("row", range(first, first + len(rows)), [row[index] for row in rows])
+            first += len(rows)
+
+
+def statement_of(sql: str, parameters: Mapping[str, object] | None) -> TextClause:
+    """A query with parameters ``:name``; without any, colons mean nothing special.
+
+    :raises InvalidInput: a parameter is missing.
+    """
+    # Of several results only one would be read; and a COMMIT among them would change the database.
+    if all(";" in quiet.sub(" ", sql).rstrip("; \t\r\n") for quiet in _QUIET):
+        raise InvalidInput("sql has several statements: give one query, whose result has all numbers")
     statement = text(sql if parameters else sql.replace(":", r"\:"))
     missing = statement.compile().params.keys() - dict(parameters or {}).keys()
     if missing:
         raise InvalidInput(
             f"sql and parameters do not fit: there is no parameter {', '.join(map(repr, sorted(missing)))}"
         )
-    with (
-        rows_kept_out_of_logs(engine),
-        values_kept_out_of_errors(sql),
-        connected(engine) as connection,
-        _never_committed(connection),
-    ):
-        streaming = connection.execution_options(stream_results=True, max_row_buffer=CHUNK_ROWS)
-        result = streaming.execute(statement, dict(parameters or {}))
-        if not result.returns_rows:
-            raise InvalidInput("sql must be a query that returns rows")
-        index = column_index(list(result.keys()), column, "the query's result")
-        first = 1
-        for rows in result.partitions(CHUNK_ROWS):
-            yield Values("row", range(first, first + len(rows)), [row[index] for row in rows])
-            first += len(rows)
+    return statement
+
+
+def check_is_query(sql: str, has_rows: bool) -> None:
+    """:raises InvalidInput: what was executed gives no rows, or none of the database's own."""
+    if not has_rows or any(_COUNTED.match(quiet.sub(" ", sql).lstrip(" \t\r\n(")) for quiet in _QUIET):
+        raise InvalidInput("sql must be a query that returns rows")
 
 
 @contextmanager

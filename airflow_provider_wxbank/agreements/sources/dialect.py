@@ -16,6 +16,9 @@ Column = str | int | tuple[int, int]
 MAX_DELIMITER = 20
 """Characters of a delimiter. A longer one is a mistake."""
 
+CHINESE = frozenset({"gb18030", "gbk", "gb2312", "big5", "big5hkscs", "cp950"})
+"""Encodings of several bytes a character, beside UTF-8. Taken for one another, they still part the same bytes alike."""
+
 _RANGE = re.compile(r"(\d{1,6})-(\d{1,6})")
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|([0-7]{3}))")
 _ASCII = bytes([10, 13, *range(32, 127)])
@@ -88,6 +91,34 @@ class Dialect:
     def has_header(self, column: Column | None) -> bool:
         """Whether the first line has the names of the columns."""
         return self.header if self.header is not None else isinstance(column, (str, int))
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was found in the files that were read so far, to compare the next ones with.
+
+    :ivar name: of the column that was given by its number.
+    :ivar where: the file that has it so.
+    :ivar index: of the column in the file that is read, from 0, if that is a text with a delimiter.
+    :ivar width: how many columns that has.
+    """
+
+    name: str | None = None
+    where: str = ""
+    index: int = 0
+    width: int = 0
+
+    def check(self, name: str, column: Column | None, what: str) -> None:
+        """:raises InvalidInput: a column that was given by its number has another name in this file."""
+        if not isinstance(column, int):
+            return
+        if self.name is None:
+            self.name, self.where = name, what
+        elif _folded(name) != _folded(self.name):
+            raise InvalidInput(
+                f"column {column} of {what} has another name than that of {self.where}, so it may be another one: give "
+                "its name as column. Nothing was sent"
+            )
 
 
 def column_of(written: object) -> Column | None:
@@ -173,15 +204,16 @@ def _encoding(written: object) -> str:
     if not isinstance(written, str) or not written:
         raise InvalidInput("dialect's encoding must be a name, such as utf-8 or gb18030")
     try:
-        name = codecs.lookup(written).name
-        # UTF-16 does not even decode them.
-        text = _ASCII.decode(name, "replace")
-    except LookupError:
-        raise InvalidInput(f"dialect's encoding {written[:40]!r} is none that Python knows") from None
-    if text != _ASCII.decode("ascii"):
+        name = codecs.lookup(written).name.removesuffix("-sig")
+        # Of an encoding of one byte each, all bytes are as many characters, perhaps unknown ones.
+        is_read = name in {"utf-8", *CHINESE} or len(bytes(range(256)).decode(name, "replace")) == 256
+        keeps_ascii = is_read and _ASCII.decode(name, "replace") == _ASCII.decode("ascii")
+    except (LookupError, UnicodeError):
+        raise InvalidInput(f"dialect's encoding {written[:40]!r} is none that Python knows for texts") from None
+    if not keeps_ascii:
         raise InvalidInput(
-            f"dialect's encoding {written[:40]!r} has bytes of its own for digits and lines, as UTF-16 and EBCDIC do: "
-            f"convert the file first, for example with iconv -f {written[:40]} -t UTF-8"
+            f"dialect's encoding {written[:40]!r} is not read: it must be UTF-8, a Chinese one, or one of single bytes "
+            f"that keeps ASCII. Convert the file first, for example with iconv -f {written[:40]} -t UTF-8"
         )
     return name
 

@@ -6,15 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
+from pathlib import Path
 from typing import IO
 
 from airflow_provider_wxbank.agreements.numbers import Values
-from airflow_provider_wxbank.agreements.sources.dialect import Column, Dialect
+from airflow_provider_wxbank.agreements.sources.dialect import Column, Dialect, Seen
 from airflow_provider_wxbank.agreements.sources.kinds import BEGINNING_BYTES, kind_of
 from airflow_provider_wxbank.agreements.sources.parquet import read_parquet
 from airflow_provider_wxbank.agreements.sources.streams import content_of, text_of
 from airflow_provider_wxbank.agreements.sources.text import read_text
 from airflow_provider_wxbank.agreements.storage import Location
+from airflow_provider_wxbank.agreements.storage_errors import reading
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 
 _NEVER_EMPTY = (".parquet", ".gz", ".bz2", ".xz", ".zst", ".zstd")
@@ -31,10 +33,11 @@ def read_files(location: Location, column: Column | None, dialect: Dialect) -> I
     """
     dialect.check(column)
     files = location.files()
+    seen = Seen()
     has_rows = False
     for file in files:
-        with _unchanged(file), file.filesystem.open(file.path, "rb") as stream:
-            for values in _read(file, stream, column, dialect):
+        with _unchanged(file):
+            for values in reading(file.uri, _opened(file, column, dialect, seen)):
                 has_rows = True
                 yield values
     if not has_rows:
@@ -42,7 +45,12 @@ def read_files(location: Location, column: Column | None, dialect: Dialect) -> I
         raise InvalidInput(f"{location.uri} has no row in it, nor in any of {len(files)} files. Nothing was sent")
 
 
-def _read(file: Location, stream: IO[bytes], column: Column | None, dialect: Dialect) -> Iterator[Values]:
+def _opened(file: Location, column: Column | None, dialect: Dialect, seen: Seen) -> Iterator[Values]:
+    with file.filesystem.open(file.path, "rb") as stream:
+        yield from _read(file, stream, column, dialect, seen)
+
+
+def _read(file: Location, stream: IO[bytes], column: Column | None, dialect: Dialect, seen: Seen) -> Iterator[Values]:
     beginning = bytes(stream.read(BEGINNING_BYTES))
     if not beginning and file.name.lower().endswith(_NEVER_EMPTY):
         raise InvalidInput(f"{file.uri} is empty, which no file of its kind is: copy it again. Nothing was sent")
@@ -51,13 +59,13 @@ def _read(file: Location, stream: IO[bytes], column: Column | None, dialect: Dia
     place = file.below or file.name
     if kind == "parquet":
         stream.seek(0)
-        yield from read_parquet(stream, column, f"{place} row", file.uri)
+        yield from read_parquet(stream, column, seen, f"{place} row", file.uri)
         return
     content = content_of(beginning, stream, kind, file.uri)
     if kind != "text":
         content = _only_text(content, file.uri)
     text = text_of(content, dialect.encoding, file.uri)
-    yield from read_text(text, column, dialect, f"{place} line", file.uri)
+    yield from read_text(text, column, dialect, seen, f"{place} line", file.uri)
 
 
 def _only_text(content: Iterator[bytes], what: str) -> Iterator[bytes]:
@@ -82,6 +90,8 @@ def _unchanged(file: Location) -> Iterator[None]:
 
     file.check_is_file()
     before = file.state()
+    if before is None and file.is_local and Path(file.path).is_symlink():
+        raise InvalidInput(f"{file.uri} is a link to a file that does not exist")
     try:
         yield
     except (InvalidInput, TryLater, OSError):

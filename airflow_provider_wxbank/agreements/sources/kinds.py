@@ -23,7 +23,10 @@ _READ: tuple[tuple[bytes, Kind], ...] = (
 
 _UNPACK = "unpack it, and give the list that is in it"
 _EXPORT = "export the list as CSV or Parquet, or read its table with sql"
-_SAVE = "save it as CSV (UTF-8), with the column of the numbers formatted as text"
+_SAVE = (
+    "save it as CSV (UTF-8), with the column of the numbers as text: what Excel has taken for a number has lost its "
+    "digits after the 15th"
+)
 _DECRYPT = "decrypt it first"
 
 # Where each format begins so is in its own specification; file(1) has them all.
@@ -32,6 +35,8 @@ _REFUSED: tuple[tuple[bytes, str, str], ...] = (
     (b"PK\x05\x06", "a zip archive without files", _UNPACK),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
+    (b"x\x9c", "compressed by zlib (.deflate)", "unpack it, or compress it with gzip"),
+    (b"x\xda", "compressed by zlib (.deflate)", "unpack it, or compress it with gzip"),
     (b"\x1f\x9d", "compressed by compress (.Z)", "unpack it, or compress it with gzip"),
     (b"\x04\x22\x4d\x18", "compressed by lz4", "unpack it, or compress it with gzip or zstd"),
     (b"\xff\x06\x00\x00sNaPpY", "compressed by Snappy", "unpack it, or compress it with gzip or zstd"),
@@ -41,7 +46,7 @@ _REFUSED: tuple[tuple[bytes, str, str], ...] = (
     (b"ORC", "an ORC file", _EXPORT),
     (b"Obj\x01", "an Avro file", _EXPORT),
     (b"PARE", "a Parquet file whose footer is encrypted", _DECRYPT),
-    (b"SEQ", "a Hadoop SequenceFile", _EXPORT),
+    (b"SEQ\x06", "a Hadoop SequenceFile", _EXPORT),
     (b"RCF", "a Hive RCFile", _EXPORT),
     (b"ARROW1", "an Arrow file (Feather)", _EXPORT),
     (b"FEA1", "a Feather file", _EXPORT),
@@ -70,15 +75,28 @@ def kind_of(beginning: bytes, what: str) -> Kind:
     :raises InvalidInput: it is of a kind that is not read.
     """
     for signature, kind in _READ:
-        if beginning.startswith(signature):
+        if _begins(beginning, signature):
             return kind
     for signature, name, instead in _REFUSED:
-        if beginning.startswith(signature):
+        if _begins(beginning, signature):
             if signature.startswith(b"PK") and _OFFICE.search(beginning):
                 name, instead = "an Excel workbook (.xlsx), or another file of Office", _SAVE
             raise _refused(what, name, instead)
     _check_text(beginning, what)
     return "text"
+
+
+def _begins(beginning: bytes, signature: bytes) -> bool:
+    """Whether a file has a signature. One of letters may be a header, such as ORC_NO or PARENT: then text follows."""
+    if not beginning.startswith(signature):
+        return False
+    rest = beginning[len(signature) : len(signature) + 8]
+    return (
+        not (rest and signature.isalnum())
+        or (signature == b"BZh" and rest[1:7] == b"1AY&SY")
+        or not rest.isascii()
+        or any(byte < 0x20 for byte in rest.rstrip(b"\r\n"))
+    )
 
 
 def _check_text(beginning: bytes, what: str) -> None:

@@ -3,11 +3,18 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from airflow_provider_wxbank.agreements.numbers import BLANKS, WORD_FOR_NULL, delimiter, problem
+from airflow_provider_wxbank.agreements.records import shape_of
 from airflow_provider_wxbank.agreements.sources.rows import RECORD, Blocks, Rows
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+
+log = logging.getLogger(__name__)
 
 
 def lines_of(blocks: Blocks) -> Rows:
@@ -58,36 +65,102 @@ def _of_columns(mark: str) -> str:
 
 def slices(rows: Rows, first: int, last: int, encoding: str, place: str) -> Rows:
     """The characters from ``first`` to ``last`` of each line."""
-    lengths: set[tuple[int, int]] = set()
+    widths = _Widths(first, last, encoding, place)
     for positions, lines in rows:
-        for position, line in zip(positions, lines, strict=True):
-            if len(line) < last:
-                raise InvalidInput(
-                    f"{place} {position} has {len(line)} characters, and the column ends at {last}: it may be cut off; "
-                    f"{RECORD}"
-                )
-        if not "".join(lines).isascii():
-            _check_widths(positions, lines, last, encoding, lengths, place)
+        widths.check(positions, lines)
         yield positions, [line[first - 1 : last] for line in lines]
 
 
-def _check_widths(
-    positions: Sequence[int],
-    lines: Sequence[str],
-    last: int,
-    encoding: str,
-    lengths: set[tuple[int, int]],
-    place: str,
-) -> None:
-    """:raises InvalidInput: positions may be meant in bytes, which mainframes count, and would be others."""
-    lengths |= {(len(line), len(line.encode(encoding))) for line in lines}
-    # If lines of equally many characters have not equally many bytes, it is characters that the file counts.
-    are_characters = len({characters for characters, _ in lengths}) == 1 and len(lengths) > 1
-    for position, line in zip(positions, lines, strict=True):
-        beginning = line[:last]
-        if not are_characters and len(beginning.encode(encoding)) != len(beginning):
-            raise InvalidInput(
-                f"{place} {position} has characters of several bytes before the end of the column, so it is not clear "
-                "whether its positions count bytes or characters. If they are bytes, say so with "
-                'dialect={"encoding": "latin-1"}; else export the list with a delimiter'
+@dataclass(slots=True)
+class _Widths:
+    """What shows that a column is where it was said to be.
+
+    :ivar characters: in most of the first lines. Lines with as many are taken to be laid out alike.
+    :ivar begin: the position of the first line.
+    :ivar lengths: of lines as a whole, and of their parts before the column's end, in bytes.
+    """
+
+    first: int
+    last: int
+    encoding: str
+    place: str
+    characters: int = 0
+    begin: int = 0
+    lengths: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
+
+    def check(self, positions: Sequence[int], lines: Sequence[str]) -> None:
+        """:raises InvalidInput: in one of the lines the column may be elsewhere."""
+        for position, line in zip(positions, lines, strict=True) if "\r" in "".join(lines) else ():
+            if "\r" in line:
+                raise InvalidInput(
+                    f"{self.place} {position} has a carriage return (\\r) in the middle. Correct the file"
+                )
+        if not self.characters:
+            self.characters, self.begin = Counter(map(len, lines)).most_common(1)[0][0], positions[0]
+            self._warn(lines)
+        # A file of one line may have lost its line feeds.
+        is_single = len(lines) == 1 and positions[0] == self.begin
+        if set(map(len, lines)) != {self.characters} or self.last > self.characters or is_single:
+            self._check_alone(positions, lines, is_single=is_single)
+        if not "".join(lines).isascii():
+            self._check_bytes(positions, lines)
+
+    def _warn(self, lines: Sequence[str]) -> None:
+        """Tell of a column that may be cut: none of these is a reason to refuse it, as columns may touch."""
+        if all(_is_cut(line, self.first, self.last) for line in lines):
+            log.warning(
+                "The column from character %d to %d has digits or letters right beside it in each line. Is it whole? A "
+                "part of a number would be encrypted like a number",
+                self.first,
+                self.last,
             )
+
+    def _check_alone(self, positions: Sequence[int], lines: Sequence[str], *, is_single: bool) -> None:
+        """Lines of another length may have been moved, so their column must show by itself where it is."""
+        for position, line in zip(positions, lines, strict=True):
+            where = f"{self.place} {position} has {len(line)} characters"
+            if len(line) < self.last:
+                raise InvalidInput(f"{where}, and the column ends at {self.last}: it may be cut off; {RECORD}")
+            if len(line) == self.characters and not is_single:
+                continue
+            if self._has_another(line):
+                raise InvalidInput(
+                    f"{where}, and more of what looks like its number behind the column: several lines may have "
+                    "become one. Nothing was sent. Correct the file"
+                )
+            if not is_single and _is_cut(line, self.first, self.last):
+                raise InvalidInput(
+                    f"{where}, not {self.characters} as most, so its column may be elsewhere: no blank is "
+                    f"beside it. Nothing was sent. Correct the file; {RECORD}"
+                )
+
+    def _has_another(self, line: str) -> bool:
+        """Whether there is a number of the same shape behind the column of a line."""
+        shape = shape_of(line[self.first - 1 : self.last].strip(BLANKS))
+        return shape in map(shape_of, re.split(r"\W+", line[self.last :]))
+
+    def _check_bytes(self, positions: Sequence[int], lines: Sequence[str]) -> None:
+        """Positions may be meant in bytes, which mainframes count, and would be others.
+
+        Lines of equally many characters, but of unequally many bytes as a whole and before the column, show that
+        characters are counted.
+        """
+        whole, before = self.lengths
+        whole |= {len(line.encode(self.encoding)) for line in lines}
+        before |= {len(line[: self.first - 1].encode(self.encoding)) for line in lines}
+        if len(whole) > 1 and len(before) > 1 and set(map(len, lines)) == {self.characters}:
+            return
+        for position, line in zip(positions, lines, strict=True):
+            beginning = line[: self.last]
+            if len(beginning.encode(self.encoding)) != len(beginning):
+                raise InvalidInput(
+                    f"{self.place} {position} has characters of several bytes before the end of the column, so it is "
+                    "not clear whether its positions count bytes or characters. If they are bytes of this file, say "
+                    'so with dialect={"encoding": "latin-1"}; else export the list with a delimiter'
+                )
+
+
+def _is_cut(line: str, first: int, last: int) -> bool:
+    """Whether a letter or a digit, as a number has, is right before or behind the column."""
+    beside = (line[first - 2 : first - 1] if first > 1 else "", line[last : last + 1])
+    return any(one.isascii() and one.isalnum() for one in beside)

@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from os import SEEK_END
 from typing import IO, TYPE_CHECKING
 
 from airflow_provider_wxbank.agreements.numbers import CHUNK_ROWS, Values
-from airflow_provider_wxbank.agreements.sources.dialect import Column, column_index
+from airflow_provider_wxbank.agreements.sources.dialect import Column, Seen, column_index
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 
 if TYPE_CHECKING:
     import pyarrow
+    import pyarrow.parquet
 
 PAGE_BYTES = 1 << 20
 
 
-def read_parquet(stream: IO[bytes], column: Column | None, place: str, what: str) -> Iterator[Values]:
+def read_parquet(stream: IO[bytes], column: Column | None, seen: Seen, place: str, what: str) -> Iterator[Values]:
     """The values of one column of a Parquet file, page by page: a whole row group may be larger than the memory.
 
     :param place: what positions count.
@@ -34,11 +36,15 @@ def read_parquet(stream: IO[bytes], column: Column | None, place: str, what: str
     first = 1
     try:
         table = ParquetFile(stream, buffer_size=PAGE_BYTES, pre_buffer=False)
+        _check_is_one(stream, table.metadata, what)
         names = table.schema_arrow.names
         name = names[column_index(names, column, what)]
+        seen.check(name, column, what)
         for batch in table.iter_batches(CHUNK_ROWS, columns=[name], use_threads=False):
             if batch.num_columns != 1:
-                raise InvalidInput(f"the column of {what} is nested, and holds no single values")
+                raise InvalidInput(
+                    f"the column of {what} is nested, and holds no single values, or several columns have its name"
+                )
             values = _values(batch.column(0))
             yield Values(place, range(first, first + len(values)), values)
             first += len(values)
@@ -46,10 +52,40 @@ def read_parquet(stream: IO[bytes], column: Column | None, place: str, what: str
         # Without the library's text, which may quote a value.
         raise InvalidInput(f"{what} cannot be read as Parquet: {type(failure).__name__}") from None
     except OSError as failure:
+        if "encrypt" in str(failure).lower():
+            raise InvalidInput(f"{what} has columns that are encrypted: decrypt them first") from None
         # The library raises this for damaged pages, too.
         raise TryLater(
             f"{what} could not be read to its end: {type(failure).__name__}; if that stays so, it is damaged"
         ) from None
+
+
+def _check_is_one(stream: IO[bytes], metadata: pyarrow.parquet.FileMetaData, what: str) -> None:
+    """:raises InvalidInput: files were put together: only the rows of the last one would be read."""
+    columns = [
+        metadata.row_group(group).column(index)
+        for group in range(metadata.num_row_groups)
+        for index in range(metadata.num_columns)
+    ]
+    ends = [(one.dictionary_page_offset or one.data_page_offset) + one.total_compressed_size for one in columns]
+    # Behind the values are indexes and the footer, and perhaps the beginning of another file.
+    end = stream.seek(0, SEEK_END)
+    behind = stream.seek(max(ends, default=0))
+    kept = b""
+    while behind < end:
+        block = stream.read(min(PAGE_BYTES, end - behind))
+        if not block or _SEAM in kept + block:
+            break
+        behind, kept = behind + len(block), block[-len(_SEAM) :]
+    if behind < end:
+        raise InvalidInput(
+            f"{what} has several Parquet files in it, one behind the other, of which only the last can be read: give "
+            "each by itself. Nothing was sent"
+        )
+
+
+_SEAM = b"PAR1PAR1"
+"""Where one file ends and another one begins."""
 
 
 def _values(column: pyarrow.Array) -> list[object]:

@@ -7,7 +7,7 @@ They are handed on as blocks of whole lines: what is done with a block at once t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
@@ -16,6 +16,9 @@ _EMPTY = " \r\n\x1a"
 
 MAX_EMPTY = 1 << 20
 """Characters of empty lines that may follow each other."""
+
+MAX_LEFT_OUT = 3
+"""Lines at an end that are remembered."""
 
 Blocks = Iterator[tuple[int, str]]
 """Some whole lines at a time, with the number of the first of them."""
@@ -30,30 +33,36 @@ RECORD = (
 """What is told of a row that does not look like the others."""
 
 
-def body(text: Iterable[str], skip_rows: int, skip_footer: int, place: str) -> Blocks:
+def body(text: Iterable[str], skip_rows: int, skip_footer: int, place: str, left_out: list[tuple[int, str]]) -> Blocks:
     """Blocks of lines, each of which ends with a line feed alone; the last one of all may have no end.
 
     :param text: in pieces.
     :param skip_rows: lines at the beginning that are no rows.
     :param skip_footer: lines at the end that are none, before empty ones that may follow.
     :param place: what positions count.
+    :param left_out: gets some of the lines that are no rows, with their numbers.
     """
     line, held = 1, ""
     for piece in chain(text, [None]):
         held += piece or ""
         # Of the last piece the last line may have no end.
         whole = len(held) if piece is None else held.rfind("\n") + 1
-        end = _end(held, whole, skip_footer)
+        # A blank may be a part of a row; from the line feed on it is an empty line.
+        filled = _filled(held, whole)
+        if whole - filled > MAX_EMPTY:
+            at = line + held.count("\n", 0, filled) + bool(filled)
+            raise InvalidInput(f"{place} {at} is empty, and so are thousands after it. Correct the file")
+        end = _end(held, held.find("\n", filled, whole) + 1 or whole if filled else 0, skip_footer)
         if not end:
-            if len(held) > MAX_EMPTY and not held.strip():
-                raise InvalidInput(f"{place} {line} is empty, and so are thousands after it. Correct the file")
             continue
         skipped, start = _skip(held, skip_rows, end)
+        left_out += islice(enumerate(held[:start].split("\n")[:skipped], line), MAX_LEFT_OUT)
         line, skip_rows = line + skipped, skip_rows - skipped
         rows, held = held[start:end], held[end:]
         if rows:
             yield line, _without_returns(rows, is_last=piece is None) if "\r" in rows else rows
             line += rows.count("\n")
+    left_out += islice(enumerate(held.split("\n"), line), MAX_LEFT_OUT)
 
 
 def _without_returns(rows: str, *, is_last: bool) -> str:
@@ -62,17 +71,19 @@ def _without_returns(rows: str, *, is_last: bool) -> str:
     return rows.removesuffix("\r") if is_last else rows
 
 
-def _end(text: str, whole: int, skip_footer: int) -> int:
+def _filled(text: str, whole: int) -> int:
+    """Where the last character is, before a place, that is none of an empty line."""
+    # Nearly always the last few characters show it.
+    start = max(whole - 256, 0)
+    length = len(text[start:whole].rstrip(_EMPTY))
+    return start + length if length else len(text[:start].rstrip(_EMPTY))
+
+
+def _end(text: str, end: int, skip_footer: int) -> int:
     """Where the rows end.
 
-    :param whole: where the last whole line ends.
+    :param end: where the last line ends that is not empty.
     """
-    end = whole
-    while end:
-        start = text.rfind("\n", 0, end - 1) + 1
-        if text[start:end].strip(_EMPTY):
-            break
-        end = start
     for _ in range(skip_footer):
         if not end:
             break

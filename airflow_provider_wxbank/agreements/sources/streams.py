@@ -14,6 +14,7 @@ from importlib import import_module
 from itertools import chain
 from typing import IO, Protocol
 
+from airflow_provider_wxbank.agreements.sources.dialect import CHINESE
 from airflow_provider_wxbank.agreements.sources.kinds import Kind
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
@@ -74,7 +75,8 @@ def content_of(beginning: bytes, stream: IO[bytes], kind: Kind, what: str) -> It
     :param what: the file, for messages.
     :raises InvalidInput: it is damaged or cut off, or nothing here can read it.
     """
-    blocks = chain([beginning], iter(lambda: bytes(stream.read(BLOCK_BYTES)), b""))
+    # The first one is as long as the others, since a header may be long.
+    blocks = chain([beginning + bytes(stream.read(BLOCK_BYTES))], iter(lambda: bytes(stream.read(BLOCK_BYTES)), b""))
     if kind == "text":
         yield from blocks
         return
@@ -154,13 +156,16 @@ def text_of(content: Iterator[bytes], encoding: str, what: str) -> Iterator[str]
     first = next(content, b"")
     for mark in _BOMS:
         first = first.removeprefix(mark)
-    if encoding in _CHINESE and _is_utf8(first):
-        # Read as GB18030, three Chinese characters of UTF-8 end in half a character, which swallows a delimiter.
-        raise InvalidInput(f"{what} looks like UTF-8, and dialect's encoding is {encoding}. Nothing was sent")
     decoder = codecs.getincrementaldecoder(encoding)()
     lines, open_bytes = 0, 0
     # The last, empty one shows whether a character is not whole.
     for block in chain(_small(chain([first], content)), [b""]):
+        if encoding in CHINESE and not block.isascii() and _is_utf8(block.partition(b"\n")[2] if lines else block):
+            # Read as GB18030, three Chinese characters of UTF-8 end in half a character, which swallows a delimiter.
+            raise InvalidInput(
+                f"{what} looks like UTF-8 from line {lines + 1} on, and dialect's encoding is {encoding}. "
+                "Nothing was sent"
+            )
         try:
             yield decoder.decode(block, final=not block)
         except UnicodeDecodeError as failure:
@@ -181,7 +186,6 @@ def _small(blocks: Iterable[bytes]) -> Iterator[bytes]:
             yield block[start : start + TEXT_BYTES]
 
 
-_CHINESE = frozenset({"gb18030", "gbk", "gb2312", "big5", "big5hkscs", "cp950"})
 _CHINESE_CHARACTER = re.compile("[\u3000-\u9fff\uff00-\uffef]")
 
 
