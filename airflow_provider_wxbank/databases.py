@@ -128,7 +128,24 @@ def engine_of(hook: Any, connection: Connection) -> Engine | None:
             type(failure).__name__,
         )
         return None
+    if engine.dialect.name == "postgresql":
+        _take_for_postgresql(engine.dialect)
     return engine
+
+
+def _take_for_postgresql(dialect: Any) -> None:
+    """Let databases that speak PostgreSQL's protocol connect, whatever they call themselves; SQLAlchemy does not."""
+    ask = dialect._get_server_version_info
+
+    def version_of(connection: Any) -> tuple[int, ...]:
+        try:
+            version: tuple[int, ...] = ask(connection)
+        except AssertionError:
+            # openGauss and GaussDB, which began as this one, answer with names of their own.
+            return (9, 2)
+        return version
+
+    dialect._get_server_version_info = version_of
 
 
 def _hook(connection: Connection) -> Any:

@@ -172,7 +172,8 @@ class Location:
         if not lists:
             raise InvalidInput(f"{self.uri} has only {_NO_LISTS}. Rename what holds numbers")
         if len(lists) < len(paths):
-            log.info("%s: left out %d %s", self.uri, len(paths) - len(lists), _NO_LISTS)
+            out = sorted(paths.difference(lists))
+            log.info("%s: left out %d %s. One of them: %s", self.uri, len(out), _NO_LISTS, out[0])
         for path in lists:
             if twin := next((f"{path}{end}" for end in _COMPRESSED if f"{path}{end}" in paths), None):
                 raise InvalidInput(f"{path} and {twin} seem to be the same list twice: name or keep one of them")

@@ -260,3 +260,33 @@ def test_a_hook_that_refuses_its_connection_is_told(airflow_connection: Connect,
     message = refused(tmp_path)
     assert message.startswith("sql_conn_id bank_db: You cannot set both host and schema")
     assert "secret" not in message
+
+
+VERSION = "CREATE OR REPLACE FUNCTION pg_catalog.version() RETURNS text"
+
+
+@pytest.mark.parametrize("version", ["(openGauss 6.0.0 build aee4abd5)", "gaussdb (GaussDB Kernel 505.1.0)", "nothing"])
+def test_a_database_that_speaks_as_postgresql_does_is_read(
+    postgres: dict[str, Any], airflow_connection: Connect, tmp_path: Path, version: str
+) -> None:
+    """SQLAlchemy refuses one that does not call itself so. Here it is a PostgreSQL that gives another answer."""
+    airflow_connection("bank_db", postgres)
+    connection = databases.connection_of("bank_db")
+    engine = databases.engine_of(connection.get_hook(), connection)
+    assert engine is not None
+    with engine.begin() as database:
+        database.exec_driver_sql(f"{VERSION} AS $$SELECT '{version}'::text$$ LANGUAGE sql")
+    try:
+        export = ExportUsersOperator(
+            task_id="export",
+            bank_type="ICBC_DEBIT",
+            sql=QUERY,
+            parameters={"active": 1},
+            sql_conn_id="bank_db",
+            output_path=str(tmp_path),
+        )
+        assert export.execute(context())
+    finally:
+        with engine.begin() as database:
+            database.exec_driver_sql(f"{VERSION} AS 'pgsql_version' LANGUAGE internal")
+        engine.dispose()

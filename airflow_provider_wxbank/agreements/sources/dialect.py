@@ -55,7 +55,8 @@ class Dialect:
         if not isinstance(written, Mapping):
             raise InvalidInput(
                 f'dialect is of type {type(written).__name__}: it must be a mapping, for example {{"delimiter": "|"}}. '
-                "If it is a template, let the DAG have render_template_as_native_obj=True"
+                "If it is a template, let the DAG have render_template_as_native_obj=True, and let the template give a "
+                "mapping, as var.json does for a variable with JSON"
             )
         known = {field.name for field in fields(cls)}
         if unknown := [key for key in written if key not in known]:

@@ -42,7 +42,7 @@ def read_files(location: Location, column: Column | None, dialect: Dialect) -> I
                 yield values
     if not has_rows:
         # A few empty ones among others are usual where many processes write a table.
-        raise InvalidInput(f"{location.uri} has no row in it, nor in any of {len(files)} files. Nothing was sent")
+        raise InvalidInput(f"{location.uri} has no row in it, in none of its files ({len(files)}). Nothing was sent")
 
 
 def _opened(file: Location, column: Column | None, dialect: Dialect, seen: Seen) -> Iterator[Values]:

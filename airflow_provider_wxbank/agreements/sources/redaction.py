@@ -62,6 +62,8 @@ _PASSING_CLASSES = frozenset(
         "java.sql.SQLTransientException",
         "java.sql.SQLRecoverableException",
         "java.sql.SQLNonTransientConnectionException",
+        # Of Hive's and Impala's drivers.
+        "TTransportException",
         # Of a driver that finds its connection broken: HSQLDB's when its server has ended.
         "java.lang.RuntimeException",
     }
