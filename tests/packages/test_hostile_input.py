@@ -426,8 +426,8 @@ def test_a_manifest_of_any_depth_is_refused(tmp_path: Path) -> None:
 def test_a_manifest_that_is_signed_may_still_make_no_sense(tmp_path: Path) -> None:
     file = {"filename": "a.csv", "rows": 1, "bytes": 1, "sha256": "0" * 64, "serial_no": "1"}
     good: dict[str, Any] = {
-        "version": manifests.VERSION, "origin": None, "bank_type": "ICBC_DEBIT", "prefix": "x", "created_at": "x", "files": [file],
-        "skipped": {"positions": {}},
+        "version": manifests.VERSION, "origin": None, "bank_type": "ICBC_DEBIT", "prefix": "x", "created_at": "x",
+        "files": [file], "skipped": {"positions": {}},
     }  # fmt: skip
     for wrong in (
         {"files": [{**file, "rows": "1"}]},
