@@ -23,6 +23,8 @@ from asgiref.sync import sync_to_async
 from airflow_provider_wxbank._compat import amask_secret, secrets_backends
 from airflow_provider_wxbank.wechatpay.crypto.pem import key_lines
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, WxBankError
+from airflow_provider_wxbank.wechatpay.merchants import URI_FIELD
+from airflow_provider_wxbank.wechatpay.signers.pkcs11_uri import PIN_FIELD, pins_in
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -83,11 +85,12 @@ async def amask_secrets(connection: Connection, extra: Mapping[str, Any]) -> Non
 
 
 def secrets_of(password: object, extra: Mapping[str, Any]) -> list[str]:
-    """What must be masked: the APIv3 key, passwords of proxies and the lines of keys, also as URIs and JSON have them.
+    """What must be masked: the APIv3 key, PINs, passwords of proxies, lines of keys; also as URIs and JSON have them.
 
     Airflow masks only a whole field. A key that is printed in another layout is found line by line.
     """
-    secrets = {str(one) for one in (password, extra.get("naming_secret")) if one}
+    secrets = {str(one) for one in (password, extra.get("naming_secret"), extra.get(PIN_FIELD)) if one}
+    secrets |= pins_in(str(extra.get(URI_FIELD) or ""))
     for name in ("merchant_private_key", "wechatpay_public_key"):
         # A public key is not masked: it is no secret, and each masked text slows Airflow down. But a private key may be
         # in its field by mistake.

@@ -56,6 +56,18 @@ FIELDS: tuple[tuple[str, str, str, str], ...] = (
         "Path of apiclient_key.pem on every worker and triggerer, instead of its text",
     ),
     (
+        "merchant_private_key_uri",
+        "Merchant private key URI",
+        "string",
+        "A key that stays in an HSM: pkcs11:token=...;object=...?module-path=... (RFC 7512), instead of its text",
+    ),
+    (
+        "merchant_private_key_pin",
+        "Merchant private key PIN",
+        "password",
+        "Of the HSM's user, unless the URI names its file by pin-source",
+    ),
+    (
         "wechatpay_public_key",
         "WeChat Pay public key",
         "multiline",
@@ -166,4 +178,4 @@ def _schema(kind: str) -> dict[str, Any]:
     if kind == "number":
         return {"type": ["number", "null"], "default": None}
     schema: dict[str, Any] = {"type": ["string", "null"], "default": None}
-    return {**schema, "format": "multiline"} if kind == "multiline" else schema
+    return {**schema, "format": kind} if kind in ("multiline", "password") else schema

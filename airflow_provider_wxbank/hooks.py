@@ -22,6 +22,7 @@ from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
 from airflow_provider_wxbank.wechatpay.kept import kept_list
 from airflow_provider_wxbank.wechatpay.loop import AsyncClient
+from airflow_provider_wxbank.wechatpay.merchants import URI_FIELD
 from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
 from airflow_provider_wxbank.wechatpay.sharing import shared_in
 from airflow_provider_wxbank.wechatpay.sockets import sockets
@@ -65,6 +66,7 @@ class WxBankHook(BaseHook):
         :raises NoConnection: Airflow has no such connection; it is an ``AirflowNotFoundException``, too.
         :raises InvalidCredentials: the connection cannot be read, or lacks an identity or a key.
         :raises InvalidInput: another field of the connection is wrong.
+        :raises TryLater: the device that has the merchant's key cannot be reached.
         """
         if self._client is None:
             self._client = self._new_client(*read_connection(self.wxbank_conn_id, self))
@@ -88,8 +90,11 @@ class WxBankHook(BaseHook):
         async with _few_at_once():
             connection, extra = await aread_connection(self.wxbank_conn_id, self)
             await amask_secrets(connection, extra)
-            # In a thread of our own: it reads key files, and checks a private key for some 50 ms.
-            return await off_loop("files", self._read_settings, connection, extra)
+            if not extra.get(URI_FIELD):
+                # In a thread of our own: it reads key files, and checks a private key for some 50 ms.
+                return await off_loop("files", self._read_settings, connection, extra)
+        # A device may be slow to open, and others need not wait for it.
+        return await off_loop("signatures", self._read_settings, connection, extra)
 
     def _new_client(self, connection: Connection, extra: Mapping[str, Any]) -> Client:
         mask_secrets(connection, extra)
@@ -235,17 +240,24 @@ class WxBankHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """The connection form's own fields for Airflow up to 3.1."""
-        from flask_appbuilder.fieldwidgets import BS3TextAreaFieldWidget, BS3TextFieldWidget
+        from flask_appbuilder.fieldwidgets import (
+            BS3PasswordFieldWidget,
+            BS3TextAreaFieldWidget,
+            BS3TextFieldWidget,
+        )
         from flask_babel import lazy_gettext
-        from wtforms import StringField
+        from wtforms import PasswordField, StringField
 
         from airflow_provider_wxbank.get_provider_info import FIELDS
 
+        fields = {
+            "multiline": (StringField, BS3TextAreaFieldWidget),
+            "password": (PasswordField, BS3PasswordFieldWidget),
+        }
+        text = StringField, BS3TextFieldWidget
         return {
-            name: StringField(
-                lazy_gettext(label),
-                widget=BS3TextAreaFieldWidget() if kind == "multiline" else BS3TextFieldWidget(),
-                description=help_text,
+            name: fields.get(kind, text)[0](
+                lazy_gettext(label), widget=fields.get(kind, text)[1](), description=help_text
             )
             for name, label, kind, help_text in FIELDS
         }

@@ -47,6 +47,8 @@ from airflow_provider_wxbank.wechatpay.settings import read_settings
 from tests.harness.agreed_skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401  # hooks of pytest
 from tests.harness.clock import Clock
 from tests.harness.drivers import sender_of
+from tests.harness.signers import slow_signers  # noqa: F401  # a fixture
+from tests.harness.softhsm import hsm  # noqa: F401  # a fixture
 from tests.vectors import SHANGMI, VECTORS
 
 PACKAGE = "8473295"

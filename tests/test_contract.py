@@ -137,8 +137,8 @@ def test_agreements_know_nothing_of_http() -> None:
         assert [module for module in imports_of(where) if f"{module}.".startswith(libraries)] == [], where
 
 
-SUITES = tuple(f"wechatpay/crypto/{name}" for name in ("rsa.py", "sm2.py", "sm2_points.py", "keys.py"))
-"""What knows the algorithms. keys.py tells whose a key is."""
+SUITES = tuple(f"wechatpay/crypto/{name}" for name in ("rsa.py", "sm2.py", "sm2_points.py", "keys.py", "token_keys.py"))
+"""What knows the algorithms. keys.py tells whose a key is, token_keys.py how a device signs with it."""
 
 DESCRIBES_KEYS = ("wechatpay/crypto/pem.py", "get_provider_info.py")
 """What tells a person what kind of key a text is, and the form of a connection."""
@@ -315,10 +315,16 @@ def test_the_form_offers_every_field_that_a_connection_has() -> None:
     assert documented == {name for name, *_ in FIELDS} == set(get_provider_info()["connection-types"][0]["conn-fields"])
 
 
+SECRET_FIELDS = (
+    "merchant_private_key", "merchant_private_key_uri", "merchant_private_key_pin", "proxies", "password",
+    "naming_secret",
+)  # fmt: skip
+
+
 def test_secret_fields_are_hidden_by_their_names() -> None:
     from airflow.providers.common.compat.sdk import redact
 
-    shown: Any = redact(dict.fromkeys(("merchant_private_key", "proxies", "password", "naming_secret"), "secret text"))
+    shown: Any = redact(dict.fromkeys(SECRET_FIELDS, "secret text"))
     assert shown == dict.fromkeys(shown, "***")
 
 

@@ -26,8 +26,9 @@ from airflow_provider_wxbank.wechatpay.errors import (
     WrongSignature,
     WxBankError,
 )
+from airflow_provider_wxbank.wechatpay.merchants import read_merchant
 from airflow_provider_wxbank.wechatpay.refusals import clock_hint
-from airflow_provider_wxbank.wechatpay.settings import KeyMode, Settings, read_merchant, read_settings
+from airflow_provider_wxbank.wechatpay.settings import KeyMode, Settings, read_settings
 
 PROBE_PACKAGE_ID = "0000"
 """A package that no merchant has: reading its tasks changes nothing, and even its refusal is signed."""
@@ -81,15 +82,14 @@ def walk(
     """
     try:
         merchant = read_merchant(mchid, extra)
-    except InvalidCredentials as failure:
+    except (InvalidCredentials, TryLater) as failure:
         yield Step.failed("private key", failure)
         yield from skipped_after("private key", package_id)
         return
-    about = merchant.signer.public_key.about
-    yield Step("private key", "ok", f"{about}, to sign as API certificate {merchant.serial_no}")
+    yield Step("private key", "ok", f"{merchant.signer.about}, to sign as API certificate {merchant.serial_no}")
     try:
         settings = read_settings(mchid, apiv3_key, host, extra, port)
-    except (InvalidCredentials, InvalidInput) as failure:
+    except (InvalidCredentials, InvalidInput, TryLater) as failure:
         yield Step.failed("mode", failure)
         yield from skipped_after("mode", package_id)
         return

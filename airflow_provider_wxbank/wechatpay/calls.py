@@ -48,12 +48,14 @@ class SignedCall:
     :param target: path and query as they go over the wire.
     :param message: the string that was signed, for error messages.
     :param authorization: the value of the header.
+    :param signed_at: unix seconds.
     """
 
     call: Call
     target: str
     message: bytes = field(repr=False)
     authorization: str = field(repr=False)
+    signed_at: int
 
 
 def sign(call: Call, merchant: Merchant, now: float) -> SignedCall:
@@ -65,7 +67,7 @@ def sign(call: Call, merchant: Merchant, now: float) -> SignedCall:
     target = parse_url(call.target).request_uri
     timestamp, nonce = int(now), random_nonce()
     message = string_to_sign(call.method, target, timestamp, nonce, call.signed_body)
-    return SignedCall(call, target, message, authorization(merchant, message, timestamp, nonce))
+    return SignedCall(call, target, message, authorization(merchant, message, timestamp, nonce), timestamp)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from threading import Lock
 from typing import Any, Protocol
 
 from airflow_provider_wxbank.reporting.events import Observer, nobody
-from airflow_provider_wxbank.wechatpay.calls import Answer, Call, SignedCall, call_of, parsed
+from airflow_provider_wxbank.wechatpay.calls import Answer, Call, SignedCall, call_of, parsed, sign
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey, check_serial_no
+from airflow_provider_wxbank.wechatpay.crypto.signing import Merchant
 from airflow_provider_wxbank.wechatpay.crypto.verification import BELIEVED, Nonces
 from airflow_provider_wxbank.wechatpay.exchange import Exchange
 from airflow_provider_wxbank.wechatpay.flows import run
@@ -138,6 +139,9 @@ class _Blocking:
     def __init__(self, sender: Sender, sleep: Callable[[float], None]) -> None:
         self._sender = sender
         self._sleep = sleep
+
+    async def sign(self, call: Call, merchant: Merchant, clock: Callable[[], float]) -> SignedCall:
+        return sign(call, merchant, clock())
 
     def line(self, base_url: str) -> AbstractAsyncContextManager[None]:  # there is always room
         return nullcontext()

@@ -15,7 +15,7 @@ from itertools import count
 from typing import TypeVar
 
 from airflow_provider_wxbank.reporting.events import AnswerReceived, CallRepeated, Observer, all_of, nobody
-from airflow_provider_wxbank.wechatpay.calls import Answer, Call, SignedCall, sign
+from airflow_provider_wxbank.wechatpay.calls import Answer, Call, SignedCall
 from airflow_provider_wxbank.wechatpay.crypto.certificates import kept_certificates, verified_certificates
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import USE_PUBLIC_KEY, PlatformKey, PlatformKeys
 from airflow_provider_wxbank.wechatpay.crypto.verification import (
@@ -55,6 +55,9 @@ from airflow_provider_wxbank.wechatpay.sending import NoAnswer, NotSent
 from airflow_provider_wxbank.wechatpay.settings import Settings
 
 T = TypeVar("T")
+
+MAX_SIGNATURE_AGE = 60.0
+"""Seconds that a signed call waits for room at most. WeChat Pay takes signatures of 5 minutes."""
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +122,7 @@ class Exchange:
         :raises OutcomeUnknown: a call that is not repeatable was perhaps taken.
         :raises TryLater: not answered, 5xx, 429, or refused without a valid signature, even after retries.
         :raises UnverifiedAnswer: answered 2xx, but not verifiable, even after retries.
+        :raises InvalidCredentials: it cannot be signed. Nothing was sent; nor where TryLater says the same.
         """
 
         async def verified(answer: Answer) -> Answer:
@@ -198,9 +202,12 @@ class Exchange:
         """One attempt: what is in a verified 2xx, a lasting error, or :class:`_Failed` for what a retry may mend."""
         what = f"{call} at {base_url}"
         try:
+            # A call that cannot be signed was not sent. Whoever signs may be slow, and holds up nobody else.
+            signed = await self._sign(call)
             async with self._driver.line(base_url):
-                # Only now, since a signature is good for some minutes alone. A call that cannot be signed was not sent.
-                signed = sign(call, self.settings.merchant, self._clock())
+                # A signature is good for some minutes alone, and there may have been no room for as long.
+                if self._clock() - signed.signed_at > MAX_SIGNATURE_AGE:
+                    signed = await self._sign(call)
                 answer = await self._driver.exchange(base_url, signed)
         except NotSent as failure:
             self._hosts.prefer_other_than(base_url)
@@ -220,6 +227,9 @@ class Exchange:
         if answer.is_success:
             return value
         raise self._refused(signed, answer, None)
+
+    async def _sign(self, call: Call) -> SignedCall:
+        return await self._driver.sign(call, self.settings.merchant, self._clock)
 
     async def _believe(self, call: Call, answer: Answer, verified: Callable[[Answer], Awaitable[T]]) -> T:
         """What is in an answer that verifies and was not accepted before.

@@ -7,12 +7,13 @@ waits, so :func:`run` brings them to their end at once; in an event loop they ar
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol, TypeVar
 
 from airflow_provider_wxbank.wechatpay.calls import Answer, Call, SignedCall
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKeys, Turn
+from airflow_provider_wxbank.wechatpay.crypto.signing import Merchant
 from airflow_provider_wxbank.wechatpay.settings import Settings
 
 T = TypeVar("T")
@@ -20,6 +21,12 @@ T = TypeVar("T")
 
 class Driver(Protocol):
     """How a call goes out and how it is waited for."""
+
+    async def sign(self, call: Call, merchant: Merchant, clock: Callable[[], float]) -> SignedCall:
+        """Sign a call, which may take seconds; see :func:`.sign`.
+
+        :param clock: unix seconds.
+        """
 
     def line(self, base_url: str) -> AbstractAsyncContextManager[None]:
         """What a call is sent within: it begins once there is room for one more call to this host."""

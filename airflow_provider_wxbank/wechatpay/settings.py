@@ -4,19 +4,18 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from airflow_provider_wxbank.wechatpay.crypto.pem import MAX_PEM_BYTES, decoded, load_private_key, load_public_key
+from airflow_provider_wxbank.wechatpay.crypto.pem import load_public_key
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey, is_public_key_id
-from airflow_provider_wxbank.wechatpay.crypto.signing import Merchant, PemSigner, check_naming
+from airflow_provider_wxbank.wechatpay.crypto.signing import Merchant, check_naming
 from airflow_provider_wxbank.wechatpay.crypto.suites import strange
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput
 from airflow_provider_wxbank.wechatpay.fields import read_number, read_proxies, read_seconds, read_text
+from airflow_provider_wxbank.wechatpay.merchants import read_merchant, text_or_file
 
 MAIN_HOST = "https://api.mch.weixin.qq.com"
 BACKUP_HOST = "https://api2.mch.weixin.qq.com"
@@ -34,12 +33,6 @@ MIN_NAMING_SECRET = 32
 
 KeyMode = Literal["certificates", "public key", "both"]
 
-_MCHID = re.compile(r"[0-9]{1,32}")
-_SERIAL = re.compile(r"[0-9A-Fa-f]{1,64}")
-_SERIAL_NAME = re.compile(r"serial(number|no)?[=:]|0x", re.IGNORECASE)
-"""What tools write before a serial; openssl writes ``serial=``."""
-_SERIAL_DIGITS = 40
-"""Hexadecimal digits of the longest serial that a certificate may have (RFC 5280: 20 octets)."""
 _PORTS = {"https": 443, "http": 80}
 
 
@@ -103,12 +96,14 @@ def read_settings(
     :param mchid: the merchant id.
     :param apiv3_key: 32 characters; empty in public-key mode.
     :param host: base URL; empty for WeChat Pay's own.
-    :param extra: ``merchant_serial_no``, ``merchant_private_key`` or ``merchant_private_key_file``,
+    :param extra: ``merchant_serial_no``; ``merchant_private_key``, ``merchant_private_key_file`` or
+        ``merchant_private_key_uri`` with ``merchant_private_key_pin``;
         ``wechatpay_public_key`` or ``wechatpay_public_key_file`` with ``wechatpay_public_key_id``, ``backup_host``,
         ``connect_timeout``, ``read_timeout``, ``proxies``, ``daily_file_quota``, ``naming_secret``.
     :param port: of the host, if the base URL has none; None or 0 for the scheme's own.
     :raises InvalidCredentials: an identity or a key is missing or wrong, or what should be a text is not one.
     :raises InvalidInput: another field is wrong.
+    :raises TryLater: the device that has the key cannot be reached.
     """
     merchant = read_merchant(mchid, extra)
     public_key = _public_key(extra, merchant)
@@ -178,46 +173,6 @@ def is_loopback(hostname: str) -> bool:
         return False
 
 
-def read_merchant(mchid: object, extra: Mapping[str, object]) -> Merchant:
-    """The merchant of a connection, in whose name requests are signed; see :func:`read_settings`.
-
-    :raises InvalidCredentials: its id, serial number or private key is missing or wrong.
-    """
-    mchid = read_text(mchid, "the merchant id (login)")
-    if not mchid:
-        raise InvalidCredentials("the connection has no merchant id: fill in mchid as its login")
-    if not _MCHID.fullmatch(mchid):
-        raise InvalidCredentials("the merchant id (login) must be digits only")
-    serial_no = _serial_no(read_text(extra.get("merchant_serial_no"), "merchant_serial_no"))
-    key = _text_or_file(extra, "merchant_private_key")
-    if key is None:
-        raise InvalidCredentials(
-            "the connection has no private key: fill in merchant_private_key (the text of apiclient_key.pem) "
-            "or merchant_private_key_file (its path)"
-        )
-    return Merchant(mchid, PemSigner(serial_no, load_private_key(*key)))
-
-
-def _serial_no(text: str) -> str:
-    """A certificate's serial as WeChat Pay writes it, from whatever form a tool shows."""
-    text = "".join(text.split())
-    serial_no = _SERIAL_NAME.sub("", text, count=1) if _SERIAL_NAME.match(text) else text
-    serial_no = serial_no.replace(":", "")
-    if not serial_no:
-        raise InvalidCredentials("the connection has no merchant_serial_no: the serial of the API certificate")
-    if is_public_key_id(serial_no):
-        raise InvalidCredentials(
-            "merchant_serial_no is the id of WeChat Pay's public key: take the serial of apiclient_cert.pem"
-        )
-    if not _SERIAL.fullmatch(serial_no):
-        raise InvalidCredentials("merchant_serial_no must be hexadecimal, as the merchant platform shows it")
-    if len(serial_no) > _SERIAL_DIGITS and serial_no.isdigit():
-        raise InvalidCredentials(
-            f"merchant_serial_no is decimal, as some viewers show it: fill in {int(serial_no):X}, its hexadecimal form"
-        )
-    return serial_no.upper()
-
-
 def _apiv3_key(value: object) -> str | None:
     """The APIv3 key: ASCII, so that each of its characters is one byte of the AES key."""
     what = "the APIv3 key (password)"
@@ -257,7 +212,7 @@ def _naming_secret(value: object, merchant: Merchant) -> str | None:
 
 
 def _public_key(extra: Mapping[str, object], merchant: Merchant) -> PlatformKey | None:
-    key = _text_or_file(extra, "wechatpay_public_key")
+    key = text_or_file(extra, "wechatpay_public_key")
     key_id = read_text(extra.get("wechatpay_public_key_id"), "wechatpay_public_key_id")
     if key is None and not key_id:
         return None
@@ -276,19 +231,3 @@ def _public_key(extra: Mapping[str, object], merchant: Merchant) -> PlatformKey 
     if reason := strange(public_key, merchant.suite):
         raise InvalidCredentials(f"{key[1]} {reason}")
     return PlatformKey(key_id, public_key)
-
-
-def _text_or_file(extra: Mapping[str, object], name: str) -> tuple[str, str] | None:
-    """A key's text, and how messages name it; None if neither the text nor its file is given."""
-    text, path = read_text(extra.get(name), name), read_text(extra.get(f"{name}_file"), f"{name}_file")
-    if text and path:
-        raise InvalidCredentials(f"fill in {name} or {name}_file, not both")
-    if not path:
-        return (text, name) if text else None
-    what = f"{name}_file {path}"
-    try:
-        with Path(path).open("rb") as file:
-            return decoded(file.read(MAX_PEM_BYTES + 1), what), what
-    except (OSError, ValueError) as failure:
-        reason = failure.strerror if isinstance(failure, OSError) else "it is no path"
-        raise InvalidCredentials(f"{name}_file cannot be read: {path}: {reason}") from None

@@ -16,8 +16,9 @@ from typing import Literal, ParamSpec, TypeVar
 MAX_THREADS = 4
 """Of each kind."""
 
-Kind = Literal["files", "names", "proxies"]
-"""What a thread is for. A name that is looked up may hang for long, and must keep nobody from reading a file."""
+Kind = Literal["files", "names", "proxies", "signatures"]
+"""What a thread is for. A name that is looked up, or a device that signs, may hang for long, and must keep nobody from
+reading a file."""
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -28,6 +28,7 @@ class Device:
     key: RSAPrivateKey
     signed: list[bytes] = field(default_factory=list)
     serial_no: str = "1"
+    about: str = "in a device"
 
     @property
     def public_key(self) -> RsaPublicKey:

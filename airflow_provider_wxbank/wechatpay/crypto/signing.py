@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from airflow_provider_wxbank.wechatpay.crypto.suites import PrivateKey, PublicKey, Suite
-from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials
+from airflow_provider_wxbank.wechatpay.errors import AGAIN, InvalidCredentials, TryLater
 
 _NAMING_TEXT = b"airflow-provider-wxbank: filenames and manifests are keyed with this signature; it is sent nowhere"
 """Signed for its signature alone. It is no request's string to sign, which has five lines."""
 
 
 class Signer(Protocol):
-    """Who signs in a merchant's name; safe to use from many threads.
+    """Who signs in a merchant's name; safe to use from many threads, and in a child of the process that made it.
 
-    Signing happens before anything is sent, so its failure is never an unknown outcome.
+    Signing happens before anything is sent, so its failure is never an unknown outcome. It may take seconds: none of
+    WeChat Pay's time runs meanwhile, and in an event loop every signer but :class:`PemSigner` has a thread of its own.
     """
 
     @property
@@ -28,6 +29,10 @@ class Signer(Protocol):
     @property
     def public_key(self) -> PublicKey:
         """The public half of the key that signs; it says which suite the merchant has."""
+
+    @property
+    def about(self) -> str:
+        """Kind and size of the key, and where it is, for a person; without secrets."""
 
     def sign(self, message: bytes) -> bytes:
         """The suite's signature over a message.
@@ -48,6 +53,11 @@ class PemSigner:
     def public_key(self) -> PublicKey:
         """See :class:`Signer`."""
         return self.private_key.public_key
+
+    @property
+    def about(self) -> str:
+        """See :class:`Signer`."""
+        return self.public_key.about
 
     def sign(self, message: bytes) -> bytes:
         """See :class:`Signer`."""
@@ -76,6 +86,24 @@ class Merchant:
         return self.signer.public_key.suite
 
 
+def signature_of(signer: Signer, message: bytes) -> bytes:
+    """A signature of whichever signer.
+
+    :raises InvalidCredentials: it cannot be signed before the connection is corrected.
+    :raises TryLater: it cannot be signed now. Nothing was sent.
+    """
+    try:
+        return signer.sign(message)
+    except InvalidCredentials:
+        raise
+    except TryLater as failure:
+        # One of its own might say that something was sent.
+        raise TryLater(str(failure)) from None
+    except Exception as failure:
+        # Its text may quote anything.
+        raise TryLater(f"the merchant's key cannot sign: {type(failure).__name__}{AGAIN}") from None
+
+
 def naming_seed(signer: Signer, naming_secret: str | None) -> bytes:
     """What the secret behind filenames is derived from: the connection's own, else a signature over a fixed text.
 
@@ -86,7 +114,7 @@ def naming_seed(signer: Signer, naming_secret: str | None) -> bytes:
     if naming_secret is not None:
         return b"secret\n" + naming_secret.encode()
     check_naming(signer.public_key.suite, naming_secret)
-    return b"signature\n" + signer.sign(_NAMING_TEXT)
+    return b"signature\n" + signature_of(signer, _NAMING_TEXT)
 
 
 def check_naming(suite: Suite, naming_secret: str | None) -> None:
@@ -111,7 +139,7 @@ def string_to_sign(method: str, url: str, timestamp: int, nonce: str, body: byte
 
 def authorization(merchant: Merchant, message: bytes, timestamp: int, nonce: str) -> str:
     """The value of the ``Authorization`` header for a string to sign."""
-    signature = b64encode(merchant.signer.sign(message)).decode()
+    signature = b64encode(signature_of(merchant.signer, message)).decode()
     return (
         f'{merchant.suite.scheme} mchid="{merchant.mchid}",nonce_str="{nonce}",signature="{signature}",'
         f'timestamp="{timestamp}",serial_no="{merchant.serial_no}"'
