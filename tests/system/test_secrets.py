@@ -56,6 +56,8 @@ class Secrets:
         KEY_BODY[start : start + PIECE].encode() for start in range(0, len(KEY_BODY) - PIECE + 1, PIECE)
     )
     """Any 48 characters of the private key in a row hold one of these, however its lines are broken."""
+    pin: bytes | None = None
+    """Of the token that has the key."""
 
     def in_bytes(self, data: bytes) -> set[str]:
         """What is in some bytes."""
@@ -64,6 +66,8 @@ class Secrets:
             found.add("number")
         if self.apiv3_key in data:
             found.add("APIv3 key")
+        if self.pin is not None and self.pin in data:
+            found.add("PIN")
         flat = LAYOUT.sub(b"", data)
         if any(piece in flat for piece in self.key_pieces):
             found.add("private key")

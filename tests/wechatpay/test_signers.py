@@ -77,7 +77,10 @@ def test_a_signer_of_another_package_signs(
 @pytest.mark.parametrize(
     ("uri", "told"),
     [
-        ("kms:key", "has the scheme kms, for which no package is installed here; installed are broken, pkcs11, slow, twice"),
+        (
+            "kms:key",
+            "has the scheme kms, for which no package is installed here; installed are broken, pkcs11, slow, twice",
+        ),
         ("os.system:key", "has the scheme os.system, for which no package is installed here"),
         ("/etc/key.pem", "must begin with a scheme, like pkcs11:token=...; the path of a PEM belongs into"),
         ("twice:key", "several packages have a signer for twice: (first: first:signer, second: second:signer)"),

@@ -79,7 +79,9 @@ def _maker(scheme: str) -> SignerOfUri:
     # The same one is found once for each place on the path that has it.
     values = {one.value for one in found}
     if len(values) > 1:
-        raise InvalidCredentials(f"several packages have a signer for {scheme}: ({', '.join(sorted(set(map(_whose, found))))})")
+        raise InvalidCredentials(
+            f"several packages have a signer for {scheme}: ({', '.join(sorted(set(map(_whose, found))))})"
+        )
     if not values:
         known = sorted({*BUILT_IN, *(one.name for one in entry_points(group=GROUP))})
         raise InvalidCredentials(
