@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -110,11 +111,21 @@ def test_a_token_that_is_pulled_in_the_middle_leaves_the_rest_to_a_retry(
     def taken() -> int:
         return int(connected.report()["requests"].get("upload", 0))
 
+    ended = Event()
+
+    def pull() -> None:
+        until(lambda: taken() >= 3 or ended.is_set())
+        with merchants.pulled():
+            ended.wait()
+
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(upload, manifest)
-        until(lambda: taken() >= 3)
-        with merchants.pulled(), pytest.raises(TryLater, match="the token with token=merchants") as raised:
-            first.result()
+        pulling = pool.submit(pull)
+        try:
+            with pytest.raises(TryLater, match="the token with token=merchants") as raised:
+                upload(manifest)
+        finally:
+            ended.set()
+        pulling.result()
     assert not isinstance(raised.value, OutcomeUnknown)
     assert "put it back" in str(raised.value)
     assert 3 <= taken() < rows // 5
