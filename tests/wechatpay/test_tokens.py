@@ -155,17 +155,29 @@ def test_many_threads_sign_at_once(merchants: Hsm) -> None:
         assert list(pool.map(signer.sign, messages)) == [expected.sign(message) for message in messages]
 
 
-def test_a_child_signs_after_a_fork_and_so_does_its_parent(merchants: Hsm) -> None:
+def test_a_child_opens_the_module_for_itself_and_leaves_that_of_its_parent_alone(merchants: Hsm) -> None:
     signer = open_key(uri("merchants"))
     expected = signer.sign(MESSAGE)
+    of_the_parent = session_on("merchants").token.open()
+
+    def in_child() -> int:
+        if not signer.sign(MESSAGE) == open_key(uri("merchants")).sign(MESSAGE) == expected:
+            return 1
+        # The module was initialized anew: its first session is the child's, and there is no second one.
+        try:
+            of_the_parent.generate_random(64)
+        except pkcs11.SessionHandleInvalid:
+            return 0
+        return 2
+
     for _ in range(2):
         child = os.fork()
         if child == 0:
-            done = signer.sign(MESSAGE) == open_key(uri("merchants")).sign(MESSAGE) == expected
-            # As a process of the worker that ends without a word; pytest goes on in the parent alone.
-            os._exit(0 if done and (os.getpid(), str(Path(MODULE).resolve())) in modules._MODULES else 1)
+            # As a process of a worker that ends without a word: pytest goes on in the parent alone.
+            os._exit(in_child())
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert signer.sign(MESSAGE) == expected
+        assert of_the_parent.generate_random(64)
 
 
 def test_a_child_signs_while_a_thread_of_its_parent_had_the_token(merchants: Hsm) -> None:
