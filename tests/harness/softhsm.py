@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 _PLACES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/local/lib/softhsm/libsofthsm2.so")
 MODULE = next((path for path in _PLACES if Path(path).is_file()), _PLACES[0])
 
-PIN = "Wh8-48151623-pin"
+PIN = "Wh8/4815+1623-pin"
+"""It looks different in a URI."""
 SO_PIN = "So9-99887766-pin"
 
 needs_softhsm = pytest.mark.skipif(
@@ -109,7 +110,7 @@ def uri(token: str, label: str = "", pin: str = "", module: str = MODULE, **more
     """The URI of a key; more attributes are those before the question mark."""
     path = {"token": token, **({"object": label} if label else {}), **more}
     text = ";".join(f"{name.replace('_', '-')}={quote(value, safe='')}" for name, value in path.items())
-    return f"pkcs11:{text}?module-path={module}" + (f"&pin-value={pin}" if pin else "")
+    return f"pkcs11:{text}?module-path={module}" + (f"&pin-value={quote(pin, safe='')}" if pin else "")
 
 
 @pytest.fixture

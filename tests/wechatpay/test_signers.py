@@ -21,7 +21,7 @@ from airflow_provider_wxbank.wechatpay.exchange import Exchange
 from airflow_provider_wxbank.wechatpay.loop import AsyncClient, InLoop
 from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
 from airflow_provider_wxbank.wechatpay.signers.choice import signer_of
-from airflow_provider_wxbank.wechatpay.sockets import MAX_SOCKETS
+from airflow_provider_wxbank.wechatpay.sockets import MAX_SOCKETS_A_HOST
 from tests.conftest import PACKAGE, NewClient, NewSimulator
 from tests.harness.clock import Clock
 from tests.harness.files import agreement_file
@@ -181,7 +181,7 @@ def test_slow_signers_hold_no_socket_that_others_need(
 
     async def flow() -> None:
         slow = AsyncClient(settings_of(simulator, f"until={go}"))
-        calls = [asyncio.create_task(alist_tasks_page(slow, PACKAGE)) for _ in range(2 * MAX_SOCKETS)]
+        calls = [asyncio.create_task(alist_tasks_page(slow, PACKAGE)) for _ in range(MAX_SOCKETS_A_HOST + 1)]
         await auntil(lambda: Path(f"{go}.begun").exists())
         assert (await alist_tasks_page(AsyncClient(pem_settings(simulator)), PACKAGE)).total_count == 0
         assert not any(call.done() for call in calls)

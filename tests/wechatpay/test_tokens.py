@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
@@ -121,7 +122,7 @@ def test_a_key_is_generated_on_the_token_and_found_by_any_of_its_attributes(hsm:
 
 def test_a_pin_comes_from_a_file_or_stands_in_the_uri(merchants: Hsm, tmp_path: Path) -> None:
     (tmp_path / "pin").write_text(f"{PIN}\n")
-    for more in (f"pin-source={tmp_path}/pin", f"pin-source=file:{tmp_path}/pin", f"pin-value={PIN}"):
+    for more in (f"pin-source={tmp_path}/pin", f"pin-source=file:{tmp_path}/pin", f"pin-value={quote(PIN, safe='')}"):
         assert open_key(f"{uri('merchants')}&{more}", pin="").sign(MESSAGE) == pem_signer(KEY).sign(MESSAGE)
 
 
