@@ -36,6 +36,9 @@ from tests.harness.softhsm import MODULE, PIN, Hsm, needs_softhsm, uri
 
 pytestmark = needs_softhsm
 
+forks = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+"""Python 3.12 warns of a fork beside threads; workers of Airflow fork all the same."""
+
 KEY, OTHER = new_key(), new_key()
 MESSAGE = b"GET\n/v3/certificates\n1\nN\n\n"
 
@@ -156,6 +159,7 @@ def test_many_threads_sign_at_once(merchants: Hsm) -> None:
         assert list(pool.map(signer.sign, messages)) == [expected.sign(message) for message in messages]
 
 
+@forks
 def test_a_child_opens_the_module_for_itself_and_leaves_that_of_its_parent_alone(merchants: Hsm) -> None:
     signer = open_key(uri("merchants"))
     expected = signer.sign(MESSAGE)
@@ -181,6 +185,7 @@ def test_a_child_opens_the_module_for_itself_and_leaves_that_of_its_parent_alone
         assert of_the_parent.generate_random(64)
 
 
+@forks
 def test_a_child_signs_while_a_thread_of_its_parent_had_the_token(merchants: Hsm) -> None:
     signer = open_key(uri("merchants"))
     expected = signer.sign(MESSAGE)
@@ -237,6 +242,7 @@ def test_another_key_in_its_place_is_not_signed_with(merchants: Hsm) -> None:
     assert open_key(uri("merchants", "merchant-2026")).public_key == public_key(OTHER)
 
 
+@forks
 def test_a_wrong_pin_is_tried_once(merchants: Hsm) -> None:
     right = open_key(uri("merchants"))
     tried: list[str] = []
