@@ -174,7 +174,7 @@ def test_a_wrong_row_at_the_end_of_a_file_is_known_before_the_first_is_sent(
     with pytest.raises(InvalidInput, match=r"users\.csv line 12001 has a blank"):
         upload(file=str(tmp_path / "users.csv"))
     (tmp_path / "users.csv").write_text("")
-    with pytest.raises(InvalidInput, match="has no number in it"):
+    with pytest.raises(InvalidInput, match="has no row in it"):
         upload(file=str(tmp_path / "users.csv"))
     assert requests(connected) == 0
 

@@ -206,8 +206,8 @@ def _encoding(written: object) -> str:
         raise InvalidInput("dialect's encoding must be a name, such as utf-8 or gb18030")
     try:
         name = codecs.lookup(written).name.removesuffix("-sig")
-        # Of an encoding of one byte each, all bytes are as many characters, perhaps unknown ones.
-        is_read = name in {"utf-8", *CHINESE} or len(bytes(range(256)).decode(name, "replace")) == 256
+        # Of an encoding of single bytes each one is a character, perhaps an unknown one.
+        is_read = name in {"utf-8", *CHINESE} or _is_of_single_bytes(name)
         keeps_ascii = is_read and _ASCII.decode(name, "replace") == _ASCII.decode("ascii")
     except (LookupError, UnicodeError):
         raise InvalidInput(f"dialect's encoding {written[:40]!r} is none that Python knows for texts") from None
@@ -217,6 +217,13 @@ def _encoding(written: object) -> str:
             f"that keeps ASCII. Convert the file first, for example with iconv -f {written[:40]} -t UTF-8"
         )
     return name
+
+
+def _is_of_single_bytes(name: str) -> bool:
+    # In these a byte may change what the next ones mean.
+    if re.search("escape|iso2022", name):
+        return False
+    return len(bytes(range(256)).decode(name, "replace")) == 256
 
 
 def _delimiter(written: object) -> str:
