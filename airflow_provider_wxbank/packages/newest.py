@@ -26,11 +26,13 @@ class _End:
     """The last tasks of a list.
 
     :param start: the row of the first of them.
+    :param limit: tasks a page, with which the pages before this one do not overlap it.
     :param are_rows: whether ``offset`` counts rows.
     """
 
     tasks: Sequence[UploadTask]
     start: int
+    limit: int
     are_rows: bool
 
 
@@ -96,10 +98,12 @@ async def _in_order(client: Caller, package_id: str, first: TaskPage) -> AsyncGe
     if _is_before(begin, rest):
         for task in reversed(end.tasks):
             yield task
-        # Full pages, of which one or another overlaps the end; the first one is at hand.
-        for number in range((end.start - 1) // MAX_PAGE, 0, -1):
-            offset = number * MAX_PAGE if end.are_rows else number
-            page = await alist_tasks_page(client, package_id, offset=offset)
+        start = end.start
+        # What is on the first page is at hand.
+        while start > len(first.tasks):
+            start = max(start - end.limit, 0)
+            offset = start if end.are_rows else start // end.limit
+            page = await alist_tasks_page(client, package_id, offset=offset, limit=end.limit)
             for task in reversed(page.tasks):
                 yield task
         for task in reversed(first.tasks):
@@ -129,13 +133,13 @@ async def _last(client: Caller, package_id: str, total: int) -> _End | None:
             total = page.total_count
             continue
         if len(page.tasks) == total - number * limit:
-            return _End(page.tasks, number * limit, are_rows=False)
+            return _End(page.tasks, number * limit, limit, are_rows=False)
         if len(page.tasks) != limit:
             return None
         start = max(total - MAX_PAGE, 0)
         page = await alist_tasks_page(client, package_id, offset=start)
         if len(page.tasks) == total - start:
-            return _End(page.tasks, start, are_rows=True)
+            return _End(page.tasks, start, MAX_PAGE, are_rows=True)
         total = page.total_count
     return None
 
