@@ -41,16 +41,23 @@ _KINDS = str.maketrans({**dict.fromkeys("0123456789", "9"), **dict.fromkeys(asci
 class Others:
     """What some numbers have in common, to compare others with.
 
-    :ivar shortest: digits of the shortest number that has digits only; None if there is none.
     :ivar lengths: how many have so many digits and nothing else; at most 214 different ones.
     :ivar shapes: complete only while there are at most :data:`MAX_SHAPES`.
     """
 
     count: int = 0
-    of_digits: int = 0
-    shortest: int | None = None
     shapes: set[str | int] = field(default_factory=set)
     lengths: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def of_digits(self) -> int:
+        """How many have nothing but digits."""
+        return self.lengths.total()
+
+    @property
+    def shortest(self) -> int:
+        """Digits of the shortest of these; 0 if there is none."""
+        return min(self.lengths, default=0)
 
     def meet(self, numbers: Sequence[str], *, are_digits: bool = False) -> None:
         """Take some more into account.
@@ -60,26 +67,21 @@ class Others:
         if not numbers:
             return
         shapes: set[str | int] = set(map(len if are_digits else shape_of, numbers))
-        lengths = [shape for shape in shapes if isinstance(shape, int)]
-        if len(lengths) > 1:
+        if are_digits and len(shapes) == 1:
+            # Counting each takes a tenth of the time that a row may take.
+            self.lengths[len(numbers[0])] += len(numbers)
+        else:
             self.lengths.update(len(number) for number in numbers if number.isdigit())
-        elif lengths:
-            self.lengths[lengths[0]] += sum(number.isdigit() for number in numbers) if len(shapes) > 1 else len(numbers)
         self.count += len(numbers)
-        self.of_digits += len(numbers) if are_digits else sum(number.isdigit() for number in numbers)
-        if lengths:
-            self.shortest = min(self.shortest or max(lengths), *lengths)
         if len(self.shapes) <= MAX_SHAPES:
             self.shapes |= shapes
 
     def join(self, others: Others) -> None:
         """Take another file's numbers into account."""
         self.count += others.count
-        self.of_digits += others.of_digits
+        self.lengths.update(others.lengths)
         if len(self.shapes) <= MAX_SHAPES:
             self.shapes |= others.shapes
-        if others.shortest is not None:
-            self.shortest = min(others.shortest, self.shortest or others.shortest)
 
     def check_joined(self, place: str) -> None:
         """:raises InvalidInput: a few have as many digits as two or more of nearly all others together."""
@@ -101,7 +103,7 @@ class Others:
             # One in a hundred may be a record itself, of one of several files that were put together.
             if are_nearly_digits and (is_of_no_shape or 100 * with_letters <= self.count):
                 return "letters where nearly all others are digits" if with_letters else _LETTERS
-        elif are_nearly_digits and (self.shortest or 0) >= max(MIN_DIGITS, 2 * shape):
+        elif are_nearly_digits and self.shortest >= max(MIN_DIGITS, 2 * shape):
             return _FEW_DIGITS
         if is_of_no_shape and self.count >= MANY and len(self.shapes) == 1:
             (only,) = self.shapes

@@ -12,7 +12,7 @@ from itertools import accumulate, chain, islice
 
 from airflow_provider_wxbank.agreements.numbers import BLANKS, delimiter, problem
 from airflow_provider_wxbank.agreements.records import MIN_DIGITS
-from airflow_provider_wxbank.agreements.sources.dialect import Dialect, Seen, column_index, columns
+from airflow_provider_wxbank.agreements.sources.dialect import Dialect, Seen, column_index, columns, folded
 from airflow_provider_wxbank.agreements.sources.rows import RECORD, Blocks, Rows
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
@@ -71,8 +71,7 @@ def column_of_text(blocks: Blocks, column: str | int, dialect: Dialect, seen: Se
         if has_header and (at := _again(first[index], values)) is not None:
             raise InvalidInput(
                 f"{place} {positions[at]} is the header once more, as in files that were put together: remove it. "
-                "Nothing "
-                "was sent"
+                "Nothing was sent"
             )
         yield positions, values
 
@@ -83,8 +82,7 @@ def _again(name: str, values: Sequence[str]) -> int | None:
         return values.index(name)
     # Another one would be no number, but for a name with a digit in it.
     if problem(name.strip(BLANKS)) is None:
-        folded = [value.strip().casefold() for value in values]
-        return folded.index(name.strip().casefold()) if name.strip().casefold() in folded else None
+        return next((at for at, value in enumerate(values) if folded(value) == folded(name)), None)
     return None
 
 
@@ -207,7 +205,7 @@ def _csv(blocks: Blocks, layout: _Layout) -> Rows:
                 ends = accumulate(1 + sum(value.count("\n") for value in row) for row in rows)
                 positions = [line + start + of_row - 1 for of_row in ends]
                 _check_swallowed(positions, rows, layout)
-            if set(map(len, rows)) != {layout.width} or any("\r" in field for row in rows for field in row):
+            if set(map(len, rows)) != {layout.width} or "\r" in "".join(map("".join, rows)):
                 _check_rows(positions, rows, layout)
             yield positions, [row[layout.index] for row in rows]
     except csv.Error as failure:
@@ -230,11 +228,9 @@ def _unquoted(value: str, quotechar: str | None) -> str:
 def _check_swallowed(positions: Sequence[int], rows: Sequence[list[str]], layout: _Layout) -> None:
     """:raises InvalidInput: a row of several lines has other rows in it: a quotation mark is one too many."""
     for position, row in zip(positions, rows, strict=True):
-        if len(row) <= layout.index:
+        if len(row) <= layout.index or not any("\n" in field for field in row):
             continue
         index, kind = layout.index, _KIND.sub("9", row[layout.index].strip(BLANKS))
-        if not any("\n" in field for field in row):
-            continue
         parts = (
             part
             for field in [*row[:index], *row[index + 1 :]]

@@ -30,11 +30,9 @@ _COUNTED = re.compile(
     r"(?is)(?:(?:INSERT|UPDATE|DELETE|MERGE|COPY|CREATE|EXPORT|SUMMARIZE)\b"
     r"|WITH\b.*\b(?:INSERT\s+INTO|UPDATE\s+\S+\s+SET|DELETE\s+FROM|MERGE\s+INTO)\b)(?!.*\b(?:RETURNING|OUTPUT)\b)"
 )
-# Texts, names and comments. Whether a backslash hides a quotation mark is the database's affair.
-_QUIET = [
-    re.compile(rf"'(?:[^'{quote}]|{escape}'')*'|\"[^\"]*\"|`[^`]*`|--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$", re.DOTALL)
-    for quote, escape in (("", ""), (r"\\", r"\\.|"))
-]
+# Whether a backslash hides a quotation mark is the database's affair.
+_TEXTS = ("'(?:[^']|'')*'", r"'(?:[^'\\]|\\.|'')*'")
+_QUIET = [re.compile(rf"{one}|\"[^\"]*\"|`[^`]*`|--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$", re.DOTALL) for one in _TEXTS]
 
 
 def read_sql(
@@ -74,7 +72,7 @@ def statement_of(sql: str, parameters: Mapping[str, object] | None) -> TextClaus
     :raises InvalidInput: a parameter is missing.
     """
     # Of several results only one would be read; and a COMMIT among them would change the database.
-    if all(";" in quiet.sub(" ", sql).rstrip("; \t\r\n") for quiet in _QUIET):
+    if all(";" in one.rstrip("; \t\r\n") for one in _bare(sql)):
         raise InvalidInput("sql has several statements: give one query, whose result has all numbers")
     statement = text(sql if parameters else sql.replace(":", r"\:"))
     missing = statement.compile().params.keys() - dict(parameters or {}).keys()
@@ -87,8 +85,13 @@ def statement_of(sql: str, parameters: Mapping[str, object] | None) -> TextClaus
 
 def check_is_query(sql: str, has_rows: bool) -> None:
     """:raises InvalidInput: what was executed gives no rows, or none of the database's own."""
-    if not has_rows or any(_COUNTED.match(quiet.sub(" ", sql).lstrip(" \t\r\n(")) for quiet in _QUIET):
+    if not has_rows or any(_COUNTED.match(one.lstrip(" \t\r\n(")) for one in _bare(sql)):
         raise InvalidInput("sql must be a query that returns rows")
+
+
+def _bare(sql: str) -> list[str]:
+    """A query without its texts, quoted names and comments, in each way in which a database may read it."""
+    return [quiet.sub(" ", sql) for quiet in _QUIET]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
@@ -61,17 +61,19 @@ class Dialect:
         known = {field.name for field in fields(cls)}
         if unknown := [key for key in written if key not in known]:
             raise InvalidInput(f"dialect has no {unknown[0]!r}; it has {', '.join(sorted(known))}")
-        given = dict(written)
-        if "encoding" in given:
-            given["encoding"] = _encoding(given["encoding"])
-        if given.get("delimiter") is not None:
-            given["delimiter"] = _delimiter(given["delimiter"])
-        if given.get("quotechar") is not None:
-            given["quotechar"] = _quotechar(given["quotechar"])
-        if given.get("header") is not None:
-            given["header"] = _truth(given["header"])
-        for name in ("skip_rows", "skip_footer"):
-            given[name] = count_of(given.get(name), f"dialect's {name}")
+        checks: dict[str, Callable[[object], object]] = {
+            "encoding": _encoding,
+            "delimiter": _delimiter,
+            "quotechar": _quotechar,
+            "header": _truth,
+            "skip_rows": lambda value: count_of(value, "dialect's skip_rows"),
+            "skip_footer": lambda value: count_of(value, "dialect's skip_footer"),
+        }
+        given = {
+            # All but the encoding may be None.
+            name: None if value is None and name != "encoding" else checks[name](value)
+            for name, value in written.items()
+        }
         dialect = cls(**given)  # type: ignore[arg-type]  # each was checked above
         if dialect.delimiter is not None and dialect.delimiter == dialect.quotechar:
             raise InvalidInput("dialect has the same text as delimiter and as quotechar")
@@ -115,7 +117,7 @@ class Seen:
             return
         if self.name is None:
             self.name, self.where = name, what
-        elif _folded(name) != _folded(self.name):
+        elif folded(name) != folded(self.name):
             raise InvalidInput(
                 f"column {column} of {what} has another name than that of {self.where}, so it may be another one: give "
                 "its name as column. Nothing was sent"
@@ -171,7 +173,7 @@ def column_index(names: Sequence[str], column: Column | None, what: str) -> int:
         return column - 1
     found = [index for index, name in enumerate(names) if name == column]
     # One that is named exactly comes first: names may differ in case alone.
-    found = found or [index for index, name in enumerate(names) if _folded(name) == _folded(column)]
+    found = found or [index for index, name in enumerate(names) if folded(name) == folded(column)]
     if len(found) != 1:
         raise InvalidInput(f"{what} has {columns(len(names))}, {len(found) or 'none'} of them named {column!r}")
     return found[0]
@@ -197,7 +199,8 @@ def count_of(written: object, name: str) -> int | None:
     return written
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """A column's name in the form in which it is compared."""
     return name.strip().casefold()
 
 

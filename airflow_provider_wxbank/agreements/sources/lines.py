@@ -77,7 +77,8 @@ class _Widths:
 
     :ivar characters: in most of the first lines. Lines with as many are taken to be laid out alike.
     :ivar begin: the position of the first line.
-    :ivar lengths: of lines as a whole, and of their parts before the column's end, in bytes.
+    :ivar whole: lengths of lines in bytes.
+    :ivar before: the same of what is before their columns.
     """
 
     first: int
@@ -86,15 +87,15 @@ class _Widths:
     place: str
     characters: int = 0
     begin: int = 0
-    lengths: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
+    whole: set[int] = field(default_factory=set)
+    before: set[int] = field(default_factory=set)
 
     def check(self, positions: Sequence[int], lines: Sequence[str]) -> None:
         """:raises InvalidInput: in one of the lines the column may be elsewhere."""
-        for position, line in zip(positions, lines, strict=True) if "\r" in "".join(lines) else ():
-            if "\r" in line:
-                raise InvalidInput(
-                    f"{self.place} {position} has a carriage return (\\r) in the middle. Correct the file"
-                )
+        text = "".join(lines)
+        if "\r" in text:
+            position = next(position for position, line in zip(positions, lines, strict=True) if "\r" in line)
+            raise InvalidInput(f"{self.place} {position} has a carriage return (\\r) in the middle. Correct the file")
         if not self.characters:
             self.characters, self.begin = Counter(map(len, lines)).most_common(1)[0][0], positions[0]
             self._warn(lines)
@@ -102,7 +103,7 @@ class _Widths:
         is_single = len(lines) == 1 and positions[0] == self.begin
         if set(map(len, lines)) != {self.characters} or self.last > self.characters or is_single:
             self._check_alone(positions, lines, is_single=is_single)
-        if not "".join(lines).isascii():
+        if not text.isascii():
             self._check_bytes(positions, lines)
 
     def _warn(self, lines: Sequence[str]) -> None:
@@ -145,10 +146,9 @@ class _Widths:
         Lines of equally many characters, but of unequally many bytes as a whole and before the column, show that
         characters are counted.
         """
-        whole, before = self.lengths
-        whole |= {len(line.encode(self.encoding)) for line in lines}
-        before |= {len(line[: self.first - 1].encode(self.encoding)) for line in lines}
-        if len(whole) > 1 and len(before) > 1 and set(map(len, lines)) == {self.characters}:
+        self.whole |= {len(line.encode(self.encoding)) for line in lines}
+        self.before |= {len(line[: self.first - 1].encode(self.encoding)) for line in lines}
+        if len(self.whole) > 1 and len(self.before) > 1 and set(map(len, lines)) == {self.characters}:
             return
         for position, line in zip(positions, lines, strict=True):
             beginning = line[: self.last]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from os import SEEK_END
 from typing import IO, TYPE_CHECKING
 
 from airflow_provider_wxbank.agreements.numbers import CHUNK_ROWS, Values
@@ -62,26 +61,21 @@ def read_parquet(stream: IO[bytes], column: Column | None, seen: Seen, place: st
 
 def _check_is_one(stream: IO[bytes], metadata: pyarrow.parquet.FileMetaData, what: str) -> None:
     """:raises InvalidInput: files were put together: only the rows of the last one would be read."""
-    columns = [
-        metadata.row_group(group).column(index)
-        for group in range(metadata.num_row_groups)
-        for index in range(metadata.num_columns)
-    ]
-    ends = [(one.dictionary_page_offset or one.data_page_offset) + one.total_compressed_size for one in columns]
+    end = 0
+    if metadata.num_row_groups:
+        last = metadata.row_group(metadata.num_row_groups - 1)
+        columns = [last.column(index) for index in range(last.num_columns)]
+        end = max((one.dictionary_page_offset or one.data_page_offset) + one.total_compressed_size for one in columns)
     # Behind the values are indexes and the footer, and perhaps the beginning of another file.
-    end = stream.seek(0, SEEK_END)
-    behind = stream.seek(max(ends, default=0))
+    stream.seek(end)
     kept = b""
-    while behind < end:
-        block = stream.read(min(PAGE_BYTES, end - behind))
-        if not block or _SEAM in kept + block:
-            break
-        behind, kept = behind + len(block), block[-len(_SEAM) :]
-    if behind < end:
-        raise InvalidInput(
-            f"{what} has several Parquet files in it, one behind the other, of which only the last can be read: give "
-            "each by itself. Nothing was sent"
-        )
+    while block := stream.read(PAGE_BYTES):
+        if _SEAM in kept + block:
+            raise InvalidInput(
+                f"{what} has several Parquet files in it, one behind the other, of which only the last can be read: "
+                "give each by itself. Nothing was sent"
+            )
+        kept = block[-len(_SEAM) :]
 
 
 _SEAM = b"PAR1PAR1"

@@ -18,7 +18,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 from airflow_provider_wxbank.wechatpay.crypto.signing import Signer
-from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, TryLater
+from airflow_provider_wxbank.wechatpay.errors import AGAIN, InvalidCredentials, TryLater
 
 GROUP = "airflow_provider_wxbank.signers"
 
@@ -67,7 +67,7 @@ def signer_of(uri: str, values: Mapping[str, str]) -> Signer:
         raise
     except Exception as failure:
         # Its text may quote anything.
-        raise TryLater(f"the signer for {scheme}: failed: {type(failure).__name__}. Run it again later") from None
+        raise TryLater(f"the signer for {scheme}: failed: {type(failure).__name__}{AGAIN}") from None
 
 
 def _maker(scheme: str) -> SignerOfUri:
