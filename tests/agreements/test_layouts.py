@@ -405,7 +405,7 @@ def numbers_of(content: bytes, column: Column, dialect: dict[str, object]) -> li
             return None
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])  # the first letters take a second
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the first letters take a second
 @given(written_files())
 def test_what_is_written_with_a_dialect_is_read_back_with_it(
     written: tuple[bytes, Column, dict[str, object], list[str]],
@@ -414,7 +414,7 @@ def test_what_is_written_with_a_dialect_is_read_back_with_it(
     assert numbers_of(content, column, dialect) == rows
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(written_files(), DELIMITERS, ENCODINGS, st.sampled_from(['"', "'", None]))
 def test_with_another_dialect_no_other_number_is_read(
     written: tuple[bytes, Column, dict[str, object], list[str]], delimiter: str, encoding: str, quotechar: str | None
