@@ -7,6 +7,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -74,7 +75,8 @@ def mask_secrets(connection: Connection, extra: Mapping[str, Any]) -> None:
 
 async def amask_secrets(connection: Connection, extra: Mapping[str, Any]) -> None:
     """:func:`mask_secrets` in an event loop, which it never holds for long."""
-    secrets = secrets_of(connection.password, extra)
+    # The same for each of a thousand waits that begin.
+    secrets = _secrets_once(str(connection.password or ""), json.dumps(extra, default=str))
     masked = str(redact("\n".join(secrets)))
     # Airflow compiles all that it masks anew for each text that is new to it, which takes milliseconds: so one at a
     # time, and none again.
@@ -98,6 +100,12 @@ def secrets_of(password: object, extra: Mapping[str, Any]) -> list[str]:
             secrets |= key_lines(text)
     secrets |= {unquote(found) for found in _PROXY_PASSWORD.findall(str(extra.get("proxies") or ""))}
     return sorted({form for secret in secrets for form in _forms(secret)})
+
+
+@lru_cache(maxsize=64)
+def _secrets_once(password: str, extra: str) -> list[str]:
+    """:func:`secrets_of`, of an extra as JSON: all of it is in Airflow's own memory, since it masks it."""
+    return secrets_of(password, json.loads(extra))
 
 
 def _forms(secret: str) -> Iterator[str]:
