@@ -154,7 +154,7 @@ class TaskFinishedTrigger(BaseTrigger):
         settings = await WxBankHook(self.wxbank_conn_id).asettings()
         while True:
             async with shared_by(settings, target.package_id) as shared:
-                # Those of another wait say the same, and a thousand waits need not keep one's own each.
+                # Those of another wait are alike, and a thousand waits need not keep their own.
                 settings = shared.client.settings
                 while True:
                     try:
