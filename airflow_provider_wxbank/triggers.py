@@ -154,8 +154,7 @@ class TaskFinishedTrigger(BaseTrigger):
         settings = await WxBankHook(self.wxbank_conn_id).asettings()
         while True:
             async with shared_by(settings, target.package_id) as shared:
-                # Those of another wait are alike, and a thousand waits need not keep their own.
-                settings = shared.client.settings
+                settings = shared.client.settings  # as one's own, but kept once for a thousand waits
                 while True:
                     try:
                         step = waiting.send(seen)
@@ -165,8 +164,7 @@ class TaskFinishedTrigger(BaseTrigger):
                     while news:
                         await record_from_trigger(self.task_instance, news.pop(0))
                     if isinstance(step, Pause):
-                        await asyncio.sleep(self._pause(step.looks))
-                        seen = None
+                        seen = await asyncio.sleep(self._pause(step.looks), None)
                         continue
                     seen = await shared.looked(step, self.poll_interval)
                     # Keys may have been changed meanwhile.
