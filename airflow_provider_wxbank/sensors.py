@@ -24,6 +24,7 @@ from airflow_provider_wxbank.packages.counts import (
     likely_mistake,
 )
 from airflow_provider_wxbank.packages.poll import MAX_BY_NAME
+from airflow_provider_wxbank.packages.reconcile import Accounted, disagreement, reconciled, sent_files
 from airflow_provider_wxbank.packages.wait import Look, Waiting, looked, wait
 from airflow_provider_wxbank.packages.wanted import Wanted, wanted
 from airflow_provider_wxbank.parameters import WHY_NONE, TextParameters, list_of_texts, text
@@ -61,7 +62,10 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         ``poke_interval``, ``timeout``, ``exponential_backoff``, ``max_wait`` and ``soft_fail`` mean the same there;
         ``mode`` means nothing, and ``silent_fail`` and ``never_fail`` are for ``deferrable=False`` only.
     :param wxbank_conn_id: connection of type ``wxbank`` (templated).
-    :return: ``{"package_id", "tasks", "success_count", "fail_count", "success_user_count"}``; ``tasks`` is a count.
+    :return: ``{"package_id", "tasks", "rows", "success_count", "fail_count", "success_user_count", "unaccounted"}``;
+        ``tasks`` is a count, ``rows`` are the numbers in their files, and ``unaccounted`` is by how many the counts
+        differ from them, file by file: 0 if they agree. These two are None unless ``upload`` is given, which tells the
+        rows.
     """
 
     template_fields: Sequence[str] = ("upload", "package_id", "task_ids", "filenames", "wxbank_conn_id")
@@ -148,7 +152,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         else:
             self._waiting = waiting
             return PokeReturnValue(is_done=False)
-        result = self._result(context, target, count(tasks), map(finished_file, tasks))
+        result = self._result(context, target, count(tasks), Accounted.of(tasks), map(finished_file, tasks))
         return PokeReturnValue(is_done=True, xcom_value=result)
 
     @forgets_locals
@@ -177,7 +181,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         # The trigger may know the tasks by digests alone, and two can look alike.
         if not all(map(target.includes, files)):
             raise WxBankError("the triggerer took a task of somebody else for one of these: run this sensor again")
-        return self._result(context, target, counts, files)
+        return self._result(context, target, counts, Accounted.read(given.get("accounted")), files)
 
     def _observer(self, context: Context, target: Wanted) -> Observer:
         sums = Sums("wait", wxbank_conn_id=self.wxbank_conn_id, package_id=target.package_id)
@@ -206,8 +210,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
                 "upload is a text, not a result of UploadTaskOperator. If it is a template, let the DAG have "
                 "render_template_as_native_obj=True, or give the output of a task"
             )
-        # Results of mapped tasks come as a lazy sequence.
-        results = [self.upload] if isinstance(self.upload, Mapping) else list(self.upload)
+        results = self._uploads()
         if not results:
             raise InvalidInput("upload is an empty list: the tasks that it comes from were mapped over nothing")
         if any(result is None for result in results):
@@ -238,13 +241,27 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
             return wanted(package_ids.pop(), filenames=filenames)
         return wanted(package_ids.pop(), chain.from_iterable(task_ids))
 
+    def _uploads(self) -> list[Mapping[str, Any]]:
+        """The results of uploads; none if tasks are named otherwise."""
+        # Results of mapped tasks come as a lazy sequence.
+        return [self.upload] if isinstance(self.upload, Mapping) else list(self.upload or ())
+
     def _result(
-        self, context: Context, target: Wanted, counts: Counts, files: Iterable[FinishedFile]
+        self,
+        context: Context,
+        target: Wanted,
+        counts: Counts,
+        accounted: Accounted | None,
+        files: Iterable[FinishedFile],
     ) -> dict[str, Any]:
+        uploads = self._uploads()
+        counts, differing = reconciled(counts, sent_files(uploads) if uploads else None, accounted)
         # Told before the check below, so that the counts are also recorded when they fail the task.
         self._observer(context, target)(counts.event(target.package_id, files))
         if mistake := likely_mistake(counts):
             self.log.error(mistake)
+        if warning := disagreement(target.package_id, counts, differing):
+            self.log.warning(warning)
         check_matched(counts, self.max_fail_ratio)
         result = counts.of_package(target.package_id)
         write_event(context, self, result)

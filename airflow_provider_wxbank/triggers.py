@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -16,10 +15,11 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_wxbank._compat import HAS_PAGE, BaseEventTrigger, asset_state_store
 from airflow_provider_wxbank._compat import HAS_WATCHERS as HAS_WATCHERS  # public here
 from airflow_provider_wxbank.hooks import WxBankHook
-from airflow_provider_wxbank.packages.counts import Counts, count, finished_file
+from airflow_provider_wxbank.packages.counts import Counts, finished_file
 from airflow_provider_wxbank.packages.endpoints import tasks_path
 from airflow_provider_wxbank.packages.known import Known
 from airflow_provider_wxbank.packages.pauses import backing_off, steady
+from airflow_provider_wxbank.packages.reconcile import finished_event
 from airflow_provider_wxbank.packages.shared import Shared, shared_by
 from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wait import Look, Pause, Seen, Waiting, wait, watch
@@ -53,11 +53,11 @@ MAX_EVENT_TASKS = 5000
 class TaskFinishedTrigger(BaseTrigger):
     """Polls a package until upload tasks are finished.
 
-    Its only event is a dict: ``{"status": "finished", "counts": ...}`` with the fields of
-    :class:`~airflow_provider_wxbank.packages.counts.Counts`, or ``{"status": "error", "message", "is_lasting"}`` for
-    what waiting will not mend; ``is_lasting`` says whether another try of the task would fail in the same way. From
-    Airflow 3.1 on, ``tasks`` beside ``counts`` tells about each task, for the page. Outages of WeChat Pay are waited
-    through. It only reads, so it may be restarted, or run twice, at any time.
+    Its only event is a dict: ``{"status": "finished", "counts", "accounted"}`` as :func:`.finished_event` makes it, or
+    ``{"status": "error", "message", "is_lasting"}`` for what waiting will not mend; ``is_lasting`` says whether another
+    try of the task would fail in the same way. From Airflow 3.1 on, ``tasks`` beside ``counts`` tells about each task,
+    for the page. Outages of WeChat Pay are waited through. It only reads, so it may be restarted, or run twice, at any
+    time.
 
     :param package_id: the number package.
     :param task_ids: the tasks to wait for; None, if ``filenames`` is None too, for the whole package.
@@ -132,7 +132,7 @@ class TaskFinishedTrigger(BaseTrigger):
         except WxBankError as failure:
             message = f"{type(failure).__name__}: {failure}"
             return {"status": "error", "message": message, "is_lasting": is_lasting(failure)}
-        event: dict[str, Any] = {"status": "finished", "counts": asdict(count(tasks))}
+        event = finished_event(tasks)
         # Airflow 2 keeps an event where MySQL takes 64 kB, and no Airflow is made for events of megabytes.
         has_room = HAS_PAGE and len(tasks) <= MAX_EVENT_TASKS
         return {**event, "tasks": list(pieces(map(finished_file, tasks)))} if has_room else event

@@ -19,6 +19,8 @@ class Counts:
 
     :param success_user_count: WeChat Pay users matched; a number may belong to several.
     :param failed_files: files in which every row failed: most likely the key or the bank type is wrong.
+    :param rows: numbers that were sent in the tasks' files; None if that is not known.
+    :param unaccounted: by how many numbers the counts differ from the rows, file by file; None if that is not known.
     """
 
     tasks: int
@@ -26,6 +28,8 @@ class Counts:
     fail_count: int
     success_user_count: int
     failed_files: tuple[str, ...] = ()
+    rows: int | None = None
+    unaccounted: int | None = None
 
     @property
     def fail_ratio(self) -> float:
@@ -34,7 +38,7 @@ class Counts:
         return self.fail_count / max(self.success_count + self.fail_count, 1)
 
     def plus(self, more: Counts) -> Counts:
-        """The counts of these tasks and of others."""
+        """The counts of these tasks and of others. Nothing is known of the rows of others."""
         return Counts(
             self.tasks + more.tasks,
             self.success_count + more.success_count,
@@ -76,9 +80,11 @@ class Counts:
         return {
             "package_id": package_id,
             "tasks": self.tasks,
+            "rows": self.rows,
             "success_count": self.success_count,
             "fail_count": self.fail_count,
             "success_user_count": self.success_user_count,
+            "unaccounted": self.unaccounted,
         }
 
     def event(self, package_id: str, files: Iterable[FinishedFile]) -> Finished:
@@ -91,6 +97,8 @@ class Counts:
             self.fail_count,
             self.success_user_count,
             len(self.failed_files),
+            self.rows,
+            self.unaccounted,
         )
 
 

@@ -15,6 +15,10 @@ MAX_NEWEST = 100
 """Tasks that are known one by one. A task may be listed late, so the very newest one alone would not do."""
 
 
+_NOT_KEPT = ("failed_files", "rows", "unaccounted")
+"""Of the counts: names that would grow, and what no list tells."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """The sums over all known tasks, and which are the newest of them.
@@ -47,7 +51,7 @@ class Known:
 
     def write(self) -> dict[str, Any]:
         """Its form as JSON."""
-        sums = {name: value for name, value in asdict(self.counts).items() if name != "failed_files"}
+        sums = {name: value for name, value in asdict(self.counts).items() if name not in _NOT_KEPT}
         return {**sums, "after": self.after, "newest": dict(self.newest)}
 
     @classmethod

@@ -152,6 +152,8 @@ class Finished:
 
     :param files: all of the tasks' files; empty where the wait does not tell.
     :param failed_files: in how many files not one number matched.
+    :param rows: numbers that were sent in these files; None if that is not known.
+    :param unaccounted: by how many numbers the counts differ from the rows, file by file; None if that is not known.
     """
 
     package_id: str
@@ -161,6 +163,8 @@ class Finished:
     fail_count: int
     success_user_count: int
     failed_files: int
+    rows: int | None = None
+    unaccounted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

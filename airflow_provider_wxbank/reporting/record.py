@@ -47,13 +47,17 @@ MAX_NAME = 250
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What WeChat Pay counted for all tasks of a wait."""
+    """What WeChat Pay counted for all tasks of a wait.
+
+    :param unaccounted: by how many numbers that differs from what was sent; None if that is not known.
+    """
 
     tasks: int
     success_count: int
     fail_count: int
     success_user_count: int
     failed_files: int
+    unaccounted: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +224,9 @@ def _number(value: object) -> int:
 def _counted(value: object) -> Counted:
     if not isinstance(value, dict):
         raise ValueError
-    return Counted(**{name: _number(value.get(name)) for name in Counted.__slots__})
+    told = {name: _number(value.get(name)) for name in Counted.__slots__ if name != "unaccounted"}
+    unaccounted = value.get("unaccounted")
+    return Counted(**told, unaccounted=None if unaccounted is None else _number(unaccounted))
 
 
 _FACTS: Mapping[str, Callable[[object], Any]] = {

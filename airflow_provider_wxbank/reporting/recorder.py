@@ -82,8 +82,9 @@ class Recorder:
                 self._tell()
             case Finished():
                 counts = Counted(
-                    event.tasks, event.success_count, event.fail_count, event.success_user_count, event.failed_files
-                )
+                    event.tasks, event.success_count, event.fail_count, event.success_user_count, event.failed_files,
+                    event.unaccounted,
+                )  # fmt: skip
                 self._tell_files(FINISHED, event.files)
                 self._tell(package_id=event.package_id, processing=0, at=int(time.time()), counts=counts)
             case Ended():

@@ -174,7 +174,7 @@ class App:
             try:
                 if body.flaw is not None:
                     raise param_error(*body.flaw)
-                return await self._upload(request, package_id, body.parts), None
+                return await self._upload(request, package_id, body.parts, kind), None
             finally:
                 self.ledger.uploads_under_way -= 1
         if kind == "changing-page":
@@ -195,7 +195,7 @@ class App:
             wrong_apiv3_key=kind == "wrong-apiv3-key", expired_only=kind == "expired-certificate"
         )
 
-    async def _upload(self, request: Request, package_id: str, parts: Sequence[Part]) -> Mapping[str, Any]:
+    async def _upload(self, request: Request, package_id: str, parts: Sequence[Part], kind: str) -> Mapping[str, Any]:
         key = self._declared_key(request.headers.get("Wechatpay-Serial"))
         file, raw_meta = sorted(parts, key=lambda part: part.name)
         meta = check_meta(raw_meta.content, file.filename)
@@ -212,6 +212,7 @@ class App:
         self.ledger.check_new(package_id, meta.filename)
         rest = None if len(at_once) == len(lines) else self.checks.keep(key.private_key, lines)
         task = self.ledger.add(package_id, meta, len(lines), len(file.content), key.serial_no)
+        task.lost = math.ceil(len(lines) / 10) if kind == "lost-rows" else 0
         if rest is None:
             task.digests = [one for one in digests if one is not None]
         else:

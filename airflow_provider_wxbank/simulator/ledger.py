@@ -54,6 +54,7 @@ class Task:
     :param digests: SHA-256 of each number decrypted so far.
     :param undecrypted: the lines that are left to be decrypted.
     :param checked: unix seconds at which all lines were decrypted; infinite while they are being decrypted.
+    :param lost: rows that are not counted.
     """
 
     task_id: str
@@ -67,6 +68,7 @@ class Task:
     undecryptable: int = 0
     undecrypted: Undecrypted | None = field(default=None, repr=False)
     checked: float = 0.0
+    lost: int = 0
 
 
 @dataclass(slots=True)
@@ -153,9 +155,10 @@ class Ledger:
         ratio = self.settings.unmatched_ratio
         matched = [one for one in task.digests if int.from_bytes(one[:4], "big") >= ratio * 2**32]
         assumed = task.rows - len(task.digests) - task.undecryptable
-        success = len(matched) + assumed - round(assumed * ratio)
+        counted = task.rows - task.lost
+        success = min(len(matched) + assumed - round(assumed * ratio), counted)
         users = success + sum(one[4] < TWO_USERS for one in matched)
-        return success, task.rows - success, users
+        return success, counted - success, users
 
     def as_json(self, task: Task, timespec: str, now: float | None = None) -> dict[str, Any]:
         """A task as WeChat Pay answers it. It has counts once it is finished."""

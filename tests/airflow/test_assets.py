@@ -197,9 +197,8 @@ async def polls(simulator: Simulator, stream: AsyncIterator[Any], count: int = 5
 def told(result: Any, tasks: int) -> bool:
     """Whether an event tells of so many tasks of two numbers each."""
     users = result.pop("success_user_count")
-    return bool(
-        result == {"package_id": PACKAGE, "tasks": tasks, "success_count": 2 * tasks, "fail_count": 0} and users
-    )
+    counts = {"success_count": 2 * tasks, "fail_count": 0, "rows": None, "unaccounted": None}
+    return bool(result == {"package_id": PACKAGE, "tasks": tasks, **counts} and users)
 
 
 @needs_watchers

@@ -250,7 +250,7 @@ def test_an_event_of_very_many_tasks_has_counts_only(
         return (await anext(TaskFinishedTrigger(PACKAGE, poll_interval=0.01).run())).payload
 
     payload = asyncio.run(event())
-    assert payload.keys() == {"status", "counts"}
+    assert payload.keys() == {"status", "counts", "accounted"}
     result = TaskFinishedSensor(task_id="finished", package_id=PACKAGE).execute_complete(context(), payload)
     assert result["tasks"] == 1
 
@@ -284,6 +284,19 @@ def test_an_event_that_does_not_fit_the_wait_fails_it(event: Any, message: str) 
     # What is beside the counts is for the page, and as damaged as it likes.
     for tasks in (None, 5, ["x"], {"version": 1}):
         assert sensor.execute_complete(context(), {**finished(), "tasks": tasks})["success_count"] == 3
+
+
+def test_an_event_of_an_older_version_has_sums_that_are_compared(logged: Callable[[], str]) -> None:
+    upload = {
+        "package_id": PACKAGE,
+        "tasks": [{"task_id": str(one), "filename": f"{one}.csv", "rows": 2} for one in (1, 2)],
+    }
+    sensor = TaskFinishedSensor(task_id="finished", upload=upload)
+    assert sensor.execute_complete(context(), finished())["unaccounted"] == 1
+    assert "by 1 of 4 numbers, in files that cannot be told" in logged()
+    told = {**finished(), "accounted": {"usual": 2, "others": {"2": 1}}}
+    assert sensor.execute_complete(context(), told)["unaccounted"] == 1
+    assert "2.csv (task 2): 2 rows, 1 counted" in logged()
 
 
 def test_a_name_that_is_given_twice_or_as_a_number_is_one_task() -> None:

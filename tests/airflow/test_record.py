@@ -65,6 +65,7 @@ def test_what_tasks_record_makes_an_import_with_its_files(
     assert (found.state, found.package_id, found.bank_types) == ("finished", PACKAGE, ["ICBC_DEBIT"])
     assert (found.files, found.uploaded, found.finished, found.rows, found.rows_uploaded) == (3, 3, 3, 25, 25)
     assert (found.success_count, found.fail_count, found.failed_files) == (25, 0, 0)
+    assert wait.xcoms[KEY]["counts"]["unaccounted"] == 0
     files = file_rows(
         filter(None, chain.from_iterable(map(read_uploaded, upload.pieces(UPLOADED)))),
         filter(None, chain.from_iterable(map(read_finished, wait.pieces(FINISHED)))),

@@ -245,6 +245,13 @@ def check_changing_page(bank: Bank, package: str) -> None:
         assert (value["total_count"], names.index("file-0001.csv")) == (count, count - 1)
 
 
+def check_lost_rows(bank: Bank, package: str) -> None:
+    bank.put(package, *(f"62220200000{number:05d}" for number in range(21)), name="file-0002.csv")
+    whole, short = bank.client.report()["packages"][package]["tasks"]
+    assert [whole[name] for name in ("rows", "success_count", "fail_count")] == [1, 1, 0]
+    assert [short[name] for name in ("rows", "success_count", "fail_count")] == [21, 18, 0]
+
+
 FAULTS: Mapping[str, Callable[[Bank, str], None]] = {
     "too-many-requests": check_error(429, "FREQUENCY_LIMITED"),
     "quota-reached": check_error(429, "FREQUENCY_LIMIT_EXCEED"),
@@ -285,4 +292,5 @@ FAULTS: Mapping[str, Callable[[Bank, str], None]] = {
     "lying-certificates": check_lying_certificates,
     "wrong-apiv3-key": check_wrong_apiv3_key,
     "changing-page": check_changing_page,
+    "lost-rows": check_lost_rows,
 }

@@ -355,8 +355,9 @@ class _Run:
     def wrong_result(self) -> str:
         """What is wrong with the sensor's result, or with the run as a test: its fault never happened."""
         result = self.results["wait"]
-        expected = (self.case.files, len(self.numbers), 0)
-        if (result["tasks"], result["success_count"], result["fail_count"]) != expected:
+        lost = sum(task.lost for task in self.simulator.app.ledger.packages[PACKAGE].values())
+        expected = (self.case.files, len(self.numbers) - lost, 0, lost)
+        if (result["tasks"], result["success_count"], result["fail_count"], result["unaccounted"]) != expected:
             return f"the sensor returned {result}"
         done = self.simulator.app.faults.done
         missed = [fault.kind for fault in self.case.faults if not done[fault.kind]]
