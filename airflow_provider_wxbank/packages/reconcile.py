@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from airflow_provider_wxbank.packages.counts import Counts, count
 from airflow_provider_wxbank.packages.tasks import UploadTask
@@ -141,5 +141,5 @@ def disagreement(package_id: str, counts: Counts, differing: Iterable[Difference
     )
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return type(value) is int and value >= 0

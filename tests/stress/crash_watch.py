@@ -109,12 +109,14 @@ def watched(simulator: Simulator) -> Iterator[Watch]:
         finally:
             seen.ended = time.monotonic()
 
-    async def noting_upload(app: App, request: Any, package_id: str, parts: Sequence[Any]) -> Mapping[str, Any]:
+    async def noting_upload(
+        app: App, request: Any, package_id: str, parts: Sequence[Any], kind: str
+    ) -> Mapping[str, Any]:
         if (seen := current.get()) is not None:
             with contextlib.suppress(StopIteration, ValueError, KeyError):
                 seen.filename = json.loads(next(one.content for one in parts if one.name == "meta"))["filename"]
             await asyncio.sleep(watch.seconds_to_take())
-        return await upload(app, request, package_id, parts)
+        return await upload(app, request, package_id, parts, kind)
 
     with patch.object(App, "__call__", noting_call), patch.object(App, "_upload", noting_upload):
         yield watch
