@@ -8,9 +8,11 @@ once it is the lowest one supported.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import XCom
+from airflow.providers.common.compat.sdk import XCom, conf
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS
 
 HAS_PAGE = AIRFLOW_V_3_1_PLUS
@@ -91,8 +93,11 @@ __all__ = [
     "attach",
     "get_fs",
     "has_fs",
+    "metrics_client",
+    "prepare_metrics",
     "render_template_to_string",
     "secrets_backends",
+    "send_metrics",
     "task_state_store",
     "xcom_setter_of_triggers",
 ]
@@ -142,3 +147,41 @@ def secrets_backends() -> list[Any]:
 
         return list(ensure_secrets_loaded())
     return list(ensure_secrets_backend_loaded())
+
+
+SEND_SECONDS = 2.0
+"""Seconds that a task waits at its end, at most, until OpenTelemetry's client has sent its metrics."""
+
+
+def metrics_client() -> Any:
+    """What Airflow itself sends metrics with: ``incr``, ``gauge``, ``timing``, ``timer``. It never fails for a network.
+
+    Before 3.2 it sets itself up when it is used. From then on somebody has to do that in each process, or else nothing
+    is sent; the module that :func:`allow_in_xcoms` imports does it for tasks, triggers and commands alike.
+    """
+    from airflow.providers.common.compat.sdk import Stats
+
+    return Stats
+
+
+def prepare_metrics() -> None:
+    """Let Airflow's client look up its host and connect now: later it may be in an event loop, which it would hold."""
+    # Whoever sends something is told if it does not work.
+    with suppress(Exception):
+        metrics_client().timer()
+
+
+def send_metrics() -> None:
+    """Send what OpenTelemetry's client has collected, in a process that may be about to end.
+
+    Airflow sends it once a minute, and not when a task ends: tasks leave their processes without any farewell.
+    """
+    if not conf.getboolean("metrics", "otel_on", fallback=False):
+        return
+    from opentelemetry.metrics import get_meter_provider
+
+    flush = getattr(get_meter_provider(), "force_flush", None)
+    if flush is not None:
+        thread = Thread(target=flush, name="wxbank-metrics", daemon=True)
+        thread.start()
+        thread.join(SEND_SECONDS)

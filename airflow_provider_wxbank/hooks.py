@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_wxbank._compat import allow_in_xcoms
+from airflow_provider_wxbank._compat import allow_in_xcoms, prepare_metrics
 from airflow_provider_wxbank.agreements.encryption import encrypt
 from airflow_provider_wxbank.connections import amask_secrets, aread_connection, mask_secrets, read_connection
 from airflow_provider_wxbank.packages import endpoints
 from airflow_provider_wxbank.packages.connection_check import Step, in_one_message, skipped_after, walk
 from airflow_provider_wxbank.packages.tasks import MAX_PAGE, TaskPage, UploadTask
+from airflow_provider_wxbank.reporting.events import Observer, all_of
+from airflow_provider_wxbank.reporting.metrics import Metrics
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WxBankError
@@ -69,14 +71,16 @@ class WxBankHook(BaseHook):
         :raises TryLater: the device that has the merchant's key cannot be reached.
         """
         if self._client is None:
-            self._client = self._new_client(*read_connection(self.wxbank_conn_id, self))
+            connection, extra = read_connection(self.wxbank_conn_id, self)
+            mask_secrets(connection, extra)
+            self._client = self._new_client(self._read_settings(connection, extra))
         return self._client
 
     @forgets_locals
     async def aget_conn(self) -> Client:
         """:meth:`get_conn` for triggers and async tasks. The client's calls block, so call it in a thread."""
         if self._client is None:
-            self._client = _client(await self.asettings())
+            self._client = self._new_client(await self.asettings())
         return self._client
 
     @forgets_locals
@@ -96,11 +100,18 @@ class WxBankHook(BaseHook):
         # A device may be slow to open, and others need not wait for it.
         return await off_loop("signatures", self._read_settings, connection, extra)
 
-    def _new_client(self, connection: Connection, extra: Mapping[str, Any]) -> Client:
-        mask_secrets(connection, extra)
-        return _client(self._read_settings(connection, extra))
+    def _new_client(self, settings: Settings) -> Client:
+        """A client for a task. Each task is a process, which need not download again what the last one has."""
+        return Client(settings, tell=self.observer, kept=kept_list(settings))
+
+    @property
+    def observer(self) -> Observer:
+        """What hears of the calls of this hook's clients."""
+        return all_of(Metrics(self.wxbank_conn_id))
 
     def _read_settings(self, connection: Connection, extra: Mapping[str, Any]) -> Settings:
+        # This never runs in the thread of an event loop.
+        prepare_metrics()
         try:
             return read_settings(connection.login, connection.password, connection.host, extra, connection.port)
         except WxBankError as failure:
@@ -273,11 +284,6 @@ async def _few_at_once() -> AsyncIterator[None]:
     with shared_in(_READING, asyncio.get_running_loop(), lambda: asyncio.Semaphore(MAX_READING)) as semaphore:
         async with semaphore:
             yield
-
-
-def _client(settings: Settings) -> Client:
-    """A client for a task. Each task is a process, which need not download again what the last one has."""
-    return Client(settings, kept=kept_list(settings))
 
 
 def _named_content(file: str | Path | bytes, filename: str | None) -> tuple[str, bytes]:

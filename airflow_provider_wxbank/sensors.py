@@ -30,6 +30,7 @@ from airflow_provider_wxbank.packages.wanted import Wanted, wanted
 from airflow_provider_wxbank.parameters import WHY_NONE, TextParameters, list_of_texts, text
 from airflow_provider_wxbank.reporting.events import FinishedFile, Observer, all_of
 from airflow_provider_wxbank.reporting.lineage import Done, ReportsLineage
+from airflow_provider_wxbank.reporting.metrics import Metrics, sends_metrics
 from airflow_provider_wxbank.reporting.progress import PollLog
 from airflow_provider_wxbank.reporting.record import Sums, read_finished
 from airflow_provider_wxbank.reporting.recorder import Recorder
@@ -106,6 +107,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         return WxBankHook(self.wxbank_conn_id)
 
     @forgets_locals
+    @sends_metrics
     def execute(self, context: Context) -> Any:
         """Wait in this worker, or look once and leave the rest to the triggerer."""
         if not self.deferrable:
@@ -156,6 +158,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         return PokeReturnValue(is_done=True, xcom_value=result)
 
     @forgets_locals
+    @sends_metrics
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Take the trigger's event; any status but ``finished`` fails the task."""
         given = event if isinstance(event, Mapping) else {}
@@ -185,7 +188,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
 
     def _observer(self, context: Context, target: Wanted) -> Observer:
         sums = Sums("wait", wxbank_conn_id=self.wxbank_conn_id, package_id=target.package_id)
-        return all_of(PollLog(self.log), Recorder(context, sums), self._done)
+        return all_of(PollLog(self.log), Recorder(context, sums), Metrics(self.wxbank_conn_id), self._done)
 
     def _target(self) -> Wanted:
         """What to wait for, checked."""

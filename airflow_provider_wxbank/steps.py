@@ -30,7 +30,8 @@ from airflow_provider_wxbank.packages.endpoints import tasks_path
 from airflow_provider_wxbank.packages.pace import processing_seconds
 from airflow_provider_wxbank.packages.upload import Upload, check_max_workers, result_of
 from airflow_provider_wxbank.parameters import WHY_NONE, check_nothing_inside, location, text
-from airflow_provider_wxbank.reporting.events import Began, Ended, Observer, Step, nobody
+from airflow_provider_wxbank.reporting.events import Began, Ended, Observer, Step, all_of, nobody
+from airflow_provider_wxbank.reporting.metrics import Metrics
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import check_serial_no
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
@@ -118,6 +119,7 @@ def export(
     if given.source is not None:
         location(given.source, "source")
     # The beginning is told first, so that a connection that cannot be read is told as a failure of the step.
+    tell = all_of(tell, Metrics(hook.wxbank_conn_id, given.bank_type))
     with _telling("export", tell), closing(hook.get_conn()) as client, given.values() as values:
         target, manifest = export_files(
             values,
@@ -210,6 +212,7 @@ def upload(
     :return: the result as users get it.
     """
     given.check()
+    tell = all_of(tell, Metrics(hook.wxbank_conn_id))
     with _telling("upload", tell), closing(hook.get_conn()) as client:
         # Before the files are read: those that were uploaded before need not be.
         uploaded_before = known()

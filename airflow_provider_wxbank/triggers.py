@@ -55,9 +55,8 @@ class TaskFinishedTrigger(BaseTrigger):
 
     Its only event is a dict: ``{"status": "finished", "counts", "accounted"}`` as :func:`.finished_event` makes it, or
     ``{"status": "error", "message", "is_lasting"}`` for what waiting will not mend; ``is_lasting`` says whether another
-    try of the task would fail in the same way. From Airflow 3.1 on, ``tasks`` beside ``counts`` tells about each task,
-    for the page. Outages of WeChat Pay are waited through. It only reads, so it may be restarted, or run twice, at any
-    time.
+    try of the task would fail in the same way. From Airflow 3.1 on, ``tasks`` tells about each task, for the page.
+    Outages of WeChat Pay are waited through. It only reads, so it may be restarted, or run twice, at any time.
 
     :param package_id: the number package.
     :param task_ids: the tasks to wait for; None, if ``filenames`` is None too, for the whole package.
@@ -148,12 +147,13 @@ class TaskFinishedTrigger(BaseTrigger):
             if isinstance(event, PollMade) and event.unfinished is not None:
                 news.extend(filter(None, [waits.news(sums, event)]))
 
+        hook = WxBankHook(self.wxbank_conn_id)
         # The sensor has looked once itself.
-        waiting: Waiting = wait(target, all_of(PollLog(self.log), note), looks=1)
+        waiting: Waiting = wait(target, all_of(PollLog(self.log), note, hook.observer), looks=1)
         seen: Seen = None
-        settings = await WxBankHook(self.wxbank_conn_id).asettings()
+        settings = await hook.asettings()
         while True:
-            async with shared_by(settings, target.package_id) as shared:
+            async with shared_by(settings, target.package_id, hook.observer) as shared:
                 settings = shared.client.settings  # as one's own, but kept once for a thousand waits
                 while True:
                     try:
@@ -228,6 +228,7 @@ class ImportFinishedTrigger(BaseEventTrigger):
         self.package_id = package_id
         self.poll_interval = poll_interval
         self.wxbank_conn_id = wxbank_conn_id
+        self._hook = WxBankHook(wxbank_conn_id)
         self._reported: Known | None = None
         self._saved: Known | None = None
 
@@ -247,7 +248,7 @@ class ImportFinishedTrigger(BaseEventTrigger):
         while True:
             try:
                 async with (
-                    shared_by(await WxBankHook(self.wxbank_conn_id).asettings(), self.package_id) as shared,
+                    shared_by(await self._hook.asettings(), self.package_id, self._hook.observer) as shared,
                     aclosing(self._imports(shared)) as imports,
                 ):
                     async for counts in imports:
@@ -266,7 +267,7 @@ class ImportFinishedTrigger(BaseEventTrigger):
         """What is new each time, until something fails that waiting does not mend."""
         if self._reported is None:
             self._reported = self._saved = await self._load()
-        watching = watch(self.package_id, self._reported, self._log_failures)
+        watching = watch(self.package_id, self._reported, all_of(self._log_failures, self._hook.observer))
         seen: Seen = None
         while True:
             match watching.send(seen):
@@ -294,7 +295,6 @@ class ImportFinishedTrigger(BaseEventTrigger):
         return Known.read(saved) if saved else Known()
 
     async def _save(self, reported: Known) -> None:
-        store = asset_state_store(self)
-        if store is not None:
+        if (store := asset_state_store(self)) is not None:
             await store.aset(REPORTED, reported.write())
         self._saved = reported

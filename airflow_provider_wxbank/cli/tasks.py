@@ -20,7 +20,16 @@ from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wait import Look, Seen, looked
 from airflow_provider_wxbank.packages.wait import wait as poll_loop
 from airflow_provider_wxbank.packages.wanted import Wanted, wanted
-from airflow_provider_wxbank.reporting.events import Event, Finished, Observer, PollFailed, PollMade, all_of
+from airflow_provider_wxbank.reporting.events import (
+    Ended,
+    Event,
+    Finished,
+    Observer,
+    PollFailed,
+    PollMade,
+    all_of,
+)
+from airflow_provider_wxbank.reporting.metrics import Metrics
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 from airflow_provider_wxbank.wechatpay.flows import run
@@ -76,9 +85,14 @@ def wait(args: argparse.Namespace) -> None:
     check_fail_ratio(args.max_fail_ratio)
     if not args.poke_interval > 0 or not args.timeout > 0:
         raise InvalidInput("--poke-interval and --timeout must be more than 0 seconds")
-    with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client, _progress(client, target) as tell:
-        counts = count(_finished(client, target, args.poke_interval, args.timeout, tell))
-        tell(counts.event(target.package_id, ()))
+    metrics = Metrics(args.wxbank_conn_id)
+    with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client, _progress(client, target) as shown:
+        tell = all_of(shown, metrics)
+        try:
+            counts = count(_finished(client, target, args.poke_interval, args.timeout, tell))
+            tell(counts.event(target.package_id, ()))
+        finally:
+            tell(Ended("wait"))
     result = counts.of_package(target.package_id)
     columns = (Column("package", "package_id"), Column("tasks", "tasks", thousands, is_number=True), *_COUNTS)
     show(args.output, result, [result], columns)

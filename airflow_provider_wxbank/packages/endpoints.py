@@ -65,7 +65,7 @@ async def acreate_task(
     # Only this part is signed; by the sha256 in it the file is covered, too.
     meta = compact_json({"filename": filename, "sha256": hashlib.sha256(content).hexdigest(), "bank_type": bank_type})
     body, content_type = multipart(meta, filename, content)
-    call = Call("POST", path, meta, body, content_type, serial_no, repeatable=False)
+    call = Call("POST", path, meta, body, content_type, serial_no, repeatable=False, endpoint="create_task")
     answer = await client.asend(call)
     try:
         task = read_task(parsed(answer))
@@ -119,7 +119,9 @@ async def alist_tasks_page(
     if offset < 0 or not 1 <= limit <= MAX_PAGE:
         raise InvalidInput(f"offset must be 0 or more and limit 1 to {MAX_PAGE}, not {offset} and {limit}")
     params = {"filename": filename, "offset": offset, "limit": limit, "status": status}
-    call = Call("GET", target(tasks_path(package_id), params), serial_no=client.keys.request_serial)
+    endpoint = "list_tasks" if filename is None else "find_task"
+    query = target(tasks_path(package_id), params)
+    call = Call("GET", query, serial_no=client.keys.request_serial, endpoint=endpoint)
     page = read_page(parsed(await client.asend(call)))
     # A signature does not say which question was answered.
     for task in page.tasks:

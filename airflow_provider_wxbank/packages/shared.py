@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_provider_wxbank.packages.poll import Memory
 from airflow_provider_wxbank.packages.wait import Look, Seen, looked
+from airflow_provider_wxbank.reporting.events import Observer, nobody
 from airflow_provider_wxbank.wechatpay.loop import AsyncClient
 from airflow_provider_wxbank.wechatpay.settings import Settings
 from airflow_provider_wxbank.wechatpay.sharing import shared_in
@@ -39,12 +40,15 @@ _IN_USE: dict[Hashable, tuple[Any, int]] = {}
 
 
 @asynccontextmanager
-async def shared_by(settings: Settings, package_id: str) -> AsyncIterator[Shared]:
-    """What the waits for a package over a connection share, until the last of them leaves it."""
+async def shared_by(settings: Settings, package_id: str, tell: Observer = nobody) -> AsyncIterator[Shared]:
+    """What the waits for a package over a connection share, until the last of them leaves it.
+
+    :param tell: hears of the calls, if this wait is the first.
+    """
     place = asyncio.get_running_loop(), settings.identity
     # Each poll is tried once: the next one is the retry.
     with (
-        shared_in(_IN_USE, place, lambda: AsyncClient(settings, max_attempts=1)) as client,
+        shared_in(_IN_USE, place, lambda: AsyncClient(settings, max_attempts=1, tell=tell)) as client,
         shared_in(_IN_USE, (place, package_id), lambda: Shared(client, package_id)) as shared,
     ):
         # Held open, so that a poll finds the connection of the last one.

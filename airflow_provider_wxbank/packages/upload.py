@@ -15,7 +15,14 @@ from airflow_provider_wxbank.packages.endpoints import find_task
 from airflow_provider_wxbank.packages.pace import processing_seconds
 from airflow_provider_wxbank.packages.quota import files_left_today
 from airflow_provider_wxbank.packages.upload_once import Uploaded, adopted, upload_once
-from airflow_provider_wxbank.reporting.events import FileUploaded, Observer, UploadPlanned, nobody
+from airflow_provider_wxbank.reporting.events import (
+    FileNotUploaded,
+    FileUploaded,
+    Observer,
+    QuotaAsked,
+    UploadPlanned,
+    nobody,
+)
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidInput,
@@ -88,8 +95,9 @@ class Upload:
         """
         # Before anything is sent: what is in the package stays there.
         check_same_files(outgoing.filenames, self._known, self._package_id)
-        self._tell(UploadPlanned(self._package_id, len(outgoing.filenames), outgoing.rows, outgoing.manifest))
-        self._left_today = self._ask_what_is_left(len(outgoing.filenames))
+        files, bank_type = len(outgoing.filenames), outgoing.bank_type
+        self._tell(UploadPlanned(self._package_id, files, outgoing.rows, outgoing.manifest, bank_type))
+        self._left_today = self._ask_what_is_left(files)
         results: dict[int, Uploaded] = {}
         failures: list[tuple[str, Exception]] = []
         under_way: dict[Future[Uploaded], tuple[int, str]] = {}
@@ -137,14 +145,16 @@ class Upload:
             # Without a forecast WeChat Pay will refuse what is too much.
             log.warning("What is left of the day's quota is not known: %s", failure)
             return None
-        if left is not None:
-            log.warning(
-                "Package %s can take %d more files today, of a quota of %d; what is more has to wait for the next day",
-                self._package_id,
-                left,
-                self._client.settings.daily_file_quota,
-            )
-        return left
+        self._tell(QuotaAsked(self._package_id, left.files))
+        if left.is_enough:
+            return None
+        log.warning(
+            "Package %s can take %d more files today, of a quota of %d; what is more has to wait for the next day",
+            self._package_id,
+            left.files,
+            self._client.settings.daily_file_quota,
+        )
+        return left.files
 
     def _take_from_quota(self) -> None:
         with self._lock:
@@ -173,6 +183,7 @@ class Upload:
             except Exception as failure:
                 # Not raised here: others are still under way.
                 failures.append((filename, failure))
+                self._tell(FileNotUploaded(self._package_id, filename, type(failure).__name__, str(failure)))
             else:
                 self._done_rows += one.rows
                 self._tell(

@@ -33,6 +33,21 @@ class AnswerReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class CallMade:
+    """A call was sent once, or could not be.
+
+    :param endpoint: ``create_task``, ``find_task``, ``list_tasks``, ``certificates`` or ``other``.
+    :param outcome: ``ok``, or what went wrong: a kind of trouble as below, in lower case; or, where repeating it mends
+        nothing, ``refused``, ``unauthorized``, ``quota_reached`` or ``failed``.
+    :param seconds: from when it was sent until its answer was verified.
+    """
+
+    endpoint: str
+    outcome: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class CallRepeated:
     """A call failed and is sent again.
 
@@ -89,6 +104,18 @@ class UploadPlanned:
     files: int
     rows: int
     manifest: str | None
+    bank_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaAsked:
+    """An upload has asked how many more files the day takes.
+
+    :param left: as many at least, as far as the package tells.
+    """
+
+    package_id: str
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +135,19 @@ class FileUploaded:
     done_files: int
     done_rows: int
     processing_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileNotUploaded:
+    """A file of an upload was not taken, or it is not known whether it was.
+
+    :param error: the name of its error's class; ``text`` is what it says.
+    """
+
+    package_id: str
+    filename: str
+    error: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +216,15 @@ class Ended:
 
 Event = (
     AnswerReceived
+    | CallMade
     | CallRepeated
     | Began
     | FileExported
     | Exported
     | UploadPlanned
+    | QuotaAsked
     | FileUploaded
+    | FileNotUploaded
     | PollMade
     | PollFailed
     | Finished

@@ -27,6 +27,7 @@ class Call:
     :param signed_body: what the signature covers: the body, or the ``meta`` part of an upload.
     :param serial_no: the platform key that encrypted something in the body, or that should sign the answer.
     :param repeatable: whether sending it twice has the same effect as sending it once.
+    :param endpoint: which of the endpoints that this package knows it is for: a name for metrics.
     """
 
     method: str
@@ -36,6 +37,7 @@ class Call:
     content_type: str | None = None
     serial_no: str | None = None
     repeatable: bool = True
+    endpoint: str = "other"
 
     def __str__(self) -> str:
         return f"{self.method} {self.target}"

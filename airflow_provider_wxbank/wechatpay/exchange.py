@@ -15,6 +15,7 @@ from itertools import count
 from typing import TypeVar
 
 from airflow_provider_wxbank.reporting.events import AnswerReceived, CallRepeated, Observer, all_of, nobody
+from airflow_provider_wxbank.wechatpay.attempts import Attempt, Failed
 from airflow_provider_wxbank.wechatpay.calls import Answer, Call, SignedCall
 from airflow_provider_wxbank.wechatpay.crypto.certificates import kept_certificates, verified_certificates
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import USE_PUBLIC_KEY, PlatformKey, PlatformKeys
@@ -148,7 +149,7 @@ class Exchange:
             return answer, ()
 
         try:
-            answer, keys = await self._send(Call("GET", self._suite.certificates), keys_in)
+            answer, keys = await self._send(Call("GET", self._suite.certificates, endpoint="certificates"), keys_in)
         except Refused as failure:
             if failure.refusal.verified and failure.refusal.code in NO_CERTIFICATES:
                 raise InvalidCredentials(
@@ -178,8 +179,9 @@ class Exchange:
         failed_over = len(hosts) == 1
         for attempts in count(1):
             try:
-                return await self._attempt(hosts[0], call, verified)
-            except _Failed as failed:
+                with Attempt(call, self._tell) as attempt:
+                    return await self._attempt(hosts[0], call, verified, attempt)
+            except Failed as failed:
                 again = next_attempt(
                     failed.trouble,
                     attempts,
@@ -198,8 +200,10 @@ class Exchange:
             await self._driver.sleep(again.pause)
         raise AssertionError("it counts until it returns")
 
-    async def _attempt(self, base_url: str, call: Call, verified: Callable[[Answer], Awaitable[T]]) -> T:
-        """One attempt: what is in a verified 2xx, a lasting error, or :class:`_Failed` for what a retry may mend."""
+    async def _attempt(
+        self, base_url: str, call: Call, verified: Callable[[Answer], Awaitable[T]], attempt: Attempt
+    ) -> T:
+        """One attempt: what is in a verified 2xx, a lasting error, or :class:`Failed` for what a retry may mend."""
         what = f"{call} at {base_url}"
         try:
             # A call that cannot be signed was not sent. Whoever signs may be slow, and holds up nobody else.
@@ -208,21 +212,22 @@ class Exchange:
                 # A signature is good for some minutes alone, and there may have been no room for as long.
                 if self._clock() - signed.signed_at > MAX_SIGNATURE_AGE:
                     signed = await self._sign(call)
+                attempt.sends()
                 answer = await self._driver.exchange(base_url, signed)
         except NotSent as failure:
             self._hosts.prefer_other_than(base_url)
-            raise _Failed(Trouble.NOT_SENT, NotReached(f"{what} was not sent: {failure}")) from None
+            raise Failed(Trouble.NOT_SENT, NotReached(f"{what} was not sent: {failure}")) from None
         except NoAnswer as failure:
             if failure.timed_out:
                 self._hosts.prefer_other_than(base_url)
             trouble = Trouble.TIMED_OUT if failure.timed_out else Trouble.BROKEN
-            raise _Failed(trouble, self._unclear(call, f"{what}: {failure}")) from None
+            raise Failed(trouble, self._unclear(call, f"{what}: {failure}")) from None
         self._tell(AnswerReceived(str(call), answer.status, answer.clock_difference(self._clock())))
         try:
             value = await self._believe(call, answer, verified)
         except UnverifiedAnswer as doubt:
             if answer.is_success:
-                raise _Failed(Trouble.UNVERIFIED, self._unbelieved(call, what, answer, doubt)) from None
+                raise Failed(Trouble.UNVERIFIED, self._unbelieved(call, what, answer, doubt)) from None
             raise self._refused(signed, answer, doubt) from None
         if answer.is_success:
             return value
@@ -265,29 +270,20 @@ class Exchange:
         if answer.status == 429 and (refusal.verified or call.repeatable):
             # The task backs off for long only if WeChat Pay itself has said so.
             limited = RateLimited(f"{refusal}. It was not taken{AGAIN}")
-            return _Failed(Trouble.LIMITED, limited if refusal.verified else UnsignedRefusal(refusal))
+            return Failed(Trouble.LIMITED, limited if refusal.verified else UnsignedRefusal(refusal))
         if answer.status == 401 and is_sign_error(refusal):
             merchant = self.settings.merchant
             return Unauthorized(explained_401(refusal, answer, signed.message, merchant, self._clock()))
         if answer.status >= 500 or answer.status == 202 or (unverified is not None and not call.repeatable):
-            return _Failed(Trouble.SERVER_ERROR, self._unclear(call, str(refusal)))
+            return Failed(Trouble.SERVER_ERROR, self._unclear(call, str(refusal)))
         if unverified is None:
             return Refused(refusal)
         error = UnsignedRefusal(refusal)
         error.__cause__ = unverified
-        return _Failed(Trouble.SERVER_ERROR, error)
+        return Failed(Trouble.SERVER_ERROR, error)
 
     @staticmethod
     def _unclear(call: Call, text: str) -> TryLater:
         if call.repeatable:
             return TryLater(f"{text}{AGAIN}")
         return OutcomeUnknown(f"{text}. Whether it was taken is not known")
-
-
-class _Failed(Exception):
-    """An attempt failed in a way that another may mend. It carries what to raise if there is no other."""
-
-    def __init__(self, trouble: Trouble, error: WxBankError) -> None:
-        super().__init__()
-        self.trouble = trouble
-        self.error = error

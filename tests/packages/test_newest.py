@@ -16,7 +16,7 @@ from airflow_provider_wxbank.packages.endpoints import list_tasks, list_tasks_pa
 from airflow_provider_wxbank.packages.known import MAX_NEWEST, Known
 from airflow_provider_wxbank.packages.newest import new_tasks, newest_tasks
 from airflow_provider_wxbank.packages.poll import poll, poll_new
-from airflow_provider_wxbank.packages.quota import files_left_today
+from airflow_provider_wxbank.packages.quota import Left, files_left_today
 from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.upload import Upload
 from airflow_provider_wxbank.packages.wait import Look, Pause, looked, watch
@@ -189,10 +189,10 @@ def test_a_list_that_grows_while_it_is_read_loses_nothing(new_history: Any, newe
 def test_the_quota_costs_calls_by_the_files_of_today(new_history: Any, newest_first: bool, unit: str) -> None:
     simulator, client = new_history(HISTORY, newest_first, unit)
     add(simulator, 45, NOW - 3000, step=1.0)
-    assert files_left_today(client, PACKAGE, 20, NOW) == 5
+    assert files_left_today(client, PACKAGE, 20, NOW) == Left(5, is_enough=False)
     assert lists(simulator) <= 45 // 20 + 4 + (unit == "row")
     # What has room for these files is no limit, and nothing is said of it.
-    assert files_left_today(client, PACKAGE, 5, NOW) is None
+    assert files_left_today(client, PACKAGE, 5, NOW) == Left(5, is_enough=True)
 
 
 @ORDERS
