@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,11 +13,16 @@ import pytest
 from airflow_provider_wxbank.reporting.metrics import METRICS
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from tests.conftest import PACKAGE, NewSimulator, numbers
+from tests.harness.airflow_home import airflow as airflow_command
 from tests.harness.airflow_home import run
 from tests.harness.metrics_receivers import Received, Sample, opentelemetry, statsd
 from tests.system.conftest import Airflow
+from tests.system.test_command_line import HAS_PROVIDER_COMMANDS, MODULE
 
 OTHER_PACKAGE = "8473296"
+
+OF_COMMANDS = set(METRICS) - {"wxbank.calls.repeated", "wxbank.wait.polls"}
+"""No call of theirs is spoiled, and what they wait for is finished."""
 
 # Every kind of task, some of which meet a fault. The last one is refused.
 DAG = f"""
@@ -118,7 +122,7 @@ def check_nothing_is_disclosed(received: Received, simulator: Simulator) -> None
 def test_every_metric_of_a_dag_run_is_received(
     airflow: Airflow, simulator: Simulator, client: str, received: Received
 ) -> None:
-    code, output = airflow.test_dag("measured")
+    _, output = airflow.test_dag("measured")
     assert "403 NO_AUTH" in output, output[-8000:]
     samples = received.ours()
     check(samples, set(METRICS), client)
@@ -149,3 +153,24 @@ def test_every_metric_of_a_dag_run_is_received(
     assert (max(values["wxbank.wait.processing"]), values["wxbank.wait.processing"][-1]) == (3, 0)
     assert max(values["wxbank.quota.left"]) <= 6000
     assert max(values["wxbank.calls.duration"]) < 60_000
+
+
+def test_commands_send_metrics_too(
+    airflow: Airflow, simulator: Simulator, client: str, received: Received, tmp_path: Path
+) -> None:
+    simulator.app.faults.clear()
+    command = airflow_command("wxbank") if HAS_PROVIDER_COMMANDS else MODULE
+    users, folder = str(tmp_path / "users.txt"), str(tmp_path / "out")
+    options = {"source": users, "output-path": folder, "bank-type": "ICBC_DEBIT", "on-invalid": "skip"}
+    for arguments in (
+        ["export", *(f"--{name}={value}" for name, value in options.items()), "--max-rows-per-file=10"],
+        ["upload", PACKAGE, f"--manifest={folder}/manifest.json"],
+        ["wait", PACKAGE, "--poke-interval=0.3"],
+    ):
+        code, output = run([*command, *arguments], airflow.env)
+        assert code == 0, output
+        for task in simulator.app.ledger.packages.get(PACKAGE, {}).values():
+            task.created -= 3600.0
+    samples = received.ours()
+    check(samples, OF_COMMANDS, client)
+    check_nothing_is_disclosed(received, simulator)
