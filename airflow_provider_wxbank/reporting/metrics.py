@@ -96,6 +96,9 @@ class Metrics:
         self._bank_type = bank_type or ""
         self._left: int | None = None
 
+    def __str__(self) -> str:
+        return "Metrics"
+
     def __call__(self, event: Event) -> None:
         """Send what an event is worth."""
         match event:

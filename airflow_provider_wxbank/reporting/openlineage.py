@@ -27,7 +27,7 @@ COUNTS = "wxbank_counts"
 
 # Names, not addresses: if OpenLineage's readers look them up, it must not be where somebody else can put a file.
 PRODUCER = f"urn:airflow-provider-wxbank:{__version__}"
-COUNTS_SCHEMA = "urn:airflow-provider-wxbank:WxBankCountsRunFacet:1-0-0"
+COUNTS_SCHEMA = "urn:airflow-provider-wxbank:WxBankCountsRunFacet:1-1-0"
 """The ``$id`` of docs/WxBankCountsRunFacet.json, with the version of that schema."""
 
 _WILDCARDS = frozenset("*?[")
@@ -46,6 +46,8 @@ class WxBankCountsRunFacet(RunFacet):
     :param successCount: numbers that matched.
     :param failCount: numbers that did not.
     :param successUserCount: WeChat Pay users matched; a number may belong to several.
+    :param unaccounted: by how many numbers these counts differ from what was sent, file by file.
+    :param receiptSha256: the digest of the receipt of the import, if one was written.
     """
 
     numbers: int
@@ -54,6 +56,8 @@ class WxBankCountsRunFacet(RunFacet):
     successCount: int | None = None  # noqa: N815  # likewise
     failCount: int | None = None  # noqa: N815  # likewise
     successUserCount: int | None = None  # noqa: N815  # likewise
+    unaccounted: int | None = None
+    receiptSha256: str | None = None  # noqa: N815  # likewise
 
     @staticmethod
     def _get_schema() -> str:
@@ -95,10 +99,13 @@ def upload_lineage(
     return OperatorLineage(inputs, [package], {COUNTS: counts_facet(rows, files)})
 
 
-def wait_lineage(package_id: str, finished: Finished | None) -> OperatorLineage[Any, Any]:
+def wait_lineage(
+    package_id: str, finished: Finished | None, receipt_sha256: str | None = None
+) -> OperatorLineage[Any, Any]:
     """A package has the numbers that matched.
 
     :param finished: the upload tasks; None before they are finished.
+    :param receipt_sha256: the digest of the receipt; None if none was written.
     """
     package = OutputDataset(NAMESPACE, package_id)
     if finished is None:
@@ -110,6 +117,8 @@ def wait_lineage(package_id: str, finished: Finished | None) -> OperatorLineage[
         successCount=finished.success_count,
         failCount=finished.fail_count,
         successUserCount=finished.success_user_count,
+        unaccounted=finished.unaccounted,
+        receiptSha256=receipt_sha256,
     )
     return OperatorLineage([], [package], {COUNTS: facet})
 
@@ -162,6 +171,6 @@ def statistics(rows: int, files: int, size: int | None = None) -> dict[str, Any]
     return {"outputStatistics": facet}
 
 
-def counts_facet(numbers: int, files: int, **counts: int) -> WxBankCountsRunFacet:
+def counts_facet(numbers: int, files: int, **counts: Any) -> WxBankCountsRunFacet:
     """The counts of a run, with this package as their producer."""
     return WxBankCountsRunFacet(numbers, files, **counts, producer=PRODUCER)

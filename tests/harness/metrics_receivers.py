@@ -83,7 +83,7 @@ def statsd() -> Iterator[Received]:
                         received.wrong.append(line)
                         continue
                     tags = [tuple(tag.split("=")) for tag in match["tags"].split(",")[1:]]
-                    samples.append(Sample(match["name"], _KINDS[match["kind"]], frozenset(tags), float(match["value"])))  # type: ignore[arg-type]
+                    samples.append(Sample(match["name"], _KINDS[match["kind"]], frozenset(tags), float(match["value"])))
                 received.take(datagram, samples)
 
         thread = Thread(target=serve)

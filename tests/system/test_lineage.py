@@ -22,7 +22,7 @@ from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, R
 from openlineage.client.generated.base import BaseFacet
 from openlineage.client.serde import Serde
 
-from airflow_provider_wxbank.reporting.openlineage import WxBankCountsRunFacet
+from airflow_provider_wxbank.reporting.openlineage import WxBankCountsRunFacet, counts_facet
 from airflow_provider_wxbank.simulator import SimulatorSettings, numbers_digest, serve
 from airflow_provider_wxbank.triggers import HAS_WATCHERS
 from tests.conftest import PACKAGE
@@ -174,12 +174,15 @@ def test_the_folder_goes_into_the_package_with_the_counts(finished: FinishedRun)
     assert [(one["namespace"], one["name"]) for one in upload["inputs"]] == [("file", finished.export)]
     expected = {"upload": {"numbers": numbers, "files": 1}, "export_users": {"skippedRows": 0}}
     counts = {"numbers": numbers, "files": 1, "successCount": matched, "failCount": numbers - matched}
+    # One of the waits was not given the upload, and does not know its rows.
+    unaccounted = {"finished": 0, "strict": 0}
     for kind, task_id in (("COMPLETE", "finished"), ("COMPLETE", "each"), ("FAIL", "strict"), ("COMPLETE", "upload")):
         event = finished.event(kind, task_id)
         (package,) = event["outputs"]
         assert (package["namespace"], package["name"]) == ("wxbank://api.mch.weixin.qq.com", PACKAGE)
         facet = event["run"]["facets"]["wxbank_counts"]
         assert facet.items() >= expected.get(task_id, counts).items()
+        assert facet.get("unaccounted") == unaccounted.get(task_id)
     assert "wxbank_counts" not in finished.event("START", "finished")["run"]["facets"]
     assert "max_fail_ratio allows" in finished.event("FAIL", "strict")["run"]["facets"]["errorMessage"]["message"]
 
@@ -191,6 +194,11 @@ def test_our_facet_is_what_its_schema_says(finished: FinishedRun) -> None:
     assert len(ours) == 5
     for facet in ours:
         jsonschema.validate(facet, schema)
+    with_receipt = Serde.to_dict(counts_facet(20, 1, unaccounted=0, receiptSha256="0f" * 32))
+    jsonschema.validate(with_receipt, schema)
+    for damaged in ({"receiptSha256": "no digest"}, {"unaccounted": -1}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**with_receipt, **damaged}, schema)
 
 
 def test_lineage_has_no_number_and_no_secret(finished: FinishedRun) -> None:
