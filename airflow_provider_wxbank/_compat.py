@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import cache
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -153,6 +154,7 @@ SEND_SECONDS = 2.0
 """Seconds that a task waits at its end, at most, until OpenTelemetry's client has sent its metrics."""
 
 
+@cache
 def metrics_client() -> Any:
     """What Airflow itself sends metrics with: ``incr``, ``gauge``, ``timing``, ``timer``. It never fails for a network.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -16,13 +17,18 @@ from tests.conftest import PACKAGE, NewSimulator, numbers
 from tests.harness.airflow_home import airflow as airflow_command
 from tests.harness.airflow_home import run
 from tests.harness.metrics_receivers import Received, Sample, opentelemetry, statsd
+from tests.harness.waiting import PATIENCE, until
 from tests.system.conftest import Airflow
 from tests.system.test_command_line import HAS_PROVIDER_COMMANDS, MODULE
 
 OTHER_PACKAGE = "8473296"
 
-OF_COMMANDS = set(METRICS) - {"wxbank.calls.repeated", "wxbank.wait.polls"}
-"""No call of theirs is spoiled, and what they wait for is finished."""
+OF_COMMANDS = {
+    "wxbank.upload.files", "wxbank.upload.rows", "wxbank.calls", "wxbank.calls.duration", "wxbank.wait.matched",
+    "wxbank.wait.failed", "wxbank.wait.users", "wxbank.wait.unaccounted", "wxbank.wait.fail_ratio",
+    "wxbank.wait.processing",
+}  # fmt: skip
+"""An upload of one file, and a wait for what is finished."""
 
 # Every kind of task, some of which meet a fault. The last one is refused.
 DAG = f"""
@@ -78,7 +84,7 @@ def received(client: str) -> Iterator[Received]:
 
 @pytest.fixture
 def simulator(new_simulator: NewSimulator) -> Simulator:
-    simulator = new_simulator(processing_seconds=1.5, unmatched_ratio=0.3)
+    simulator = new_simulator(processing_seconds=3600.0, unmatched_ratio=0.3)
     for fault in FAULTS:
         simulator.add_fault(fault)
     return simulator
@@ -119,10 +125,20 @@ def check_nothing_is_disclosed(received: Received, simulator: Simulator) -> None
     assert [task["filename"] for task in tasks if task["filename"] in raw] == []
 
 
+def finish_after_polls(simulator: Simulator) -> None:
+    """Let the tasks be finished once the trigger has polled: first in vain, then with an answer."""
+    until(lambda: simulator.app.ledger.requests["list"] >= 8, PATIENCE, "the trigger has not polled")
+    for task in simulator.app.ledger.packages[PACKAGE].values():
+        task.created -= 3600.0
+
+
 def test_every_metric_of_a_dag_run_is_received(
     airflow: Airflow, simulator: Simulator, client: str, received: Received
 ) -> None:
-    _, output = airflow.test_dag("measured")
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(finish_after_polls, simulator)
+        _, output = airflow.test_dag("measured")
+        ended.result()
     assert "403 NO_AUTH" in output, output[-8000:]
     samples = received.ours()
     check(samples, set(METRICS), client)
@@ -155,22 +171,18 @@ def test_every_metric_of_a_dag_run_is_received(
     assert max(values["wxbank.calls.duration"]) < 60_000
 
 
-def test_commands_send_metrics_too(
-    airflow: Airflow, simulator: Simulator, client: str, received: Received, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("client", ["statsd"])
+def test_commands_send_metrics_too(airflow: Airflow, simulator: Simulator, received: Received, tmp_path: Path) -> None:
     simulator.app.faults.clear()
+    (tmp_path / "users.txt").write_text("\n".join(numbers(25)))
     command = airflow_command("wxbank") if HAS_PROVIDER_COMMANDS else MODULE
-    users, folder = str(tmp_path / "users.txt"), str(tmp_path / "out")
-    options = {"source": users, "output-path": folder, "bank-type": "ICBC_DEBIT", "on-invalid": "skip"}
     for arguments in (
-        ["export", *(f"--{name}={value}" for name, value in options.items()), "--max-rows-per-file=10"],
-        ["upload", PACKAGE, f"--manifest={folder}/manifest.json"],
+        ["upload", PACKAGE, f"--file={tmp_path / 'users.txt'}", "--bank-type=ICBC_DEBIT"],
         ["wait", PACKAGE, "--poke-interval=0.3"],
     ):
         code, output = run([*command, *arguments], airflow.env)
         assert code == 0, output
-        for task in simulator.app.ledger.packages.get(PACKAGE, {}).values():
+        for task in simulator.app.ledger.packages[PACKAGE].values():
             task.created -= 3600.0
-    samples = received.ours()
-    check(samples, OF_COMMANDS, client)
+    check(received.ours(), OF_COMMANDS, "statsd")
     check_nothing_is_disclosed(received, simulator)
