@@ -232,7 +232,8 @@ def use(one: Combination) -> str:
     tests = python_in(
         one, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", ours, *(TESTS if one.lowest else FEW_TESTS)
     )
-    return f"DAG in both suites, provider, {'tests' if one.lowest else 'few tests'}: {tests.strip().splitlines()[-1].strip('= ')}"
+    extent = "all" if one.lowest else "few"
+    return f"DAG in both suites, provider, {extent} tests: {tests.strip().splitlines()[-1].strip('= ')}"
 
 
 def python_in(one: Combination, *arguments: str, **variables: str) -> str:

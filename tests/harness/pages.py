@@ -15,7 +15,7 @@ CHINESE = {
     **{
         ROOT / "docs" / f"{name}.md": ROOT / "docs/zh" / f"{name}.md"
         for name in (
-            "index", "try", "connection", "database", "files", "upload", "wait", "errors", "production",
+            "index", "try", "connection", "cryptography", "database", "files", "upload", "wait", "errors", "production",
             "sources", "source-oracle", "source-jdbc", "source-gaussdb", "source-mysql", "source-hive",
             "source-maxcompute", "source-odbc", "source-text", "source-sftp", "source-s3",
         )

@@ -161,6 +161,15 @@ def test_the_connection_test_says_what_stands_in_the_place_of_a_root(
     assert ROOT in told
 
 
+def test_the_connection_test_says_which_root_has_signed(new_simulator: NewSimulator) -> None:
+    connection = new_simulator(pin_root=True).airflow_connection()
+    works, told = in_one_message(
+        walk(connection["login"], connection["password"], connection["host"], connection["extra"])
+    )
+    assert works
+    assert f"and signed by {ROOT} ('Tenpay.com Root CA (simulator)'): " in told
+
+
 def test_a_merchant_of_the_same_root_cannot_make_a_list(
     pinned: Simulator, new_client: NewClient, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

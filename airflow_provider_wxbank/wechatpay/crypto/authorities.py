@@ -44,7 +44,7 @@ class Authorities:
         issuers = [one for one, key in self.certificates if _has_issued(one, key, certificate)]
         if not issuers:
             raise UnverifiedAnswer(
-                f"the platform certificate {serial_no} is not signed by {self.what} ({self._names()}): the list may be "
+                f"the platform certificate {serial_no} is not signed by {self}: the list may be "
                 "forged by somebody who has the APIv3 key, or WeChat Pay has a new root certificate; compare with the "
                 "merchant platform"
             )
@@ -61,8 +61,8 @@ class Authorities:
                 "WeChat Pay's root certificate of today"
             )
 
-    def _names(self) -> str:
-        return ", ".join(_name(one) for one, _ in self.certificates)
+    def __str__(self) -> str:
+        return f"{self.what} ({', '.join(_name(one) for one, _ in self.certificates)})"
 
 
 def read_authorities(text: str, what: str, suite: Suite) -> Authorities:
