@@ -168,7 +168,7 @@ def make_environment(one: Combination, wheel: Path, python: str) -> None:
     install = [uv, "pip", "install", "-q", "-p", str(one.folder / "venv" / "bin" / "python")]
     do(one, [uv, "venv", "-q", "-p", python, str(one.folder / "venv")])
     if not one.lowest:
-        do(one, [*install, *wanted, *groups["demo"], "pytest"])
+        do(one, [*install, *wanted, *groups["demo"], "pytest", "hypothesis"])
     else:
         # The oldest Airflow takes every minimum as it is declared, newer ones may ask for more. What the demo and the
         # tests need besides may be newer.
