@@ -93,7 +93,7 @@ build: .venv-release/.made ## Build wheel, sdist and bill of materials into dist
 	export UV="$(CURDIR)/$(UV)"
 	exec .venv-release/bin/python -m tools.release
 
-test-matrix: .venv-release/.made ## Run the sample DAG and the page from the wheel on every Airflow and Python, and the tests on the oldest
+test-matrix: .venv-release/.made ## Run the sample DAG in both suites and the page from the wheel on every Airflow and Python, and the tests on the oldest
 	@$(USE_PIP_SETTINGS)
 	export UV="$(CURDIR)/$(UV)"
 	exec .venv-release/bin/python -m tools.matrix $(MATRIX)

@@ -81,6 +81,18 @@ FIELDS: tuple[tuple[str, str, str, str], ...] = (
     ),
     ("wechatpay_public_key_id", "WeChat Pay public key id", "string", "PUB_KEY_ID_ and digits (微信支付公钥ID)"),
     (
+        "wechatpay_root_certificate",
+        "WeChat Pay root certificate",
+        "multiline",
+        "PEM of the root that signs platform certificates; empty for Tenpay.com Root CA with WeChat Pay's own host",
+    ),
+    (
+        "wechatpay_root_certificate_file",
+        "WeChat Pay root certificate file",
+        "string",
+        "Path of that PEM on every worker and triggerer, instead of its text",
+    ),
+    (
         "backup_host",
         "Backup base URL",
         "string",

@@ -52,7 +52,7 @@ from tests.harness.softhsm import hsm  # noqa: F401  # a fixture
 from tests.vectors import SHANGMI, VECTORS
 
 PACKAGE = "8473295"
-KEYS = 12
+KEYS = 40
 """More than a simulator has in a test."""
 
 NewSimulator = Callable[..., Simulator]

@@ -140,7 +140,7 @@ def test_agreements_know_nothing_of_http() -> None:
 SUITES = tuple(f"wechatpay/crypto/{name}" for name in ("rsa.py", "sm2.py", "sm2_points.py", "keys.py", "token_keys.py"))
 """What knows the algorithms. keys.py tells whose a key is, token_keys.py how a device signs with it."""
 
-DESCRIBES_KEYS = ("wechatpay/crypto/pem.py", "get_provider_info.py")
+DESCRIBES_KEYS = ("wechatpay/crypto/pem.py", "wechatpay/crypto/pem_blocks.py", "get_provider_info.py")
 """What tells a person what kind of key a text is, and the form of a connection."""
 
 OF_OTHERS = frozenset({"ssh-rsa"})

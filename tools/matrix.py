@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the sample DAG and the page's tests from the wheel in clean environments of every supported Airflow and Python.
+"""Run the sample DAG, in both suites, and the tests of the page and of tokens from the wheel in clean environments of
+every supported Airflow and Python, with all extras.
 
 The wheel is built once. Each environment has a folder of its own in ``.matrix`` with the checkout's DAGs, tools and
 tests in it, but not its package: that comes from the wheel. The oldest versions that pyproject.toml allows run the
-tests of all layers instead of the page's alone. Set UV to the path of ``uv``.
+tests of all layers instead. Set UV to the path of ``uv``.
 
 Usage: python -m tools.matrix [--keep] [WORD ...]; words choose the combinations whose row has them all.
 """
@@ -21,6 +22,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.harness.airflow_home import run
 from tests.harness.terminal import end_with, say
@@ -28,7 +30,8 @@ from tools.release import ROOT, build, released_version
 
 FOLDER = ROOT / ".matrix"
 TESTS = ("tests", *(f"--ignore=tests/{name}" for name in ("browser", "stress", "system")))
-PAGE_TESTS = ("tests/airflow/test_plugin.py", "tests/airflow/test_page.py")
+FEW_TESTS = ("tests/airflow/test_plugin.py", "tests/airflow/test_page.py", "tests/wechatpay/test_tokens.py")
+EXTRAS_BRING = "import gmssl_pyx, pkcs11, pyarrow, starlette"
 SHOWN = ("apache-airflow-providers-common-compat", "apache-airflow-providers-common-sql")
 
 # What Airflow 3.0 and 3.2 need of others to start at all when nothing else is pinned; no matter of this package.
@@ -160,11 +163,12 @@ def make_environment(one: Combination, wheel: Path, python: str) -> None:
     """
     uv = os.environ["UV"]
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
-    wanted = [f"{wheel}[simulator,parquet]", f"apache-airflow=={one.airflow}", *AIRFLOW_NEEDS.get(one.airflow, ())]
+    extras = ",".join(project()["optional-dependencies"])
+    wanted = [f"{wheel}[{extras}]", f"apache-airflow=={one.airflow}", *AIRFLOW_NEEDS.get(one.airflow, ())]
     install = [uv, "pip", "install", "-q", "-p", str(one.folder / "venv" / "bin" / "python")]
     do(one, [uv, "venv", "-q", "-p", python, str(one.folder / "venv")])
     if not one.lowest:
-        do(one, [*install, *wanted, *groups["demo"], "pytest"])
+        do(one, [*install, *wanted, *groups["demo"], "pytest", "hypothesis"])
     else:
         # The oldest Airflow takes every minimum as it is declared, newer ones may ask for more. What the demo and the
         # tests need besides may be newer.
@@ -180,8 +184,14 @@ def make_environment(one: Combination, wheel: Path, python: str) -> None:
 
 def declared() -> list[str]:
     """What the package needs, as pyproject.toml says it."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    return [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    extras = project()["optional-dependencies"].values()
+    return [*project()["dependencies"], *(one for extra in extras for one in extra)]
+
+
+def project() -> dict[str, Any]:
+    """The table ``project`` of pyproject.toml."""
+    table: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return table
 
 
 def version_of(one: Combination, name: str) -> str:
@@ -195,7 +205,7 @@ def installed_versions(one: Combination) -> str:
 
 
 def use(one: Combination) -> str:
-    """Run the sample DAG, ask Airflow of the provider, and run the page's tests, or on the lowest versions all.
+    """Run the sample DAG in both suites, ask Airflow of the provider, and run few tests, or on the lowest versions all.
 
     :return: what was done.
     :raises Failed: something did not work.
@@ -203,12 +213,15 @@ def use(one: Combination) -> str:
     place = python_in(one, "-c", "import airflow_provider_wxbank as p; print(p.__file__)")
     if "site-packages" not in place:
         raise Failed(f"the package is not the wheel's: {place.strip()}")
-    demo = python_in(one, "-m", "tools.demo")
-    if not re.search(r"digests of both sets +equal", demo):
-        raise Failed("the demo says nothing of digests")
-    log = re.sub(r"\x1b\[[0-9;]*m", "", (one.folder / ".demo" / "airflow.log").read_text("utf-8"))
-    if complaint := next(filter(COMPLAINT.search, log.splitlines()), None):
-        raise Failed(f"a complaint: {complaint}")
+    # The tests of an extra that is missing would be skipped.
+    python_in(one, "-c", EXTRAS_BRING)
+    for suite in ("rsa", "sm2"):
+        demo = python_in(one, "-m", "tools.demo", SUITE=suite)
+        if not re.search(r"digests of both sets +equal", demo):
+            raise Failed(f"the demo in {suite} says nothing of digests")
+        log = re.sub(r"\x1b\[[0-9;]*m", "", (one.folder / ".demo" / "airflow.log").read_text("utf-8"))
+        if complaint := next(filter(COMPLAINT.search, log.splitlines()), None):
+            raise Failed(f"a complaint in {suite}: {complaint}")
     home = {"AIRFLOW_HOME": str(one.folder / ".demo")}
     if "airflow-provider-wxbank" not in python_in(one, "-m", "airflow", "providers", "list", **home):
         raise Failed("`airflow providers list` does not list the provider")
@@ -217,9 +230,10 @@ def use(one: Combination) -> str:
     # Old versions warn of one another; only a warning in this package is an error.
     ours = "filterwarnings=error:::airflow_provider_wxbank"
     tests = python_in(
-        one, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", ours, *(TESTS if one.lowest else PAGE_TESTS)
+        one, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", ours, *(TESTS if one.lowest else FEW_TESTS)
     )
-    return f"DAG, provider, {'tests' if one.lowest else 'page'}: {tests.strip().splitlines()[-1].strip('= ')}"
+    extent = "all" if one.lowest else "few"
+    return f"DAG in both suites, provider, {extent} tests: {tests.strip().splitlines()[-1].strip('= ')}"
 
 
 def python_in(one: Combination, *arguments: str, **variables: str) -> str:

@@ -241,7 +241,7 @@ def make_bill(bill: Path, archives: list[Path], venv: Path, version: str) -> Non
     subprocess.run(
         [*install, "--no-index", "--no-deps", "--find-links", str(archives[0].parent), f"{NAME}=={version}"], check=True
     )
-    subprocess.run([*install, f"{NAME}[parquet]=={version}"], check=True)
+    subprocess.run([*install, f"{NAME}[parquet,pkcs11,shangmi]=={version}"], check=True)
     # The tool reads the version there and nowhere else.
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     with_version = venv / "pyproject.toml"
@@ -262,8 +262,8 @@ def check_bill(bill: Path, version: str) -> Iterator[str]:
     subject = content["metadata"]["component"]
     if (subject["name"], subject.get("version")) != ("airflow-provider-wxbank", version):
         yield f"it is of {subject['name']} {subject.get('version')}"
-    listed = {one["name"]: one["version"] for one in content["components"]}
-    for name in ("apache-airflow", "cryptography", "requests", "sqlalchemy", "pyarrow"):
+    listed = {one["name"].replace("_", "-"): one["version"] for one in content["components"]}
+    for name in ("apache-airflow", "cryptography", "requests", "sqlalchemy", "pyarrow", "gmssl-pyx", "python-pkcs11"):
         if name not in {key.lower() for key in listed}:
             yield f"{name} is missing"
     yield from check_files({bill.name: bill.read_bytes()})

@@ -202,6 +202,8 @@ class _Asked:
         serials = ", ".join(key.serial_no for key in known)
         has_certificates = not all(is_public_key_id(key.serial_no) for key in known)
         keys = "platform keys, the certificates decrypted with the APIv3 key" if has_certificates else "platform keys"
+        if has_certificates and (authorities := client.settings.authorities) is not None:
+            keys += f" and signed by {authorities}"
         return Step("answers", "ok", f"they verify; {keys}: {serials}{note}")
 
     def permission(self) -> Step:

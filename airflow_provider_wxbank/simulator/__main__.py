@@ -41,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
         refuse_repeated_nonces=options.refuse_repeated_nonces,
         leading_zero_serials=options.leading_zero_serials,
         suite=options.suite,
+        pin_root=options.pin_root,
     )
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -191,9 +191,7 @@ class App:
                     "no platform certificate; apply for the WeChat Pay public key in the merchant platform",
                 ),
             )
-        return self.platform.certificate_list(
-            wrong_apiv3_key=kind == "wrong-apiv3-key", expired_only=kind == "expired-certificate"
-        )
+        return self.platform.certificate_list(kind)
 
     async def _upload(self, request: Request, package_id: str, parts: Sequence[Part], kind: str) -> Mapping[str, Any]:
         key = self._declared_key(request.headers.get("Wechatpay-Serial"))

@@ -47,6 +47,8 @@ KINDS = {
     "expired-certificate": "the certificate list has an expired certificate only",
     "lying-certificates": "the certificate list is signed by a key that it does not carry",
     "wrong-apiv3-key": "the certificate list is encrypted with another APIv3 key",
+    "forged-certificates": "the certificate list is made by somebody who has the APIv3 key: another root signed it",
+    "withdrawn-certificate": "the certificate list has an older certificate only, which was withdrawn; it signs it",
     "changing-page": "a task of somebody else comes into the package before each list answer",
     "lost-rows": "a tenth of the file's rows, rounded up, are counted neither as matched nor as failed",
 }
@@ -58,7 +60,7 @@ STEPS = ("any", "upload", "find", "list", "certificates")
 BEFORE_ANSWER = frozenset(KINDS) - {
     "hang-during", "truncate", "slow", "trickle", "trickle-headers", "endless", "huge-header", "json-bomb", "unsigned",
     "tampered", "stale", "unknown-serial", "signtest", "signtest-prefix", "expired-certificate", "lying-certificates",
-    "wrong-apiv3-key", "changing-page", "lost-rows",
+    "wrong-apiv3-key", "forged-certificates", "withdrawn-certificate", "changing-page", "lost-rows",
 }  # fmt: skip
 """Kinds that take the place of the answer; the others need a real one to spoil."""
 

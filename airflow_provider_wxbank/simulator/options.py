@@ -60,6 +60,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
         "--leading-zero-serials",
         {"action": "store_true", "help": "serials of platform certificates that begin with a zero"},
     ),
+    ("--pin-root", {"action": "store_true", "help": "print the root certificate with the connection, too"}),
     ("--connection-file", {"type": Path, "help": "write the Airflow connection to this file, too"}),
     (
         "--fault",

@@ -43,10 +43,25 @@ def new_serial_no(*, leading_zero: bool = False) -> str:
     return f"{first:02X}{secrets.token_hex(19).upper()}"
 
 
-def new_certificate(suite: Suite, effective: float, expires: float, *, leading_zero: bool = False) -> SigningKey:
-    """A platform certificate that looks like WeChat Pay's."""
-    key, serial_no = suite.new_key(), new_serial_no(leading_zero=leading_zero)
-    return SigningKey(serial_no, key, key.certificate(serial_no, effective, expires), effective, expires)
+class Root:
+    """WeChat Pay's root, which signs its certificates.
+
+    :ivar key: its key pair.
+    :ivar certificate: PEM.
+    """
+
+    def __init__(self, suite: Suite, now: float) -> None:
+        self._suite = suite
+        self.key = suite.new_key()
+        self.certificate = self.key.certify(
+            self.key.public_der, new_serial_no(), now - 3650 * 86400, now + 5000 * 86400
+        ).decode()
+
+    def new_certificate(self, effective: float, expires: float, *, leading_zero: bool = False) -> SigningKey:
+        """A platform certificate that looks like WeChat Pay's."""
+        key, serial_no = self._suite.new_key(), new_serial_no(leading_zero=leading_zero)
+        signed = self.key.certify(key.public_der, serial_no, effective, expires)
+        return SigningKey(serial_no, key, signed, effective, expires)
 
 
 class Platform:
@@ -65,9 +80,11 @@ class Platform:
         self.clock = clock
         self._leading_zero = leading_zero
         now = clock()
+        self.root = Root(suite, now)
         self.certificates = [self._new_certificate(now - 30 * 86400, now + 1800 * 86400)]
         self._public_key: SigningKey | None = None
         self._stranger: SigningKey | None = None
+        self._forged: SigningKey | None = None
 
     @property
     def public_key(self) -> SigningKey:
@@ -86,6 +103,13 @@ class Platform:
             now = self.clock()
             self._stranger = self._new_certificate(now - 86400, now + 86400)
         return self._stranger
+
+    def forged(self) -> SigningKey:
+        """A certificate that somebody else's root has signed under the same names."""
+        if self._forged is None:
+            now = self.clock()
+            self._forged = Root(self.suite, now).new_certificate(now - 86400, now + 86400)
+        return self._forged
 
     def rotate(self, *, overlap: bool = True) -> str:
         """Bring a new certificate into force. With ``overlap`` the old ones stay valid.
@@ -114,18 +138,30 @@ class Platform:
             return self.public_key
         return self.declared(requested or "") or self.certificates[-1]
 
-    def certificate_list(
-        self, *, wrong_apiv3_key: bool = False, expired_only: bool = False
-    ) -> tuple[bytes, SigningKey]:
-        """The body of ``GET /v3/certificates``, and the key that signs it."""
-        now = self.clock()
-        listed = [self._new_certificate(now - 86400, now - 60)] if expired_only else self.certificates
-        key = secrets.token_hex(16) if wrong_apiv3_key else self._apiv3_key
+    def certificate_list(self, kind: str) -> tuple[bytes, SigningKey]:
+        """The body of ``GET /v3/certificates``, and the key that signs it.
+
+        :param kind: the fault that it has, if any.
+        """
+        listed = self._listed(kind)
+        key = secrets.token_hex(16) if kind == "wrong-apiv3-key" else self._apiv3_key
         body = json.dumps({"data": [_listed(one, key, self.suite) for one in listed]}, separators=(",", ":")).encode()
         return body, listed[-1]
 
+    def _listed(self, kind: str) -> list[SigningKey]:
+        now = self.clock()
+        match kind:
+            case "expired-certificate":
+                return [self._new_certificate(now - 86400, now - 60)]
+            case "forged-certificates":
+                return [self.forged()]
+            case "withdrawn-certificate":
+                first = min(key.effective for key in self.certificates)
+                return [self._new_certificate(first - 86400, now + 86400)]
+        return self.certificates
+
     def _new_certificate(self, effective: float, expires: float) -> SigningKey:
-        return new_certificate(self.suite, effective, expires, leading_zero=self._leading_zero)
+        return self.root.new_certificate(effective, expires, leading_zero=self._leading_zero)
 
     def signed_headers(self, key: SigningKey, body: bytes, timestamp: float) -> dict[str, str]:
         """The headers that sign an answer (P/4013053249)."""

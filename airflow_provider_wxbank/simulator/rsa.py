@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey, generate_private_key
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_der_public_key,
     load_pem_private_key,
 )
 
@@ -56,16 +57,20 @@ class RsaKey:
         """RSAES-OAEP."""
         return rsa_decrypter(self.key)(block)
 
-    def certificate(self, serial_no: str, effective: float, expires: float) -> bytes:
+    def certify(self, public_der: bytes, serial_no: str, effective: float, expires: float) -> bytes:
         """Signed with SHA256 with RSA."""
+        key = load_der_public_key(public_der)
+        assert isinstance(key, RSAPublicKey)
+        is_root = public_der == self.public_der
         certificate = (
             x509.CertificateBuilder()
-            .subject_name(SUBJECT)
+            .subject_name(ISSUER if is_root else SUBJECT)
             .issuer_name(ISSUER)
-            .public_key(self.key.public_key())
+            .public_key(key)
             .serial_number(int(serial_no, 16))
             .not_valid_before(datetime.fromtimestamp(effective, UTC))
             .not_valid_after(datetime.fromtimestamp(expires, UTC))
+            .add_extension(x509.BasicConstraints(ca=is_root, path_length=0 if is_root else None), critical=is_root)
             .sign(self.key, SHA256())
         )
         return certificate.public_bytes(Encoding.PEM)

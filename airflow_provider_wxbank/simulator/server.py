@@ -60,6 +60,11 @@ class Simulator:
         """WeChat Pay's keys."""
         return self.app.platform
 
+    @property
+    def root_certificate(self) -> str:
+        """PEM of the root certificate that signs those of the platform."""
+        return self.platform.root.certificate
+
     def reset(self) -> None:
         """Forget what has arrived and the faults, and begin with new keys of WeChat Pay, but with the same merchant."""
         # The new ones are in place before the old checks end, which may take a while.
@@ -84,6 +89,8 @@ class Simulator:
         if self.platform.mode != "certificates":
             extra["wechatpay_public_key"] = self.platform.public_key_pem()
             extra["wechatpay_public_key_id"] = PUBLIC_KEY_ID
+        if self.settings.pin_root:
+            extra["wechatpay_root_certificate"] = self.root_certificate
         return {
             "conn_type": "wxbank",
             "host": self.base_url,

@@ -37,6 +37,7 @@ class SimulatorSettings:
         WeChat Pay does so, and SDKs send a request again as it was.
     :param leading_zero_serials: whether the serials of platform certificates begin with a zero, which some SDKs drop.
     :param suite: whether the merchant's and WeChat Pay's keys are of RSA or of SM2 (国密, extra ``shangmi``).
+    :param pin_root: whether the connection has the simulator's root certificate.
     :param clock: unix seconds.
     """
 
@@ -56,4 +57,5 @@ class SimulatorSettings:
     refuse_repeated_nonces: bool = False
     leading_zero_serials: bool = False
     suite: SuiteName = "rsa"
+    pin_root: bool = False
     clock: Callable[[], float] = field(default=time.time, repr=False)

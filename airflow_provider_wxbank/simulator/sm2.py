@@ -26,6 +26,8 @@ from airflow_provider_wxbank.simulator.pem import pem
 _KIND = bytes.fromhex("301306072a8648ce3d020106082a811ccf5501822d")
 _WITH_SM3 = bytes.fromhex("300a06082a811ccf55018375")
 _PUBLIC = bytes.fromhex("03420004")
+_ROOT = bytes.fromhex("300f0603551d130101ff040530030101ff")
+"""That it may sign certificates: basicConstraints, critical (RFC 5280)."""
 
 # GB/T 32918.5: a, b, and the coordinates of the generator.
 _CURVE = bytes.fromhex(
@@ -72,8 +74,9 @@ class Sm2Key:
         """C1C3C2, as ASN.1."""
         return sm2_decrypter(self.secret)(block)
 
-    def certificate(self, serial_no: str, effective: float, expires: float) -> bytes:
+    def certify(self, public_der: bytes, serial_no: str, effective: float, expires: float) -> bytes:
         """Signed with SM2 with SM3. No library here makes such a certificate, so it is written out."""
+        is_root = public_der == self.public_der
         validity = _der(0x30, *(_der(0x17, _utc_time(moment)) for moment in (effective, expires)))
         content = _der(
             0x30,
@@ -82,8 +85,9 @@ class Sm2Key:
             _WITH_SM3,
             ISSUER.public_bytes(),
             validity,
-            SUBJECT.public_bytes(),
-            self.public_der,
+            (ISSUER if is_root else SUBJECT).public_bytes(),
+            public_der,
+            _der(0xA3, _der(0x30, _ROOT)) if is_root else b"",
         )
         der = _der(0x30, content, _WITH_SM3, _der(0x03, b"\0", self.sign(content)))
         return pem("CERTIFICATE", der).encode()

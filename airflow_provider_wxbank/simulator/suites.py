@@ -31,9 +31,10 @@ class Key(Protocol):
     def decrypt(self, block: bytes) -> bytes:
         """:raises ValueError: it does not decrypt."""
 
-    def certificate(self, serial_no: str, effective: float, expires: float) -> bytes:
-        """A certificate in PEM that this key has signed for itself.
+    def certify(self, public_der: bytes, serial_no: str, effective: float, expires: float) -> bytes:
+        """A certificate in PEM that this key, the root's, has signed; that of the root itself for its own key.
 
+        :param public_der: the key that it is for.
         :param effective: unix seconds.
         """
 

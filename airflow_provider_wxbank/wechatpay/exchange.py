@@ -18,7 +18,8 @@ from airflow_provider_wxbank.reporting.events import AnswerReceived, CallRepeate
 from airflow_provider_wxbank.wechatpay.attempts import Attempt, Failed
 from airflow_provider_wxbank.wechatpay.calls import Answer, Call, SignedCall
 from airflow_provider_wxbank.wechatpay.crypto.certificates import kept_certificates, verified_certificates
-from airflow_provider_wxbank.wechatpay.crypto.platform_keys import USE_PUBLIC_KEY, PlatformKey, PlatformKeys
+from airflow_provider_wxbank.wechatpay.crypto.platform_keys import USE_PUBLIC_KEY, CertificateList
+from airflow_provider_wxbank.wechatpay.crypto.refreshing import PlatformKeys
 from airflow_provider_wxbank.wechatpay.crypto.verification import (
     BELIEVED,
     Nonces,
@@ -136,20 +137,23 @@ class Exchange:
 
         return await self._send(call, verified)
 
-    async def _certificates(self) -> tuple[PlatformKey, ...]:
-        """Download the platform certificates."""
-        apiv3_key = self.settings.apiv3_key
+    async def _certificates(self, newest: CertificateList | None) -> CertificateList:
+        """Download the platform certificates, which must follow the newest list so far."""
+        apiv3_key, authorities = self.settings.apiv3_key, self.settings.authorities
         assert apiv3_key is not None
 
-        async def keys_in(answer: Answer) -> tuple[Answer, tuple[PlatformKey, ...]]:
+        async def listed(answer: Answer) -> tuple[Answer, CertificateList | None]:
+            headers, now = answer.headers, self._clock()
             if answer.is_success:
-                return answer, verified_certificates(answer.headers, answer.body, apiv3_key, self._suite, self._clock())
+                found = verified_certificates(headers, answer.body, apiv3_key, self._suite, now, authorities)
+                found.check_follows(newest)
+                return answer, found
             # Not verification_key(), which would download: this is the download.
-            verify(answer.headers, answer.body, self.keys.known_key, self._suite, self._clock())
-            return answer, ()
+            verify(headers, answer.body, self.keys.known_key, self._suite, now)
+            return answer, None
 
         try:
-            answer, keys = await self._send(Call("GET", self._suite.certificates, endpoint="certificates"), keys_in)
+            answer, found = await self._send(Call("GET", self._suite.certificates, endpoint="certificates"), listed)
         except Refused as failure:
             if failure.refusal.verified and failure.refusal.code in NO_CERTIFICATES:
                 raise InvalidCredentials(
@@ -157,19 +161,22 @@ class Exchange:
                     f"{USE_PUBLIC_KEY}, and leave the password empty"
                 ) from failure
             raise
+        assert found is not None, "an answer that is no success raises"
         if self._kept is not None:
-            self._kept.write(answer.headers, answer.body)
-        return keys
+            # Another process may have kept a newer one meanwhile.
+            kept = self._kept_certificates()
+            if kept is None or kept.signed_at <= found.signed_at:
+                self._kept.write(answer.headers, answer.body)
+        return found
 
-    def _kept_certificates(self) -> tuple[tuple[PlatformKey, ...], float] | None:
+    def _kept_certificates(self) -> CertificateList | None:
         """What an earlier process has downloaded, verified anew; None if there is nothing that verifies."""
         apiv3_key = self.settings.apiv3_key
         kept = self._kept.read() if self._kept is not None else None
         if apiv3_key is None or kept is None:
             return None
-        headers, body = kept
         try:
-            return kept_certificates(headers, body, apiv3_key, self._suite, self._clock())
+            return kept_certificates(*kept, apiv3_key, self._suite, self._clock(), self.settings.authorities)
         except WxBankError:
             return None
 

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol, TypeVar
 
 from airflow_provider_wxbank.wechatpay.calls import Answer, Call, SignedCall
-from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKeys, Turn
+from airflow_provider_wxbank.wechatpay.crypto.refreshing import PlatformKeys, Turn
 from airflow_provider_wxbank.wechatpay.crypto.signing import Merchant
 from airflow_provider_wxbank.wechatpay.settings import Settings
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
+from airflow_provider_wxbank.wechatpay.crypto.authorities import Authorities, read_authorities
 from airflow_provider_wxbank.wechatpay.crypto.pem import load_public_key
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey, is_public_key_id
 from airflow_provider_wxbank.wechatpay.crypto.signing import Merchant, check_naming
@@ -49,6 +50,7 @@ class Settings:
     :param proxies: scheme to proxy URL, as requests takes them; None for the environment's.
     :param daily_file_quota: files that WeChat Pay takes from the merchant in a day.
     :param naming_secret: what keys filenames and manifests; None to derive it from the merchant's key.
+    :param authorities: who issues platform certificates; None for anybody.
     """
 
     merchant: Merchant
@@ -61,6 +63,7 @@ class Settings:
     proxies: Mapping[str, str] | None = field(default=None, repr=False)
     daily_file_quota: int = DAILY_FILE_QUOTA
     naming_secret: str | None = field(default=None, repr=False)
+    authorities: Authorities | None = field(default=None, repr=False)
 
     @property
     def mode(self) -> KeyMode:
@@ -78,6 +81,7 @@ class Settings:
             (self.apiv3_key, public_key, self.base_url, self.backup_url),
             (self.connect_timeout, self.read_timeout, tuple(sorted((self.proxies or {}).items()))),
             (self.daily_file_quota, self.naming_secret),
+            self.authorities and (self.authorities.what, *self.authorities.identity),
         )
 
 
@@ -99,7 +103,8 @@ def read_settings(
     :param extra: ``merchant_serial_no``; ``merchant_private_key``, ``merchant_private_key_file`` or
         ``merchant_private_key_uri`` with ``merchant_private_key_pin``;
         ``wechatpay_public_key`` or ``wechatpay_public_key_file`` with ``wechatpay_public_key_id``, ``backup_host``,
-        ``connect_timeout``, ``read_timeout``, ``proxies``, ``daily_file_quota``, ``naming_secret``.
+        ``connect_timeout``, ``read_timeout``, ``proxies``, ``daily_file_quota``, ``naming_secret``;
+        ``wechatpay_root_certificate`` or ``wechatpay_root_certificate_file``.
     :param port: of the host, if the base URL has none; None or 0 for the scheme's own.
     :raises InvalidCredentials: an identity or a key is missing or wrong, or what should be a text is not one.
     :raises InvalidInput: another field is wrong.
@@ -128,6 +133,7 @@ def read_settings(
         read_proxies(extra.get("proxies")),
         int(read_number(extra.get("daily_file_quota"), "daily_file_quota", DAILY_FILE_QUOTA, 1, 1_000_000)),
         _naming_secret(extra.get("naming_secret"), merchant),
+        _authorities(extra, merchant, base_url),
     )
 
 
@@ -231,3 +237,13 @@ def _public_key(extra: Mapping[str, object], merchant: Merchant) -> PlatformKey 
     if reason := strange(public_key, merchant.suite):
         raise InvalidCredentials(f"{key[1]} {reason}")
     return PlatformKey(key_id, public_key)
+
+
+def _authorities(extra: Mapping[str, object], merchant: Merchant, base_url: str) -> Authorities | None:
+    """Who issues platform certificates: what is filled in; else, for WeChat Pay's own host, what is known of it."""
+    given = text_or_file(extra, "wechatpay_root_certificate")
+    if given is not None:
+        return read_authorities(*given, merchant.suite)
+    if base_url != MAIN_HOST or not merchant.suite.root:
+        return None
+    return read_authorities(merchant.suite.root, "the root certificate in this package", merchant.suite)

@@ -152,6 +152,39 @@ def test_a_connection_survives_the_form(
     api.delete("connections/by_form")
 
 
+def test_a_pin_is_hidden_masked_and_kept(ui: Ui, api: Api, open_page: OpenPage) -> None:
+    """Of an HSM's user; the form knows it as stars only when it is opened again."""
+    pin = "pin-20260117-4711"
+    uri = "pkcs11:token=bank;object=merchant?module-path=/usr/lib/softhsm/libsofthsm2.so"
+    wanted = {"merchant_serial_no": "5A" * 20, "merchant_private_key_uri": uri, "merchant_private_key_pin": pin}
+    page = open_page("/connections", height=1500)
+    begin_connection(page, "by_pin")
+    page.locator("[name='login']").fill("1900000001")
+    show_extra_fields(page)
+    expect(field(page, "merchant_private_key_pin")).to_have_attribute("type", "password")
+    for name, value in wanted.items():
+        field(page, name).fill(value)
+    save(page)
+    first = stored(ui, "by_pin")["extra_dejson"]
+    assert {name: value for name, value in first.items() if value is not None} == wanted
+
+    page = open_page("/connections", height=1500)
+    edit(page, "by_pin")
+    show_extra_fields(page)
+    expect(field(page, "merchant_private_key_pin")).to_have_value("***")
+    expect(field(page, "merchant_private_key_uri")).to_have_value(uri)
+    assert pin not in page.content()
+    page.get_by_role("button", name="Standard Fields").click()
+    page.locator("[name='description']").fill("edited")
+    save(page)
+    second = stored(ui, "by_pin")
+    assert (second["description"], second["extra_dejson"]) == ("edited", first)
+    shown = requests.get(f"{api.url}/api/v2/connections/by_pin", headers=api.headers, timeout=PATIENCE)
+    assert uri.partition("?")[0] in shown.text
+    assert pin not in shown.text
+    api.delete("connections/by_pin")
+
+
 def test_the_test_button_names_what_is_wrong(
     api: Api, migrating: Simulator, open_page: OpenPage, take_picture: TakePicture
 ) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature, InvalidTag
 
 from tests.harness.raw_client import (
@@ -238,6 +239,34 @@ def check_wrong_apiv3_key(bank: Bank, package: str) -> None:
         bank.client.certificate(item)
 
 
+def check_forged_certificates(bank: Bank, package: str) -> None:
+    assert not is_signed_by_root(bank)
+
+
+def check_withdrawn_certificate(bank: Bank, package: str) -> None:
+    """The root has signed it, earlier than the one in use."""
+    in_use = bank.simulator.platform.certificates[0]
+    assert is_signed_by_root(bank)
+    (item,) = bank.client.call("GET", CERTIFICATES).value["data"]
+    assert bank.client.certificate(item).not_valid_before_utc.timestamp() < in_use.effective
+
+
+def is_signed_by_root(bank: Bank) -> bool:
+    """Whether the root has signed the one certificate in the list, which has signed the list and is not in use."""
+    answer = bank.client.call("GET", CERTIFICATES)
+    (item,) = answer.value["data"]
+    certificate = bank.client.certificate(item)
+    assert answer.headers["Wechatpay-Serial"] == item["serial_no"] == f"{certificate.serial_number:X}"
+    assert item["serial_no"] != bank.key.serial_no
+    root = x509.load_pem_x509_certificate(bank.simulator.root_certificate.encode())
+    assert certificate.issuer == root.subject
+    try:
+        certificate.verify_directly_issued_by(root)
+    except InvalidSignature:
+        return False
+    return True
+
+
 def check_changing_page(bank: Bank, package: str) -> None:
     for count in (2, 3):
         value = bank.client.tasks(package).value
@@ -291,6 +320,8 @@ FAULTS: Mapping[str, Callable[[Bank, str], None]] = {
     "expired-certificate": check_expired_certificate,
     "lying-certificates": check_lying_certificates,
     "wrong-apiv3-key": check_wrong_apiv3_key,
+    "forged-certificates": check_forged_certificates,
+    "withdrawn-certificate": check_withdrawn_certificate,
     "changing-page": check_changing_page,
     "lost-rows": check_lost_rows,
 }

@@ -108,11 +108,11 @@ def test_certificates_are_sealed_and_signed_as_openssl_has_them(
     assert is_signed(simulator, answer, tmp_path)
     entries = answer.value["data"]
     assert {entry["encrypt_certificate"]["algorithm"] for entry in entries} == {"AEAD_SM4_GCM"}
+    public = pem("PUBLIC KEY", simulator.platform.root.key.public_der)
     for entry, key in zip(entries, simulator.platform.certificates, strict=True):
         certificate = x509.load_pem_x509_certificate(key.certificate)
         assert f"{certificate.serial_number:040X}" == entry["serial_no"] == key.serial_no
         assert certificate.not_valid_after_utc == datetime.fromisoformat(entry["expire_time"])
-        public = pem("PUBLIC KEY", key.private_key.public_der)
         assert certificate.signature_algorithm_oid.dotted_string == "1.2.156.10197.1.501", "SM2 with SM3"
         assert sm2_verifies(tmp_path, public, certificate.tbs_certificate_bytes, certificate.signature)
 

@@ -26,7 +26,12 @@ PERMANENT = frozenset({"forbidden"})
 """Kinds that no retry mends: they must end a task at once, and not as something to try later. An answer that cannot be
 verified is none: a proxy may have given it, and stop to."""
 
-OF_CERTIFICATES = frozenset({"expired-certificate", "lying-certificates", "wrong-apiv3-key"})
+WITHDRAWN = "withdrawn-certificate"
+"""Told only by who has seen a newer list."""
+
+OF_CERTIFICATES = frozenset(
+    {"expired-certificate", "lying-certificates", "wrong-apiv3-key", "forged-certificates", WITHDRAWN}
+)
 OF_LISTS = frozenset({"changing-page"})
 OF_UPLOADS = frozenset({"lost-rows"})
 
@@ -162,11 +167,15 @@ def _of_kind(kind: str) -> Iterator[Case]:
             fault = _fault(kind, "list", **options)
             yield Case(kind, "list", variant, (fault,), "wait", permanent=permanent)
     if kind not in OF_LISTS:
-        tasks: tuple[Task, ...] = ("export", "upload", "wait")
+        tasks: tuple[Task, ...] = ("upload", "wait") if kind == WITHDRAWN else ("export", "upload", "wait")
         for task in tasks:
+            # The list of the export is kept, and too old to be used.
+            events = (Event(task, 0, "pass 25000"),) if kind == WITHDRAWN else ()
             for variant, options in (("once", {"times": 1}), ("always", {})):
                 fault = _fault(kind, "certificates", **options)
-                yield Case(kind, "certificates", f"{variant}, {task}", (fault,), task, permanent=permanent)
+                yield Case(
+                    kind, "certificates", f"{variant}, {task}", (fault,), task, permanent=permanent, events=events
+                )
 
 
 def _fault(kind: str, on: str, **options: Any) -> Fault:

@@ -40,7 +40,7 @@ from airflow_provider_wxbank.wechatpay.kept import kept_list
 from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
 from tests.harness.drivers import sender_of
 from tests.harness.waiting import until
-from tests.stress.fault_cases import PERMANENT, Case, Driver, Event, Task
+from tests.stress.fault_cases import PERMANENT, WITHDRAWN, Case, Driver, Event, Task
 
 PACKAGE = "8473295"
 PLAIN = "622588013700"
@@ -136,6 +136,7 @@ def run(case: Case, parent: str) -> Outcome:
             "refuse_repeated_nonces": True,
             "merchant_private_key_pem": _merchant_key(case.suite),
             "suite": case.suite,
+            "pin_root": True,
             **case.settings,
         }
         simulator = stack.enter_context(serve(SimulatorSettings(clock=clock, **settings)))
@@ -216,7 +217,7 @@ class _Run:
         if task == self.case.during:
             for fault in self.case.faults:
                 self.simulator.add_fault(fault)
-                if fault.on == "certificates":
+                if fault.on == "certificates" and fault.kind != WITHDRAWN:
                     self.forget()
             for one in self.gates[: 2 if self.case.hosts.startswith("both") else 1]:
                 match self.case.hosts.split()[1]:

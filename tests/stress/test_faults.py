@@ -41,7 +41,7 @@ def test_no_fault_loses_or_doubles_a_number_or_tells_one() -> None:
 OF_KEYS = frozenset(
     {
         "unsigned", "tampered", "stale", "unknown-serial", "signtest", "signtest-prefix", "expired-certificate",
-        "lying-certificates", "wrong-apiv3-key",
+        "lying-certificates", "wrong-apiv3-key", "forged-certificates", "withdrawn-certificate",
     }
 )  # fmt: skip
 """Kinds whose outcome the suite decides."""
@@ -65,7 +65,10 @@ def test_every_kind_of_fault_is_in_the_matrix_at_every_step_where_it_does_someth
     assert set(steps) == set(KINDS)
     everywhere = {"upload", "find", "list", "certificates"}
     few = {kind for kind in KINDS if not steps[kind] >= everywhere}
-    assert few == {"expired-certificate", "wrong-apiv3-key", "changing-page", "lost-rows"}
+    assert few == {
+        "expired-certificate", "wrong-apiv3-key", "forged-certificates", "withdrawn-certificate", "changing-page",
+        "lost-rows",
+    }  # fmt: skip
     committed = {fault.kind for case in matrix() for fault in case.faults if fault.commit}
     assert committed == COMMITTED
 

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_wxbank.packages.endpoints import create_task, find_task, list_tasks_page
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.crypto.platform_keys import DOWNLOAD_PAUSE, REFRESH_AFTER
+from airflow_provider_wxbank.wechatpay.crypto.refreshing import DOWNLOAD_PAUSE, REFRESH_AFTER
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
     TryLater,

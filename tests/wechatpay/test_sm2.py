@@ -238,7 +238,7 @@ def test_certificates_are_unsealed_and_verified_with_themselves() -> None:
     assert {key.serial_no: key.public_key for key in keys} == {
         KEYS[f"{name}_serial"]: load_public_key(KEYS[f"{name}_public"], name) for name in PLATFORMS
     }
-    assert verified_certificates(headers, body, KEYS["apiv3_key"], SM2, SIGNED_AT) == keys
+    assert verified_certificates(headers, body, KEYS["apiv3_key"], SM2, SIGNED_AT).keys == keys
     with pytest.raises(UnverifiedAnswer, match="APIv3 key"):
         read_certificates(body, vector["wrong_key_must_fail"], SM2)
     with pytest.raises(WrongSignature):

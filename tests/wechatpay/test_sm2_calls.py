@@ -14,7 +14,7 @@ from airflow_provider_wxbank.packages.endpoints import create_task, find_task, l
 from airflow_provider_wxbank.simulator import Fault, Simulator, numbers_digest
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto.pem import load_private_key, load_public_key
-from airflow_provider_wxbank.wechatpay.crypto.platform_keys import REFRESH_AFTER
+from airflow_provider_wxbank.wechatpay.crypto.refreshing import REFRESH_AFTER
 from airflow_provider_wxbank.wechatpay.errors import (
     OutcomeUnknown,
     Unauthorized,

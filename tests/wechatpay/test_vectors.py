@@ -152,7 +152,7 @@ def test_a_certificate_list_is_verified_with_a_certificate_that_it_carries() -> 
     vector = VECTORS["certificates"]
     response = vector["response"]
     headers, body = CaseInsensitiveDict(response["headers"]), base64.b64decode(response["body_base64"])
-    keys = verified_certificates(headers, body, vector["apiv3_key"], RSA, SIGNED_AT)
+    keys = verified_certificates(headers, body, vector["apiv3_key"], RSA, SIGNED_AT).keys
     assert {key.serial_no for key in keys} == set(vector["expected_pem"])
     with pytest.raises(UnverifiedAnswer):
         verified_certificates(headers, body + b" ", vector["apiv3_key"], RSA, SIGNED_AT)

@@ -1,37 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Platform keys: WeChat Pay's public key, its certificates, and their refresh (P/4012551764, P/4012153196).
+"""Platform keys, WeChat Pay's public key and certificates, by their serials (P/4012551764, P/4012153196).
 
-The keys verify answers and encrypt agreement numbers. There are three modes; what a connection holds decides which:
-
-* certificates: downloaded, decrypted with the APIv3 key, verified with themselves;
-* public key: one key with its ``PUB_KEY_ID_...``, nothing is downloaded;
-* both, while a merchant migrates from the first to the second: the public key encrypts and is asked for in every
-  request; certificates are downloaded only once an answer is signed with one.
+The keys verify answers and encrypt agreement numbers.
 """
 
 from __future__ import annotations
 
-import logging
 import re
-import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from airflow_provider_wxbank.wechatpay.crypto.suites import PublicKey
-from airflow_provider_wxbank.wechatpay.errors import (
-    InvalidCredentials,
-    InvalidInput,
-    UnknownSerial,
-    WxBankError,
-    for_another,
-)
-
-REFRESH_AFTER = 6 * 3600
-"""Seconds after which certificates are downloaded again; WeChat Pay asks for less than 12 hours (P/4012551764)."""
-
-DOWNLOAD_PAUSE = 30
-"""Seconds between two downloads, whatever asks for them, so that unknown serials cannot cause a storm of them."""
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, UnverifiedAnswer
 
 CERTIFICATES = "/v3/certificates"
 
@@ -41,8 +21,6 @@ SIGNS_WITH_PUBLIC_KEY = f"if WeChat Pay signed it, this merchant signs with a pu
 
 _PUBLIC_KEY_ID = re.compile(r"PUB_KEY_ID_[0-9]{1,64}")
 _CERTIFICATE_SERIAL = re.compile(r"[0-9A-Fa-f]{1,64}")
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,191 +67,38 @@ def find_key(keys: Iterable[PlatformKey], serial_no: str) -> PlatformKey | None:
     return next((key for key in keys if same_serial(key.serial_no, serial_no)), None)
 
 
-class Turn(Protocol):
-    """Lets one caller at a time do something: one thread, or one task of an event loop."""
+@dataclass(frozen=True, slots=True)
+class CertificateList:
+    """A list of certificates that was verified.
 
-    async def take(self, *, wait: bool) -> bool:
-        """Begin, once nobody else is at it; or without waiting, if nobody is."""
-
-    def give_back(self) -> None:
-        """Let the next one begin."""
-
-
-class PlatformKeys:
-    """The platform keys of one merchant, as safe to use from many threads as ``turn`` is.
-
-    :param public_key: WeChat Pay's public key, in the modes that have one.
-    :param download: downloads and verifies the certificates, in the modes that have an APIv3 key.
-    :param turn: lets one caller at a time download.
-    :param clock: unix seconds.
-    :param kept: the list that an earlier process downloaded, and its time; asked for once. It verifies answers until
-        this process has downloaded one, as any list does that is at hand. But it never encrypts: what was encrypted
-        with a key that WeChat Pay has withdrawn since cannot be taken back.
+    :param keys: those that have not expired.
+    :param signer: the one that signed the list.
+    :param signed_at: unix seconds, by WeChat Pay's clock.
     """
 
-    def __init__(
-        self,
-        public_key: PlatformKey | None,
-        download: Callable[[], Awaitable[tuple[PlatformKey, ...]]] | None,
-        turn: Turn,
-        clock: Callable[[], float] = time.time,
-        kept: Callable[[], tuple[tuple[PlatformKey, ...], float] | None] = lambda: None,
-    ) -> None:
-        self._public_key = public_key
-        self._download = download
-        self._clock = clock
-        self._turn = turn
-        self._kept = kept
-        self._has_looked = False
-        self._recalled: tuple[PlatformKey, ...] = ()
-        self._recalled_at = float("-inf")
-        self._certificates: tuple[PlatformKey, ...] = ()
-        self._downloaded_at = self._tried_at = float("-inf")
-        self._failure: WxBankError | None = None
+    keys: tuple[PlatformKey, ...]
+    signer: PlatformKey
+    signed_at: float
 
-    @property
-    def request_serial(self) -> str | None:
-        """What every request names in ``Wechatpay-Serial`` so that the public key signs the answer, or None."""
-        return self._public_key.serial_no if self._public_key else None
+    def check_follows(self, newest: CertificateList | None) -> None:
+        """Nobody goes back to an older list: WeChat Pay may have withdrawn a certificate since. Whoever has its private
+        key, and the APIv3 key, could sign the older list anew.
 
-    def known(self) -> tuple[PlatformKey, ...]:
-        """The keys at hand, without asking for more."""
-        return ((self._public_key,) if self._public_key else ()) + (self._certificates or self._recalled)
-
-    async def encryption_key(self) -> PlatformKey:
-        """The key to encrypt with now: the public key, else the certificate that came into force last.
-
-        Take it once per file and keep its serial with the file: the next call may give another key.
-
-        :raises InvalidCredentials: there is none.
+        :param newest: the newest list that was seen so far; None if there is none.
+        :raises UnverifiedAnswer: this one is older; or it is signed by a certificate that the newest list no longer
+            has, though it is no newer than those that the list has.
         """
-        if self._public_key is not None:
-            return self._public_key
-        # Old certificates still encrypt, so nobody waits while somebody else downloads.
-        await self._refresh(lambda: self._is_over(self._downloaded_at, REFRESH_AFTER), wait=not self._certificates)
-        now = self._clock()
-        # A new certificate is listed before it is in force.
-        in_force = [key for key in self._certificates if key.effective <= now < key.expires]
-        if not in_force:
-            self._raise_failure()
-            raise InvalidCredentials(
-                "WeChat Pay lists no platform certificate that is in force; download one in the merchant "
-                "platform or change to WeChat Pay's public key (wechatpay_public_key)"
+        if newest is None:
+            return
+        if self.signed_at < newest.signed_at:
+            raise UnverifiedAnswer(
+                f"the certificate list was signed {newest.signed_at - self.signed_at:.0f} s before one that came "
+                "earlier: something on the way, a cache perhaps, repeats an old answer"
             )
-        return max(in_force, key=lambda key: key.effective)
-
-    async def verification_key(self, serial_no: str) -> PublicKey:
-        """The public key of the serial that an answer names. An unknown serial causes at most one download a pause.
-
-        :raises UnknownSerial: there is no such key, or it has expired.
-        """
-        # A public key is never downloaded.
-        if not is_public_key_id(serial_no):
-            await self._recall()
-            await self._refresh(self._is_old, wait=not self.known())
-            # WeChat Pay may sign with a certificate that is newer than the last download.
-            await self._refresh(lambda: self._unexpired(serial_no) is None, wait=True)
-        return self.known_key(serial_no)
-
-    def known_key(self, serial_no: str) -> PublicKey:
-        """The public key of a serial among those at hand; nothing is downloaded.
-
-        :raises UnknownSerial: there is no such key, or it has expired.
-        """
-        found = self._unexpired(serial_no)
-        if found is None:
-            raise UnknownSerial(self._unknown(serial_no))
-        return found.public_key
-
-    async def refresh(self) -> None:
-        """Download the certificates now, whatever their age, where the mode has any.
-
-        :raises WxBankError: the download failed; the certificates at hand stay.
-        """
-        if self._download is not None:
-            await self._turn.take(wait=True)
-            try:
-                await self._try_download()
-                self._raise_failure()
-            finally:
-                self._turn.give_back()
-
-    async def _recall(self) -> None:
-        """Begin with what an earlier process has kept."""
-        if self._has_looked or self._download is None:
-            return
-        await self._turn.take(wait=True)
-        try:
-            if not self._has_looked:
-                if not self._certificates:
-                    self._recalled, self._recalled_at = self._kept() or ((), float("-inf"))
-                self._has_looked = True
-        finally:
-            self._turn.give_back()
-
-    def _unexpired(self, serial_no: str) -> PlatformKey | None:
-        now = self._clock()
-        return find_key((key for key in self.known() if key.expires > now), serial_no)
-
-    def _is_old(self) -> bool:
-        return self._is_over(self._downloaded_at if self._certificates else self._recalled_at, REFRESH_AFTER)
-
-    def _is_over(self, since: float, seconds: float) -> bool:
-        """Whether some seconds have passed. If the clock was set back they have: it may have run ahead before."""
-        return not 0 <= self._clock() - since <= seconds
-
-    async def _refresh(self, is_due: Callable[[], bool], *, wait: bool) -> None:
-        """Download once if due.
-
-        :param wait: whether to wait while somebody else downloads.
-        """
-        if self._download is None or not is_due() or not await self._turn.take(wait=wait):
-            return
-        # Asked again: somebody else may have downloaded while this one waited for its turn.
-        try:
-            if is_due() and self._is_over(self._tried_at, DOWNLOAD_PAUSE):
-                await self._try_download()
-        finally:
-            self._turn.give_back()
-        # While there are certificates at hand, a failed refresh fails nothing else.
-        if not (self._certificates or self._recalled):
-            self._raise_failure()
-
-    async def _try_download(self) -> None:
-        assert self._download is not None
-        # Before the download, so that a failure is followed by the same pause.
-        tried_before, self._tried_at = self._tried_at, self._clock()
-        try:
-            self._certificates = await self._download()
-        except WxBankError as failure:
-            # Kept for callers that come within the pause: they get it without a call.
-            self._failure = for_another(failure)
-            if self._certificates or self._recalled:
-                log.warning("The platform certificates could not be refreshed; the ones at hand stay: %s", failure)
-        except BaseException:
-            # Given up in the middle, by Ctrl-C or with the task: whoever comes next need not wait for the pause.
-            self._tried_at = tried_before
-            raise
-        else:
-            self._failure = None
-            self._downloaded_at = self._clock()
-            log.info("Platform certificates: %s", ", ".join(key.serial_no for key in self._certificates))
-
-    def _raise_failure(self) -> None:
-        # Read once: another caller's download may succeed in between.
-        if (failure := self._failure) is not None:
-            raise for_another(failure)
-
-    def _unknown(self, serial_no: str) -> str:
-        at_hand = ", ".join(key.serial_no for key in self.known()) or "none"
-        if is_public_key_id(serial_no) and self._public_key is None:
-            advice = SIGNS_WITH_PUBLIC_KEY
-        elif is_public_key_id(serial_no):
-            advice = "compare wechatpay_public_key_id with the merchant platform"
-        elif self._download is None:
-            advice = "to accept certificates too, as during migration, fill in the APIv3 key (password)"
-        elif self._certificates:
-            advice = "it is not in WeChat Pay's list of certificates"
-        else:
-            advice = "WeChat Pay's list of certificates was not downloaded"
-        return f"the answer is signed with the platform key {serial_no[:64]}; at hand: {at_hand}; {advice}"
+        is_listed = find_key(newest.keys, self.signer.serial_no) is not None
+        # A new certificate may be in force before anybody has asked for a list that has it.
+        if not is_listed and self.signer.effective <= max(key.effective for key in newest.keys):
+            raise UnverifiedAnswer(
+                f"the certificate list is signed by {self.signer.serial_no[:64]}, which an earlier list no longer has: "
+                "WeChat Pay has withdrawn this certificate"
+            )

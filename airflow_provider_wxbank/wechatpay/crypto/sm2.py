@@ -87,6 +87,7 @@ SM2 = Suite(
     is_block=is_block,
     is_random=is_random,
     signs_alike=False,
+    root="",
 )
 
 

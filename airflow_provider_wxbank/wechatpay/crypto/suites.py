@@ -78,6 +78,7 @@ class Suite:
     :param is_block: whether bytes have the shape of an encrypted number, and the first one of their file.
     :param is_random: whether bytes of this shape are encrypted, as far as can be told without the key.
     :param signs_alike: whether a key signs the same message alike each time.
+    :param root: the root certificate that signs WeChat Pay's own, PEM; empty if none is known.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Suite:
     is_block: Callable[[bytes, bytes], bool] = field(repr=False)
     is_random: Callable[[bytes], bool] = field(repr=False)
     signs_alike: bool
+    root: str = field(repr=False)
 
 
 def strange(key: PublicKey, suite: Suite) -> str:
