@@ -10,8 +10,9 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_wxbank._compat import task_state_store
 from airflow_provider_wxbank.agreements.files import MAX_ROWS, run_prefix
-from airflow_provider_wxbank.agreements.manifest import Origin, identified
+from airflow_provider_wxbank.agreements.manifest import Origin
 from airflow_provider_wxbank.agreements.numbers import OnInvalid
+from airflow_provider_wxbank.agreements.seal import identified
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.links import LINKS
 from airflow_provider_wxbank.parameters import TextParameters, check_single

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import BaseSensorOperator, PokeReturnValue, conf
@@ -23,11 +22,13 @@ from airflow_provider_wxbank.packages.counts import (
     finished_file,
     likely_mistake,
 )
-from airflow_provider_wxbank.packages.poll import MAX_BY_NAME
+from airflow_provider_wxbank.packages.poll import finished_tasks
 from airflow_provider_wxbank.packages.reconcile import Accounted, disagreement, reconciled, sent_files
+from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wait import Look, Waiting, looked, wait
 from airflow_provider_wxbank.packages.wanted import Wanted, wanted
 from airflow_provider_wxbank.parameters import WHY_NONE, TextParameters, list_of_texts, text
+from airflow_provider_wxbank.receipts import Waited, check_place, key_of, receipt_place, run_of, write_receipt
 from airflow_provider_wxbank.reporting.events import FinishedFile, Observer, all_of
 from airflow_provider_wxbank.reporting.lineage import Done, ReportsLineage
 from airflow_provider_wxbank.reporting.metrics import Metrics, sends_metrics
@@ -36,6 +37,7 @@ from airflow_provider_wxbank.reporting.record import Sums, read_finished
 from airflow_provider_wxbank.reporting.recorder import Recorder
 from airflow_provider_wxbank.retry_policy import with_retry_policy
 from airflow_provider_wxbank.triggers import MAX_WANTED, TaskFinishedTrigger
+from airflow_provider_wxbank.uploads import results_of, wanted_of
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WaitFailed, WxBankError
 from airflow_provider_wxbank.wechatpay.flows import run
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
@@ -59,6 +61,10 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
     :param task_ids: upload tasks of the package (templated).
     :param filenames: files of the package (templated).
     :param max_fail_ratio: fail if more than this share of the numbers did not match, 0 to 1; None accepts any.
+    :param receipt_path: folder for ``receipt.json``, or a path that ends in ``.json``: an absolute path, or a URL like
+        ``s3://conn_id@bucket/folder`` (templated). When the tasks are finished, whether enough matched or not, a sealed
+        receipt is written there once, and is never overwritten; see :mod:`.reporting.receipt`. Each task of each run
+        needs its own.
     :param deferrable: wait in the triggerer, without a worker slot. Of the arguments of every sensor
         ``poke_interval``, ``timeout``, ``exponential_backoff``, ``max_wait`` and ``soft_fail`` mean the same there;
         ``mode`` means nothing, and ``silent_fail`` and ``never_fail`` are for ``deferrable=False`` only.
@@ -66,11 +72,20 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
     :return: ``{"package_id", "tasks", "rows", "success_count", "fail_count", "success_user_count", "unaccounted"}``;
         ``tasks`` is a count, ``rows`` are the numbers in their files, and ``unaccounted`` is by how many the counts
         differ from them, file by file: 0 if they agree. These two are None unless ``upload`` is given, which tells the
-        rows.
+        rows. With ``receipt_path`` also ``"receipt"``: its URI with its identity, ``.../receipt.json#`` and 16
+        hexadecimal digits.
     """
 
-    template_fields: Sequence[str] = ("upload", "package_id", "task_ids", "filenames", "wxbank_conn_id")
-    texts = frozenset({"package_id", "wxbank_conn_id"})
+    template_fields: Sequence[str] = (
+        "upload",
+        "package_id",
+        "task_ids",
+        "filenames",
+        "receipt_path",
+        "wxbank_conn_id",
+    )
+    texts = frozenset({"package_id", "receipt_path", "wxbank_conn_id"})
+    paths = frozenset({"receipt_path"})
     of_texts = frozenset({"upload", "task_ids", "filenames"})
     ui_color = "#95d5b2"
     operator_extra_links = LINKS
@@ -83,6 +98,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         task_ids: Sequence[str] | None = None,
         filenames: Sequence[str] | None = None,
         max_fail_ratio: float | None = None,
+        receipt_path: str | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         wxbank_conn_id: str = WxBankHook.default_conn_name,
         **kwargs: Any,
@@ -96,6 +112,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         self.task_ids = task_ids
         self.filenames = filenames
         self.max_fail_ratio = max_fail_ratio
+        self.receipt_path = receipt_path
         self.deferrable = deferrable
         self.wxbank_conn_id = wxbank_conn_id
         self._done = Done()
@@ -110,6 +127,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
     @sends_metrics
     def execute(self, context: Context) -> Any:
         """Wait in this worker, or look once and leave the rest to the triggerer."""
+        self._check_receipt(context)
         if not self.deferrable:
             return super().execute(context)
         # What is finished already needs no triggerer, and a wrong connection fails here.
@@ -154,8 +172,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         else:
             self._waiting = waiting
             return PokeReturnValue(is_done=False)
-        result = self._result(context, target, count(tasks), Accounted.of(tasks), map(finished_file, tasks))
-        return PokeReturnValue(is_done=True, xcom_value=result)
+        return PokeReturnValue(is_done=True, xcom_value=self._result_of(context, target, tasks))
 
     @forgets_locals
     @sends_metrics
@@ -184,6 +201,9 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         # The trigger may know the tasks by digests alone, and two can look alike.
         if not all(map(target.includes, files)):
             raise WxBankError("the triggerer took a task of somebody else for one of these: run this sensor again")
+        if self.receipt_path is not None:
+            # An event passes through Airflow's database. A receipt says what WeChat Pay has signed.
+            return self._result_of(context, target, finished_tasks(self.hook.get_conn(), target))
         return self._result(context, target, counts, Accounted.read(given.get("accounted")), files)
 
     def _observer(self, context: Context, target: Wanted) -> Observer:
@@ -203,51 +223,27 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
             )
         if not (self.package_id is None and self.task_ids is None and self.filenames is None):
             raise InvalidInput("give upload, or package_id with task_ids or filenames, and not both")
-        given: object = self.upload
-        if not isinstance(given, (str, Iterable)):
-            raise InvalidInput(f"upload is of type {type(given).__name__}, not a result of UploadTaskOperator")
-        if isinstance(given, str):
-            # A text that is empty or says None has a better reason than the one below.
-            text(given, "upload")
-            raise InvalidInput(
-                "upload is a text, not a result of UploadTaskOperator. If it is a template, let the DAG have "
-                "render_template_as_native_obj=True, or give the output of a task"
-            )
-        results = self._uploads()
-        if not results:
-            raise InvalidInput("upload is an empty list: the tasks that it comes from were mapped over nothing")
-        if any(result is None for result in results):
-            raise InvalidInput(f"upload has None among its {len(results)} results: {WHY_NONE}")
-        try:
-            package_ids = {result["package_id"] for result in results}
-            task_ids = [
-                tuple(list_of_texts([task["task_id"] for task in result["tasks"]], "upload's task_ids"))
-                for result in results
-            ]
-            filenames = [task.get("filename") for result in results for task in result["tasks"]]
-        except (KeyError, TypeError, AttributeError):
-            raise InvalidInput("upload must be a result of UploadTaskOperator, or a list of them") from None
-        if len(package_ids) != 1:
-            raise InvalidInput(
-                f"upload names {len(package_ids)} packages ({', '.join(sorted(map(str, package_ids)))}); one sensor "
-                "waits for one package"
-            )
-        if len(set(task_ids)) < len(task_ids):
-            raise InvalidInput(
-                f"upload has {len(task_ids)} results, of which only {len(set(task_ids))} differ: one manifest or file "
-                "was uploaded more than once. If exports wrote into one folder, the last manifest has replaced the "
-                "others, whose numbers were not uploaded: give each export an output_path of its own, for example with "
-                "{{ ti.map_index }} in it, and run export and upload again"
-            )
-        if 0 < len(filenames) <= MAX_BY_NAME and all(isinstance(name, str) for name in filenames):
-            # So few are asked for by name, whatever else the package has.
-            return wanted(package_ids.pop(), filenames=filenames)
-        return wanted(package_ids.pop(), chain.from_iterable(task_ids))
+        return wanted_of(results_of(self.upload))
 
     def _uploads(self) -> list[Mapping[str, Any]]:
         """The results of uploads; none if tasks are named otherwise."""
-        # Results of mapped tasks come as a lazy sequence.
-        return [self.upload] if isinstance(self.upload, Mapping) else list(self.upload or ())
+        return [] if self.upload is None else results_of(self.upload)
+
+    def _check_receipt(self, context: Context) -> None:
+        """:raises InvalidInput: a receipt cannot be written where it should be. Told before the wait."""
+        if self.receipt_path is not None:
+            check_place(receipt_place(self.receipt_path), run_of(context), key_of(self.hook.get_conn()))
+
+    def _receipt(self, context: Context, target: Wanted, tasks: Sequence[UploadTask]) -> str | None:
+        """The receipt's URI with its identity, once it is written; None without one."""
+        if self.receipt_path is None:
+            return None
+        waited = Waited(target, self._uploads(), tasks, run_of(context), self.max_fail_ratio)
+        return write_receipt(self.receipt_path, waited, self.hook.get_conn(), self._observer(context, target))
+
+    def _result_of(self, context: Context, target: Wanted, tasks: Sequence[UploadTask]) -> dict[str, Any]:
+        files = map(finished_file, tasks)
+        return self._result(context, target, count(tasks), Accounted.of(tasks), files, tasks)
 
     def _result(
         self,
@@ -256,6 +252,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         counts: Counts,
         accounted: Accounted | None,
         files: Iterable[FinishedFile],
+        tasks: Sequence[UploadTask] = (),
     ) -> dict[str, Any]:
         uploads = self._uploads()
         counts, differing = reconciled(counts, sent_files(uploads) if uploads else None, accounted)
@@ -265,8 +262,12 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
             self.log.error(mistake)
         if warning := disagreement(target.package_id, counts, differing):
             self.log.warning(warning)
+        # Before the check, too: what happened is to be shown whether enough matched or not.
+        receipt = self._receipt(context, target, tasks)
         check_matched(counts, self.max_fail_ratio)
         result = counts.of_package(target.package_id)
+        if receipt is not None:
+            result["receipt"] = receipt
         write_event(context, self, result)
         return result
 

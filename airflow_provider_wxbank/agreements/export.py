@@ -16,13 +16,12 @@ from airflow_provider_wxbank.agreements.manifest import (
     NAME,
     Manifest,
     Origin,
-    identified,
-    identity_of,
     origin_in,
     to_bytes,
 )
 from airflow_provider_wxbank.agreements.numbers import OnInvalid, Tally, Values, checked_numbers
 from airflow_provider_wxbank.agreements.processes import EncryptionProcesses
+from airflow_provider_wxbank.agreements.seal import identified, identity_of
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.reporting.events import Exported, FileExported, Observer, nobody
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey

@@ -53,6 +53,15 @@ def below(filesystem: Any, folder: Entry) -> Iterator[Entry]:
                 yield from below(filesystem, entry)
 
 
+def real_files(filesystem: Any, folder: Entry) -> Iterator[str]:
+    """The files in a folder and its folders, hidden ones, too. Links are left out, and not followed."""
+    for entry in _entries(filesystem, folder):
+        if entry.is_folder:
+            yield from real_files(filesystem, entry)
+        elif not entry.is_link:
+            yield entry.path
+
+
 def matches(filesystem: Any, folder: Entry, parts: Sequence[str]) -> Iterator[Entry]:
     """What a pattern matches; only folders that match it are looked into.
 

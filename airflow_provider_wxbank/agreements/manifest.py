@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The manifest lists an export's files. It is written last, as the commit mark of the export, and checked when read.
 
-It begins with a keyed digest over all that follows, so that it is parsed only once it is known to be our own. The next
-line says which task wrote it. The digest's first digits are its identity, by which an export's result names it: a
-manifest that took its place has another one.
+It begins with its seal, see :mod:`.seal`; the next line says which task wrote it. By its identity an export's result
+names it: a manifest that took its place has another one.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import re
 from collections.abc import Mapping
@@ -17,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from airflow_provider_wxbank.agreements.files import MAX_BYTES, MAX_ROWS, AgreementFile, check_bank_type, check_filename
+from airflow_provider_wxbank.agreements.seal import BEGINNING, IDENTITY_DIGITS, identity_of, is_authentic, sealed
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
@@ -31,11 +30,10 @@ _IF_MISSING = (
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-IDENTITY_DIGITS = 16
-_BEGINNING = b'{\n "hmac_sha256": "'
+_KIND = "manifest"
 _ORIGIN_BYTES = 20_000
 """Enough for the digest and the names of a task: Airflow allows 250 characters for each."""
-_ORIGIN = re.compile(_BEGINNING + rb'[0-9a-f]{64}",\n "version": \d+,\n "origin": (\{[^\n]*\}),\n')
+_ORIGIN = re.compile(BEGINNING + rb'[0-9a-f]{64}",\n "version": \d+,\n "origin": (\{[^\n]*\}),\n')
 _OTHER_VERSION = re.compile(rb'\s*\{(?:\s*"hmac_sha256": ?"[0-9a-f]{64}",)?\s*"version": ?(\d{1,3})\b')
 _IDENTIFIED = re.compile(rf"(.*/{re.escape(NAME)})#(.*)", re.DOTALL)
 
@@ -106,22 +104,7 @@ def to_bytes(manifest: Manifest, naming_secret: bytes) -> bytes:
     # Laid out by hand, so that digest and origin can be read without parsing the rest.
     origin = json.dumps(None if manifest.origin is None else asdict(manifest.origin))
     rest = f'",\n "version": {VERSION},\n "origin": {origin},{json.dumps(content, indent=1)[1:]}\n'.encode()
-    return sealed(rest, naming_secret)
-
-
-def sealed(rest: bytes, naming_secret: bytes) -> bytes:
-    """A text with its digest put before it."""
-    return _BEGINNING + _digest(rest, naming_secret) + rest
-
-
-def identity_of(content: bytes) -> str:
-    """The identity of a manifest: the first 16 hexadecimal digits of its digest."""
-    return content[len(_BEGINNING) :][:IDENTITY_DIGITS].decode("ascii", "replace")
-
-
-def identified(uri: str, identity: str) -> str:
-    """A manifest's URI with its identity, as an export's result gives it."""
-    return f"{uri}#{identity}"
+    return sealed(_KIND, rest, naming_secret)
 
 
 def split_identity(uri: str) -> tuple[str, str | None]:
@@ -164,11 +147,10 @@ def read_manifest(location: Location, naming_secret: bytes, identity: str | None
     # Version 1 began with its version, and had its digest at the end. In version 2 filenames had another key.
     if (other := _OTHER_VERSION.match(content)) and int(other[1]) != VERSION:
         raise InvalidInput(f"{where} has version {int(other[1])}, not {VERSION}: run the export again")
-    digest, rest = content[len(_BEGINNING) :][:64], content[len(_BEGINNING) + 64 :]
-    if not content.startswith(_BEGINNING):
+    if not content.startswith(BEGINNING):
         raise InvalidInput(f"{where} is no manifest of an export, or is truncated: run the export again")
-    # Before anything is parsed, and in constant time.
-    if not hmac.compare_digest(digest, _digest(rest, naming_secret)):
+    # Before anything is parsed.
+    if not is_authentic(_KIND, content, naming_secret):
         raise InvalidInput(
             f"{where} was truncated or altered after its export, or was exported with another merchant's connection: "
             "run the export again"
@@ -201,10 +183,6 @@ def read_file(folder: Location, file: AgreementFile) -> bytes:
             "run the export again"
         )
     return content
-
-
-def _digest(rest: bytes, naming_secret: bytes) -> bytes:
-    return hmac.new(naming_secret, b"manifest\n" + rest, hashlib.sha256).hexdigest().encode()
 
 
 def _origin(value: Any) -> Origin | None:

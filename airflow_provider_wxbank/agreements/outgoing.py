@@ -19,8 +19,9 @@ from airflow_provider_wxbank.agreements.files import (
     plain_files,
 )
 from airflow_provider_wxbank.agreements.lines import check_encrypted
-from airflow_provider_wxbank.agreements.manifest import identified, read_file, read_manifest
+from airflow_provider_wxbank.agreements.manifest import read_file, read_manifest
 from airflow_provider_wxbank.agreements.numbers import Tally, checked_numbers
+from airflow_provider_wxbank.agreements.seal import identified
 from airflow_provider_wxbank.agreements.sources.dialect import Dialect
 from airflow_provider_wxbank.agreements.sources.files import read_files
 from airflow_provider_wxbank.agreements.storage import Location

@@ -35,6 +35,12 @@ class Disk(Protocol):
     def rename(self, path: str, target: str) -> None:
         """Give a file another name, in place of whatever has that."""
 
+    def name(self, path: str, target: str) -> None:
+        """Give a file another name, unless something has that.
+
+        :raises FileExistsError: something has it.
+        """
+
     def remove(self, path: str) -> None:
         """Remove a file, if it is there."""
 
@@ -44,14 +50,17 @@ def temporary_name() -> str:
     return f".wxbank-{token_hex(8)}"
 
 
-def write_whole(disk: Disk, path: str, content: bytes) -> None:
-    """Write a file whole or not at all, with mode 0600, in folders made with 0700."""
+def write_whole(disk: Disk, path: str, content: bytes, *, only_new: bool = False) -> None:
+    """Write a file whole or not at all, with mode 0600, in folders made with 0700.
+
+    :raises FileExistsError: there is one, and with ``only_new`` it is left as it is.
+    """
     folder = posixpath.dirname(path)
     _make_folders(disk, folder)
     temporary = posixpath.join(folder, temporary_name())
     try:
         disk.create(temporary, content)
-        disk.rename(temporary, path)
+        (disk.name if only_new else disk.rename)(temporary, path)
     except BaseException:
         # An interrupt may come when it has its name already; and what removing it raises must not hide the reason.
         with contextlib.suppress(Exception):
@@ -86,6 +95,19 @@ class LocalDisk:
 
     def rename(self, path: str, target: str) -> None:
         Path(path).replace(target)
+
+    def name(self, path: str, target: str) -> None:
+        try:
+            os.link(path, target)
+        except FileExistsError:
+            raise
+        except OSError:
+            # Not every disk can; and the one moment is short in which another file may get the name.
+            if os.path.lexists(target):
+                raise FileExistsError(target) from None
+            self.rename(path, target)
+        else:
+            self.remove(path)
 
     def remove(self, path: str) -> None:
         Path(path).unlink(missing_ok=True)
@@ -139,6 +161,20 @@ class SftpDisk:
                 with contextlib.suppress(_asyncssh().SFTPNoSuchFile):
                     await sftp.unlink(target)
                 await sftp.rename(path, target)
+
+        self._run(rename)
+
+    def name(self, path: str, target: str) -> None:
+        async def rename(sftp: Any) -> None:
+            if await sftp.lexists(target):
+                raise FileExistsError(target)
+            try:
+                # Without OpenSSH's extension this is refused where there is a file.
+                await sftp.rename(path, target)
+            except _asyncssh().SFTPError:
+                if await sftp.lexists(target):
+                    raise FileExistsError(target) from None
+                raise
 
         self._run(rename)
 

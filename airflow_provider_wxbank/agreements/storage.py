@@ -105,20 +105,24 @@ class Location:
                 return bytes(file.read(length))
         return b""
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: bytes, *, only_new: bool = False) -> bool:
         """Write the file whole or not at all; on disks, also over SFTP, with mode 0600, in folders made with 0700.
 
+        :param only_new: leave a file that is there already as it is.
+        :return: whether it was written.
         :raises InvalidInput: its bucket does not exist, or it may not be written.
         :raises TryLater: there is no room for it, or its place was not reached.
         """
-        with telling(self.uri, "written"):
+        with telling(self.uri, "written"), contextlib.suppress(*[FileExistsError] if only_new else []):
             if self.is_local:
-                write_whole(LocalDisk(), self.path, content)
+                write_whole(LocalDisk(), self.path, content, only_new=only_new)
             elif is_sftp(self.filesystem):
-                write_whole(SftpDisk(self.filesystem), self.path, content)
+                write_whole(SftpDisk(self.filesystem), self.path, content, only_new=only_new)
             else:
                 # An object appears whole, and its bucket says who reads it.
-                self.filesystem.pipe_file(self.path, content)
+                (self._create if only_new else self.filesystem.pipe_file)(self.path, content)
+            return True
+        return False
 
     def check_writable(self) -> None:
         """Check that files can be written into this folder and removed again, by doing so with an empty one.
@@ -201,6 +205,17 @@ class Location:
             info: Mapping[str, Any] = self.filesystem.info(self.path)
             return info
         return None
+
+    def _create(self, path: str, content: bytes) -> None:
+        try:
+            self.filesystem.pipe_file(path, content, mode="create")
+        except FileExistsError:
+            raise
+        except OSError:
+            # Not every store can. One that was not reached fails here again.
+            if self.exists():
+                raise FileExistsError(path) from None
+            self.filesystem.pipe_file(path, content)
 
     def _matched(self) -> tuple[str, set[str]]:
         """The part of the path before any wildcard, up to its last ``/``, and the files that are meant."""

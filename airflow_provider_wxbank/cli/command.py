@@ -27,6 +27,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
     TryLater,
     UnverifiedAnswer,
     WaitFailed,
+    WrongReceipt,
     WxBankError,
 )
 
@@ -47,6 +48,7 @@ class Exit(IntEnum):
     UNVERIFIED = 7
     WAIT_FAILED = 8
     TIMED_OUT = 9
+    WRONG_RECEIPT = 10
     INTERRUPTED = 128 + signal.SIGINT
     PIPE_CLOSED = 128 + signal.SIGPIPE
 
@@ -67,6 +69,8 @@ _CODES: tuple[tuple[type[BaseException], Exit], ...] = (
     # First, since an Unauthorized is a Refused, too, and it is the connection that has to be corrected.
     (InvalidCredentials, Exit.CREDENTIALS),
     (AirflowNotFoundException, Exit.CREDENTIALS),
+    # As is a WrongReceipt an InvalidInput.
+    (WrongReceipt, Exit.WRONG_RECEIPT),
     (InvalidInput, Exit.INPUT),
     (Refused, Exit.REFUSED),
     (TryLater, Exit.TRY_LATER),

@@ -39,10 +39,15 @@ _KEY_COLUMNS = (
 def check(args: argparse.Namespace) -> int:
     """Examine the connection, step by step."""
     steps = WxBankHook(args.wxbank_conn_id).examine(args.package_id)
-    found = list(_told(steps) if args.output == "table" else steps)
-    if args.output != "table":
+    return show_steps(args.output, steps)
+
+
+def show_steps(output: str, steps: Iterable[Step]) -> Exit:
+    """Print steps, in a table each when it is done. The exit code is that of the first that failed."""
+    found = list(_told(steps) if output == "table" else steps)
+    if output != "table":
         rows = [{"step": step.name, "outcome": step.outcome, "message": step.message} for step in found]
-        show(args.output, rows, rows, ())
+        show(output, rows, rows, ())
     return next((exit_code(step.failure) for step in found if step.failure), Exit.OK)
 
 

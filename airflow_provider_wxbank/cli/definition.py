@@ -19,8 +19,8 @@ DEFAULT_PREFIX = "cli"
 
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 unexpected error, 2 wrong usage, 3 wrong input, 4 wrong connection, 5 refused by WeChat "
-    "Pay, 6 try again later, 7 answer not verified, 8 too many numbers did not match, 9 timed out, 130 Ctrl-C, "
-    "141 output closed."
+    "Pay, 6 try again later, 7 answer not verified, 8 too many numbers did not match, 9 timed out, 10 wrong "
+    "receipt, 130 Ctrl-C, 141 output closed."
 )
 
 ARG_CONNECTION = Arg(
@@ -103,6 +103,20 @@ _CERTIFICATES = (
     ),
 )
 _CHECK = (Arg(("package_id",), help="a number package that should be readable", nargs="?"),)
+_VERIFY = (
+    Arg(("receipt",), help="a receipt, as a path or URL, with or without the # and digits of the sensor's result"),
+    Arg(("--online",), help="ask WeChat Pay whether it says the same today", action="store_true"),
+)
+_CLEAN = (
+    Arg(("output_path",), help="folder, or a URL like s3://conn_id@bucket/folder, in which exports are"),
+    Arg(
+        ("--older-than",),
+        help="remove also exports of which no receipt says that they are finished, if they are older, for example 7d",
+        metavar="AGE",
+    ),
+    Arg(("--receipts",), help="folder, or a URL, in which receipts are, unless they are with the exports"),
+    Arg(("--dry-run",), help="only say what would be removed", action="store_true"),
+)
 
 
 def get_cli_commands() -> list[GroupCommand]:
@@ -128,6 +142,8 @@ COMMANDS = (
     _command("files", "upload", "Upload an export, or one file, into a number package, each file once", *_UPLOAD),
     _command("tasks", "tasks", "List the upload tasks of a number package", *_TASKS),
     _command("tasks", "wait", "Wait until upload tasks are finished", *_WAIT),
+    _command("evidence", "verify", "Verify the receipt of an import", *_VERIFY),
+    _command("evidence", "clean", "Remove exports that are not needed any more", *_CLEAN),
     _command("connection", "certificates", "List the platform keys, and until when they are valid", *_CERTIFICATES),
     _command("connection", "check", "Examine the connection, step by step", *_CHECK),
     ActionCommand(

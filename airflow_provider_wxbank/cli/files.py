@@ -40,11 +40,11 @@ def export(args: argparse.Namespace) -> None:
     """Export agreement numbers into encrypted files and a manifest."""
     given = ExportInput(
         bank_type=args.bank_type,
-        output_path=_absolute(args.output_path),
+        output_path=absolute(args.output_path),
         sql=_sql(args.sql, args.sql_file),
         sql_conn_id=args.sql_conn_id,
         parameters=_object(args.parameters, "--parameters", '{"city": "Shenzhen"}'),
-        source=_absolute(args.source),
+        source=absolute(args.source),
         column=args.column,
         dialect=_object(args.dialect, "--dialect", '{"delimiter": "|"}'),
         expected_rows=args.expected_rows,
@@ -71,8 +71,8 @@ def upload(args: argparse.Namespace) -> None:
         raise InvalidInput("--prefix goes with --file; the files of a manifest have their names")
     given = UploadInput(
         package_id=args.package_id,
-        manifest=_absolute(args.manifest),
-        file=_absolute(args.file),
+        manifest=absolute(args.manifest),
+        file=absolute(args.file),
         bank_type=args.bank_type,
         encrypted=args.encrypted,
         serial_no=args.serial_no,
@@ -120,7 +120,7 @@ def _progress(package_id: str) -> Iterator[Observer]:
         yield move
 
 
-def _absolute(path: Any) -> Any:
+def absolute(path: Any) -> Any:
     """A local path made absolute from the current folder. A URL, and None, stay as they are."""
     return path if path is None or "://" in path else str(Path(path).absolute())
 

@@ -14,8 +14,8 @@ from airflow_provider_wxbank.packages.known import MAX_NEWEST, Known
 from airflow_provider_wxbank.packages.newest import new_tasks, newest_tasks
 from airflow_provider_wxbank.packages.tasks import MAX_PAGE, TaskPage, UploadTask
 from airflow_provider_wxbank.packages.wanted import Wanted
-from airflow_provider_wxbank.wechatpay.errors import WxBankError, for_another, is_lasting
-from airflow_provider_wxbank.wechatpay.flows import Caller
+from airflow_provider_wxbank.wechatpay.errors import AGAIN, TryLater, WxBankError, for_another, is_lasting
+from airflow_provider_wxbank.wechatpay.flows import Caller, run
 
 MAX_BY_NAME = MAX_PAGE
 """Files that are asked for one by one, whatever else the package has."""
@@ -130,6 +130,18 @@ async def poll(
     return await _collect(client.patient, target, memory)
 
 
+def finished_tasks(client: Caller, target: Wanted) -> tuple[UploadTask, ...]:
+    """The tasks of a wait that is over, read anew.
+
+    :raises TryLater: they are not all finished any more, as where more came into a package that is waited for as a
+        whole.
+    """
+    seen = run(poll(client, target))
+    if seen.tasks is None:
+        raise TryLater(f"package {target.package_id} was finished, and is not any more: {seen.note}{AGAIN}")
+    return seen.tasks
+
+
 async def poll_new(
     client: Caller, package_id: str, known: Known, memory: Memory | None = None, max_age: float = 0.0
 ) -> Poll:
@@ -156,7 +168,7 @@ async def poll_new(
     return Poll(None, note=f"{len(unfinished)} tasks are still processing") if unfinished else Poll(tuple(new))
 
 
-async def _wanted_tasks(client: Caller, target: Wanted, memory: Memory) -> AsyncGenerator[UploadTask, None]:
+async def wanted_tasks(client: Caller, target: Wanted, memory: Memory) -> AsyncGenerator[UploadTask, None]:
     """Those of the tasks waited for that are listed, found with few calls, however long the package's history is."""
     if target.count is None:
         async for task in alist_tasks(client, target.package_id):
@@ -191,7 +203,7 @@ def _is_part(page: TaskPage) -> bool:
 async def _collect(client: Caller, target: Wanted, memory: Memory) -> Poll:
     """Read the tasks waited for. The wait goes on while one of them is not listed or not finished."""
     async with memory.reading:
-        tasks = tuple([task async for task in _wanted_tasks(client, target, memory)])
+        tasks = tuple([task async for task in wanted_tasks(client, target, memory)])
     # An upload may be taken before it is listed.
     missing, names = target.missing(tasks)
     if missing:

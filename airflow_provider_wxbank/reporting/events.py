@@ -208,6 +208,17 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class ReceiptWritten:
+    """A wait has its receipt: it was written now, or by an earlier try of the task.
+
+    :param receipt: its URI with its identity.
+    """
+
+    package_id: str
+    receipt: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A step of an import has ended, well or not."""
 
@@ -228,6 +239,7 @@ Event = (
     | PollMade
     | PollFailed
     | Finished
+    | ReceiptWritten
     | Ended
 )
 

@@ -5,6 +5,7 @@
 class                            the caller can
 ================================ ==========================================================
 :class:`InvalidInput`            correct the input; nothing was sent
+:class:`WrongReceipt`            find the receipt as it was written, or who altered it
 :class:`InvalidCredentials`      correct the connection: keys, serial numbers, clock
 :class:`Refused`                 correct what WeChat Pay names, or ask WeChat Pay
 :class:`TryLater`                run it again later; nothing has to be changed
@@ -28,6 +29,10 @@ class WxBankError(Exception):
 
 class InvalidInput(WxBankError, ValueError):
     """The input is wrong: correct it. Raised before anything is sent."""
+
+
+class WrongReceipt(InvalidInput):
+    """A receipt was altered, is not whole, or says something else than WeChat Pay says now."""
 
 
 class InvalidCredentials(WxBankError):

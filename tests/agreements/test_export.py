@@ -44,7 +44,6 @@ from airflow_provider_wxbank.agreements.files import (
 from airflow_provider_wxbank.agreements.manifest import (
     Manifest,
     Origin,
-    identified,
     origin_in,
     read_file,
     read_manifest,
@@ -53,6 +52,7 @@ from airflow_provider_wxbank.agreements.manifest import (
 )
 from airflow_provider_wxbank.agreements.numbers import Values
 from airflow_provider_wxbank.agreements.processes import FEW
+from airflow_provider_wxbank.agreements.seal import identified, sealed
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
@@ -339,7 +339,7 @@ def test_a_manifest_must_make_sense_even_if_it_is_signed(tmp_path: Path, wrong: 
     target, _ = run(tmp_path, *numbers(5))
     content = {**manifest_text(tmp_path), **wrong}
     del content["hmac_sha256"]
-    (tmp_path / "manifest.json").write_bytes(manifests.sealed(b'",' + json.dumps(content).encode()[1:], NAMING_KEY))
+    (tmp_path / "manifest.json").write_bytes(sealed("manifest", b'",' + json.dumps(content).encode()[1:], NAMING_KEY))
     with pytest.raises(InvalidInput, match="lacks something"):
         read_manifest(target, NAMING_KEY)
 

@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_wxbank.agreements import manifest as manifests
+from airflow_provider_wxbank.agreements import seal
 from airflow_provider_wxbank.agreements.files import AgreementFile
 from airflow_provider_wxbank.agreements.lines import check_encrypted
 from airflow_provider_wxbank.agreements.manifest import Manifest, read_manifest, to_bytes
@@ -439,6 +440,6 @@ def test_a_manifest_that_is_signed_may_still_make_no_sense(tmp_path: Path) -> No
         {"bank_type": ["ICBC"]},
     ):
         content: dict[str, Any] = {**good, **wrong}
-        signed = manifests.sealed(b'",' + json.dumps(content).encode()[1:], NAMING_KEY)
+        signed = seal.sealed("manifest", b'",' + json.dumps(content).encode()[1:], NAMING_KEY)
         with pytest.raises(InvalidInput, match="lacks something"):
             read_manifest(in_file(tmp_path, signed), NAMING_KEY)

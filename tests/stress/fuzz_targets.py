@@ -37,6 +37,7 @@ from requests.structures import CaseInsensitiveDict
 from airflow_provider_wxbank.agreements import manifest as manifests
 from airflow_provider_wxbank.agreements.lines import check_encrypted
 from airflow_provider_wxbank.agreements.numbers import problem
+from airflow_provider_wxbank.agreements.seal import sealed
 from airflow_provider_wxbank.agreements.sources.dialect import Dialect
 from airflow_provider_wxbank.agreements.sources.files import read_files
 from airflow_provider_wxbank.agreements.sources.streams import MAX_LINE_BYTES
@@ -593,7 +594,7 @@ def fuzz_manifest(data: bytes) -> None:
         content = json.loads(data)
         if not isinstance(content, dict):
             return
-        signed = manifests.sealed(b'",' + json.dumps(content).encode()[1:], NAMING_KEY)
+        signed = sealed("manifest", b'",' + json.dumps(content).encode()[1:], NAMING_KEY)
     except (ValueError, RecursionError):
         return
     with suppress(InvalidInput):

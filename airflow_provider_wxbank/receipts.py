@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Receipts of imports: made when a wait is over, and written once. :mod:`.reporting.receipt` is what one says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_wxbank import __version__
+from airflow_provider_wxbank.agreements.files import AgreementFile, naming_key
+from airflow_provider_wxbank.agreements.manifest import read_manifest, split_identity
+from airflow_provider_wxbank.agreements.seal import identified, identity_of
+from airflow_provider_wxbank.packages.reconcile import sent_files
+from airflow_provider_wxbank.packages.tasks import UploadTask
+from airflow_provider_wxbank.packages.wanted import Wanted
+from airflow_provider_wxbank.parameters import location
+from airflow_provider_wxbank.reporting.events import Observer, ReceiptWritten, nobody
+from airflow_provider_wxbank.reporting.receipt import (
+    MAX_RECEIPT_BYTES,
+    NAME,
+    ExportSaid,
+    Receipt,
+    ReceiptFile,
+    Run,
+    read_receipt,
+    to_bytes,
+)
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WrongReceipt, WxBankError
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_wxbank.agreements.storage import Location
+    from airflow_provider_wxbank.wechatpay.client import Client
+
+log = logging.getLogger(__name__)
+
+
+def key_of(client: Client) -> bytes:
+    """What seals the documents of a connection."""
+    return naming_key(client.settings.merchant.signer, client.settings.naming_secret)
+
+
+def receipt_place(written: str, name: str = "receipt_path") -> Location:
+    """Where a receipt is: a path that ends in ``.json`` is its file, any other is a folder for ``receipt.json``."""
+    where = location(written, name)
+    return where if where.name.lower().endswith(".json") else where.child(NAME)
+
+
+def run_of(context: Context) -> Run:
+    """The try of a task that runs."""
+    ti, dag_run = context["ti"], context.get("dag_run")
+    run_type = getattr(dag_run, "run_type", None)
+    return Run(
+        ti.dag_id,
+        ti.run_id,
+        ti.task_id,
+        -1 if ti.map_index is None else ti.map_index,
+        getattr(ti, "try_number", None),
+        # An enumeration, of which some versions give the value.
+        None if run_type is None else str(getattr(run_type, "value", run_type)),
+        # From Airflow 3.1 on.
+        getattr(dag_run, "triggering_user_name", None),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """What a wait that is over knows.
+
+    :param uploads: the results of uploads that it was for; none if the tasks were named otherwise.
+    """
+
+    target: Wanted
+    uploads: Sequence[Mapping[str, Any]]
+    tasks: Sequence[UploadTask]
+    run: Run
+    max_fail_ratio: float | None
+
+    def receipt(self, client: Client) -> Receipt:
+        """Its receipt, with what the manifests of the uploads say, where they are still there.
+
+        :raises TryLater: the place of a manifest was not reached.
+        """
+        exports: dict[str, ExportSaid] = {}
+        exported: dict[str, tuple[str | None, AgreementFile]] = {}
+        uploaded: dict[str, tuple[str | None, int | None]] = {}
+        key = key_of(client)
+        for upload in self.uploads:
+            if manifest := upload.get("manifest"):
+                said, files = _export(str(manifest), key)
+                exports[str(manifest)] = said
+                exported |= {file.filename: (said.identity, file) for file in files}
+            rows = sent_files([upload]) or {}
+            uploaded |= {task_id: (upload.get("bank_type"), one.rows) for task_id, one in rows.items()}
+
+        def file(task: UploadTask) -> ReceiptFile:
+            bank_type, rows = uploaded.get(task.task_id, (None, None))
+            export, one = exported.get(task.filename, (None, None))
+            sha256, serial_no = (None, None) if one is None else (one.sha256, one.serial_no)
+            return ReceiptFile(
+                task.filename, task.task_id, bank_type or task.bank_type, rows,
+                sha256, serial_no, export,
+                _text(task.create_time), _text(task.update_time),
+                task.success_count, task.fail_count, task.success_user_count,
+            )  # fmt: skip
+
+        return Receipt(
+            client.settings.merchant.mchid,
+            self.target.package_id,
+            self._waited_for(),
+            self.run,
+            tuple(exports.values()),
+            tuple(map(file, self.tasks)),
+            None if self.max_fail_ratio is None else float(self.max_fail_ratio),
+            datetime.now(UTC).isoformat(),
+            __version__,
+        )
+
+    def _waited_for(self) -> str:
+        if self.uploads:
+            return "upload"
+        if self.target.task_ids is not None:
+            return "task_ids"
+        return "package" if self.target.filenames is None else "filenames"
+
+
+def _text(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()
+
+
+def _export(written: str, key: bytes) -> tuple[ExportSaid, Sequence[AgreementFile]]:
+    """What is known of an export, and its files, if its manifest can be read."""
+    uri, identity = split_identity(written)
+    try:
+        manifest = read_manifest(location(uri, "manifest"), key, identity)
+    except InvalidInput as failure:
+        # Its files were uploaded nevertheless: that it is gone must not keep a receipt from being written.
+        log.warning("The receipt will not say which sha256 and key the files had: %s", failure)
+        return ExportSaid(uri, identity, str(failure)), ()
+    said = ExportSaid(uri, manifest.identity, None, manifest.created_at, manifest.rows, manifest.skipped_count)
+    return said, manifest.files
+
+
+def check_place(where: Location, run: Run, key: bytes) -> None:
+    """Check that a receipt can be written there, as far as that can be seen before there is one.
+
+    :raises InvalidInput: something else is there.
+    """
+    if where.exists():
+        _own(where, run, key)
+
+
+def write_receipt(written: str, waited: Waited, client: Client, tell: Observer = nobody) -> str:
+    """Write a receipt, unless an earlier try of the task has written it. Whatever is there is never overwritten.
+
+    :param written: as for :func:`receipt_place`.
+    :return: its URI with its identity.
+    :raises InvalidInput: something else is there, or it may not be written.
+    :raises TryLater: there is no room for it, or its place was not reached.
+    """
+    try:
+        where, receipt, key = receipt_place(written), waited.receipt(client), key_of(client)
+        receipt = _written(where, receipt, key)
+    except WxBankError as failure:
+        failure.add_note(
+            "The upload tasks are finished; only their receipt could not be written. Another try of the task writes "
+            "it, and neither waits nor uploads again"
+        )
+        raise
+    uri = identified(where.uri, receipt.identity)
+    log.info("Receipt: %s", uri)
+    tell(ReceiptWritten(receipt.package_id, uri))
+    return uri
+
+
+def _written(where: Location, receipt: Receipt, key: bytes) -> Receipt:
+    """The receipt that is there now."""
+    content = to_bytes(receipt, key)
+    if where.write(content, only_new=True):
+        return replace(receipt, identity=identity_of(content))
+    there = _own(where, receipt.run, key)
+    if not there.says_the_same_as(receipt):
+        raise InvalidInput(
+            f"{where.uri} is the receipt that this task wrote on {there.written_at}, and WeChat Pay's counts, the "
+            "files or max_fail_ratio were others then. A receipt is never overwritten: move it to where it is kept, or "
+            "give each try its own, for example with {{ ti.try_number }} in receipt_path"
+        )
+    return there
+
+
+def _own(where: Location, run: Run, key: bytes) -> Receipt:
+    """The receipt that an earlier try of this task wrote.
+
+    :raises InvalidInput: it is anything else.
+    """
+    try:
+        there = read_receipt(where.read(MAX_RECEIPT_BYTES), where.uri, key)
+    except WrongReceipt as failure:
+        raise InvalidInput(
+            f"receipt_path names a file that is there and is not this task's receipt, and it is not overwritten: "
+            f"{failure}"
+        ) from None
+    if there.run.task != run.task:
+        raise InvalidInput(
+            f"{where.uri} is the receipt of {there.run}, and is not overwritten. Give each task of each run its own "
+            "receipt_path, for example ending in {{ run_id }}/{{ ti.task_id }}, and with {{ ti.map_index }} if the "
+            "task is mapped"
+        )
+    return there

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verifies receipts: as they were written, with sums that agree, and what WeChat Pay's own list says today."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from airflow_provider_wxbank.agreements.seal import IDENTITY_DIGITS
+from airflow_provider_wxbank.packages.connection_check import Step
+from airflow_provider_wxbank.packages.poll import Memory, wanted_tasks
+from airflow_provider_wxbank.packages.tasks import UploadTask
+from airflow_provider_wxbank.packages.wanted import Wanted
+from airflow_provider_wxbank.receipts import key_of, receipt_place
+from airflow_provider_wxbank.reporting.receipt import MAX_RECEIPT_BYTES, Receipt, ReceiptFile, read_receipt
+from airflow_provider_wxbank.wechatpay.client import Client
+from airflow_provider_wxbank.wechatpay.errors import WrongReceipt
+from airflow_provider_wxbank.wechatpay.flows import Caller, run
+
+_IDENTIFIED = re.compile(rf"(.+)#([0-9a-f]{{{IDENTITY_DIGITS}}})", re.DOTALL)
+
+
+def find_receipt(written: str, key: bytes) -> Receipt:
+    """Read a receipt and check that it is as it was written.
+
+    :param written: a path or URL, with or without the identity that the sensor's result gives.
+    :raises WrongReceipt: it is not, or has another identity.
+    :raises InvalidInput: it does not exist, or may not be read.
+    :raises TryLater: its place was not reached.
+    """
+    match = _IDENTIFIED.fullmatch(written)
+    path, identity = (match[1], match[2]) if match else (written, None)
+    where = receipt_place(path, "receipt")
+    receipt = read_receipt(where.read(MAX_RECEIPT_BYTES), where.uri, key)
+    if identity not in (None, receipt.identity):
+        raise WrongReceipt(f"{where.uri} has the identity {receipt.identity}, not {identity}: it is another receipt")
+    return receipt
+
+
+def verify(written: str, client: Client, *, online: bool) -> Iterator[Step]:
+    """Verify a receipt step by step; after a failure of the first the rest is skipped.
+
+    :param written: as for :func:`find_receipt`.
+    :param online: whether to ask WeChat Pay.
+    :raises WxBankError: it could not be read, or WeChat Pay not be asked.
+    """
+    try:
+        receipt = find_receipt(written, key_of(client))
+    except WrongReceipt as failure:
+        yield Step.failed("receipt", failure)
+        skipped = ("sums", "WeChat Pay") if online else ("sums",)
+        yield from (Step(name, "skipped", "after the failure of receipt") for name in skipped)
+        return
+    by = "nobody that Airflow told of" if receipt.run.triggered_by is None else receipt.run.triggered_by
+    yield Step(
+        "receipt",
+        "ok",
+        f"{receipt.identity}: as {receipt.run} wrote it on {receipt.written_at}; merchant {receipt.mchid}; the run was "
+        f"triggered by {by}",
+    )
+    yield verify_sums(receipt)
+    if online:
+        yield run(verify_online(client, receipt))
+
+
+def verify_sums(receipt: Receipt) -> Step:
+    """Whether what WeChat Pay counted accounts for every row."""
+    sums, agree = receipt.sums(), receipt.agree
+    counted = (
+        f"{sums['success_count']} matched and {sums['fail_count']} did not, in {sums['files']} files of package "
+        f"{receipt.package_id}"
+    )
+    if agree is None:
+        return Step("sums", "skipped", f"{counted}; how many rows were sent is not known")
+    if agree:
+        return Step("sums", "ok", f"{sums['rows']} rows were sent: {counted}")
+    message = (
+        f"{sums['rows']} rows were sent: {counted}. By {sums['unaccounted']} numbers they do not agree"
+        if sums["unaccounted"]
+        else f"{counted}, and the manifest of the export says another number of rows"
+    )
+    return Step.failed("sums", WrongReceipt(message))
+
+
+async def verify_online(client: Caller, receipt: Receipt) -> Step:
+    """Whether WeChat Pay's own list says the same today: every task is there, is finished, and has the same counts.
+
+    It takes one call a file up to 20 files; for more, pages of 20 tasks, from the newest on.
+
+    :raises WxBankError: WeChat Pay could not be asked.
+    """
+    target = Wanted(receipt.package_id, filenames=frozenset(file.filename for file in receipt.files))
+    memory = Memory(client, receipt.package_id)
+    listed = {task.filename: task async for task in wanted_tasks(client, target, memory)}
+    differing = list(_differences(receipt.files, listed))
+    if differing:
+        shown = "; ".join(differing[:5]) + (f"; and {len(differing) - 5} more" if len(differing) > 5 else "")
+        message = f"WeChat Pay says something else of {len(differing)} of {len(receipt.files)} tasks today: {shown}"
+        return Step.failed("WeChat Pay", WrongReceipt(message))
+    return Step("WeChat Pay", "ok", f"lists all {len(receipt.files)} tasks, finished, with the same counts")
+
+
+def _differences(files: Sequence[ReceiptFile], listed: Mapping[str, UploadTask]) -> Iterator[str]:
+    for file in files:
+        task = listed.get(file.filename)
+        if task is None:
+            yield f"{file.filename} is not listed any more"
+        elif task.task_id != file.task_id:
+            yield f"{file.filename} is task {task.task_id}, not {file.task_id}"
+        elif not task.is_finished:
+            yield f"{file.filename} is not finished"
+        else:
+            for name in ("success_count", "fail_count", "success_user_count"):
+                if (now := getattr(task, name)) != (then := getattr(file, name)):
+                    yield f"{file.filename} has {name} {now}, not {then}"
