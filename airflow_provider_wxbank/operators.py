@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ExportUsersOperator and UploadTaskOperator: agreement numbers into files, files into a number package."""
+"""ExportUsersOperator and UploadTaskOperator: agreement numbers into files, files into a number package.
+
+CleanExportsOperator, which removes the files again, is in :mod:`.cleaning`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from airflow_provider_wxbank.agreements.files import MAX_ROWS, run_prefix
 from airflow_provider_wxbank.agreements.manifest import Origin
 from airflow_provider_wxbank.agreements.numbers import OnInvalid
 from airflow_provider_wxbank.agreements.seal import identified
+from airflow_provider_wxbank.cleaning import CleanExportsOperator as CleanExportsOperator  # public here
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.links import LINKS
 from airflow_provider_wxbank.parameters import TextParameters, check_single

@@ -47,9 +47,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("reporting",),
     ("connections", "links", "parameters", "places", "retry_policy"),
     ("hooks",),
-    ("steps", "triggers"),
+    ("receipts", "retention", "steps", "triggers", "uploads", "verification"),
     ("assets",),
-    ("operators", "sensors"),
+    ("cleaning", "operators", "sensors"),
     ("cli", "ui"),
     ("__main__",),
 )
@@ -270,7 +270,7 @@ def test_airflow_is_told_of_commands_that_are_there() -> None:
     (group,) = getattr(importlib.import_module(module), function)()
     assert group.name == "wxbank"
     commands = {command.name for command in group.subcommands}
-    assert commands == {"export", "upload", "tasks", "wait", "certificates", "check", "simulate"}
+    assert commands == {"export", "upload", "tasks", "wait", "certificates", "check", "verify", "clean", "simulate"}
 
 
 def test_the_provider_info_is_what_airflow_expects() -> None:

@@ -8,6 +8,7 @@ over SFTP they take a link to a folder for a file.
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ from typing import Any
 
 from fsspec.utils import glob_translate
 
+from airflow_provider_wxbank.agreements.storage_errors import told_of
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+
+log = logging.getLogger(__name__)
 
 GLOB_CHARACTERS = frozenset("*?[")
 
@@ -54,12 +58,22 @@ def below(filesystem: Any, folder: Entry) -> Iterator[Entry]:
 
 
 def real_files(filesystem: Any, folder: Entry) -> Iterator[str]:
-    """The files in a folder and its folders, hidden ones, too. Links are left out, and not followed."""
-    for entry in _entries(filesystem, folder):
-        if entry.is_folder:
+    """The files in a folder and its folders, hidden ones, too. Links are left out, and not followed.
+
+    Folders in it that may not be read, such as those of other programs, are left out with a warning.
+    """
+    for entry in list(_entries(filesystem, folder)):
+        if not entry.is_folder:
+            if not entry.is_link:
+                yield entry.path
+            continue
+        try:
             yield from real_files(filesystem, entry)
-        elif not entry.is_link:
-            yield entry.path
+        except Exception as failure:
+            told = told_of(failure, entry.path, "listed")
+            if not isinstance(told, InvalidInput):
+                raise
+            log.warning("Left out: %s", told)
 
 
 def matches(filesystem: Any, folder: Entry, parts: Sequence[str]) -> Iterator[Entry]:

@@ -44,6 +44,9 @@ class Disk(Protocol):
     def remove(self, path: str) -> None:
         """Remove a file, if it is there."""
 
+    def remove_folder(self, path: str) -> None:
+        """Remove a folder; it fails if anything is in it."""
+
 
 def temporary_name() -> str:
     """A name that nobody else has, for a file that is not whole yet."""
@@ -111,6 +114,9 @@ class LocalDisk:
 
     def remove(self, path: str) -> None:
         Path(path).unlink(missing_ok=True)
+
+    def remove_folder(self, path: str) -> None:
+        Path(path).rmdir()
 
 
 class SftpDisk:
@@ -182,6 +188,13 @@ class SftpDisk:
         async def remove(sftp: Any) -> None:
             with contextlib.suppress(_asyncssh().SFTPNoSuchFile):
                 await sftp.unlink(path)
+
+        self._run(remove)
+
+    def remove_folder(self, path: str) -> None:
+        # The filesystem's own rmdir does nothing.
+        async def remove(sftp: Any) -> None:
+            await sftp.rmdir(path)
 
         self._run(remove)
 

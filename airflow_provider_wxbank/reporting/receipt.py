@@ -21,6 +21,8 @@ VERSION = 1
 MAX_RECEIPT_BYTES = 64_000_000
 """A file takes about 600 bytes of it, so this is 100,000 files."""
 
+BEGINNING_BYTES = 200
+
 _KIND = "receipt"
 _VERSION = re.compile(BEGINNING + rb'[0-9a-f]{64}",\n "receipt_version": (\d{1,3}),\n')
 
@@ -248,6 +250,14 @@ def read_receipt(content: bytes, where: str, naming_key: bytes) -> Receipt:
             raise
         raise WrongReceipt(f"{where} lacks something: {type(failure).__name__}") from None
     return read
+
+
+def may_be_receipt(beginning: bytes) -> bool:
+    """Whether a file begins as a receipt does; whether it is one, only :func:`read_receipt` tells.
+
+    :param beginning: its first :data:`BEGINNING_BYTES`.
+    """
+    return _VERSION.match(beginning) is not None
 
 
 def _file(value: dict[str, Any]) -> ReceiptFile:
