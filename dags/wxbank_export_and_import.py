@@ -8,7 +8,8 @@ Three tasks, one after the other:
 2. ``upload`` uploads every file of the manifest into the number package (号码包), each exactly once: if the task
    fails halfway, a retry uploads what is missing.
 3. ``finished`` waits until WeChat Pay has processed them all, and returns how many users matched. It waits in the
-   triggerer, so it occupies no worker. Create the campaign only after this: numbers that arrive later are ignored.
+   triggerer, so it occupies no worker. Create the campaign only after this: numbers that arrive later are ignored. It
+   leaves ``receipt.json`` beside the manifest, which ``airflow wxbank verify`` verifies months later.
 
 Everything is a parameter of the run, including the query and its connection. In your own DAG, hard-code whatever the
 users who may trigger it should not choose. The connection ``wxbank_default`` holds the merchant's keys.
@@ -69,6 +70,7 @@ with DAG(
         task_id="finished",
         wxbank_conn_id="{{ params.wxbank_conn_id }}",
         upload=upload.output,
+        receipt_path="{{ params.output }}/{{ run_id }}",
         deferrable=True,
         poke_interval=POLL_SECONDS,
         timeout=24 * 3600,

@@ -6,16 +6,20 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
-from airflow_provider_wxbank._compat import HAS_RETRY_POLICIES
+from airflow_provider_wxbank._compat import HAS_PAGE, HAS_RETRY_POLICIES
 from airflow_provider_wxbank.simulator import Fault, numbers_digest
 from tests.conftest import PACKAGE, NewSimulator, numbers
+from tests.harness.airflow_home import run
+from tests.harness.pages import ROOT
 from tests.system.conftest import active
 
 DEFERRABLE = "deferrable=True,"
@@ -52,6 +56,35 @@ def test_export_and_import_with_lost_answers(
     # Only ciphertext was written, and no number was printed.
     written = "".join(file.read_text() for file in (tmp_path / "out").rglob("*.*") if file.is_file())
     assert not re.search(r"2024\d{14}", written + output)
+
+
+def test_the_sample_dag_leaves_a_receipt_that_is_verified(
+    new_simulator: NewSimulator, new_forked_airflow: NewAirflow, tmp_path: Path
+) -> None:
+    simulator = new_simulator(processing_seconds=2.0)
+    airflow = new_forked_airflow(simulator, rows=200)
+    airflow.add_dag("wxbank_export_and_import.py")
+    code, output = airflow.test_dag("wxbank_export_and_import", package_id=PACKAGE, output=str(tmp_path / "out"))
+    assert code == 0, output[-5000:]
+    (receipt,) = (tmp_path / "out").rglob("receipt.json")
+    says = json.loads(receipt.read_bytes())
+    jsonschema.validate(says, json.loads((ROOT / "docs/receipt.schema.json").read_text("utf-8")))
+    assert (says["run"]["dag_id"], says["run"]["task_id"]) == ("wxbank_export_and_import", "finished")
+    assert says["run"]["try_number"] == 1
+    assert says["run"]["run_type"] == "manual"
+    # The user of airflow dags test; Airflow 2 tells its tasks of none.
+    assert says["run"]["triggered_by"] == ("dag_test" if HAS_PAGE else None)
+    assert (says["sums"]["rows"], says["sums"]["agree"]) == (180, True)
+    assert says["files"][0]["sha256"] is not None
+
+    def command(*arguments: str) -> tuple[int, str]:
+        return run([sys.executable, "-m", "airflow_provider_wxbank", *arguments], airflow.env)
+
+    code, output = command("verify", str(receipt), "--online")
+    assert code == 0, output
+    assert "180 rows were sent: 180 matched and 0 did not" in " ".join(output.split())
+    receipt.write_bytes(receipt.read_bytes().replace(b'"rows": 180', b'"rows": 181', 1))
+    assert command("verify", str(receipt))[0] == 10
 
 
 # As it is, it defers: see the test above.
