@@ -48,16 +48,12 @@ def verify(written: str, client: Client, *, online: bool) -> Iterator[Step]:
         receipt = find_receipt(written, key_of(client))
     except WrongReceipt as failure:
         yield Step.failed("receipt", failure)
-        skipped = ("sums", "WeChat Pay") if online else ("sums",)
+        skipped = ("run", "sums", "WeChat Pay") if online else ("run", "sums")
         yield from (Step(name, "skipped", "after the failure of receipt") for name in skipped)
         return
-    by = "nobody that Airflow told of" if receipt.run.triggered_by is None else receipt.run.triggered_by
-    yield Step(
-        "receipt",
-        "ok",
-        f"{receipt.identity}: as {receipt.run} wrote it on {receipt.written_at}; merchant {receipt.mchid}; the run was "
-        f"triggered by {by}",
-    )
+    yield Step("receipt", "ok", f"{receipt.identity}, as it was written on {receipt.written_at}")
+    by = "nobody, as far as Airflow told" if receipt.run.triggered_by is None else receipt.run.triggered_by
+    yield Step("run", "ok", f"{receipt.run}, triggered by {by}; merchant {receipt.mchid}")
     yield verify_sums(receipt)
     if online:
         yield run(verify_online(client, receipt))

@@ -7,6 +7,7 @@ import json
 import re
 import stat
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,11 +22,13 @@ from airflow_provider_wxbank.agreements.files import naming_key
 from airflow_provider_wxbank.agreements.seal import identity_of, sealed
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
+from airflow_provider_wxbank.parameters import location
 from airflow_provider_wxbank.reporting.receipt import Receipt, read_receipt
 from airflow_provider_wxbank.sensors import TaskFinishedSensor
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, WaitFailed, WrongReceipt
 from tests.airflow.conftest import context
+from tests.airflow.test_places import NEEDS_SFTP
 from tests.conftest import PACKAGE, NewSimulator, numbers
 from tests.harness.pages import ROOT
 from tests.harness.s3_server import READER
@@ -324,16 +327,34 @@ def test_an_altered_receipt_is_not_taken_for_the_own(connected: Simulator, tmp_p
         sensor(upload=upload, receipt_path=str(tmp_path)).execute(of_run())
 
 
-def test_on_s3_a_receipt_is_written_once_too(
-    connected: Simulator, tmp_path: Path, s3: dict[str, Any], airflow_connection: Any
+@pytest.mark.parametrize("store", ["s3", pytest.param("sftp", marks=NEEDS_SFTP)])
+def test_elsewhere_a_receipt_is_written_once_too(
+    connected: Simulator, tmp_path: Path, store: str, request: pytest.FixtureRequest, airflow_connection: Any
 ) -> None:
-    airflow_connection("place", s3)
+    airflow_connection("place", request.getfixturevalue(store))
     upload = uploaded(tmp_path)
-    path = f"s3://place@bank/{tmp_path.name}"
+    path = f"s3://place@bank/{tmp_path.name}" if store == "s3" else f"sftp://place@{tmp_path}/kept"
     first = sensor(upload=upload, receipt_path=path).execute(of_run())
     assert sensor(upload=upload, receipt_path=path).execute(of_run(try_number=2)) == first
     with pytest.raises(InvalidInput, match="is not overwritten"):
         sensor(upload=upload, receipt_path=path).execute(of_run(run_id="manual__2"))
+
+
+@pytest.mark.parametrize("store", ["disk", "s3", pytest.param("sftp", marks=NEEDS_SFTP)])
+def test_of_many_that_write_at_once_one_does(
+    store: str, request: pytest.FixtureRequest, airflow_connection: Any, tmp_path: Path
+) -> None:
+    if store != "disk":
+        airflow_connection("place", request.getfixturevalue(store))
+    path = {"disk": str(tmp_path), "s3": f"s3://place@bank/{tmp_path.name}", "sftp": f"sftp://place@{tmp_path}"}[store]
+    where = location(path, "receipt_path").child("receipt.json")
+    contents = [f"{number}\n".encode() * 1000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        written = list(pool.map(lambda content: where.write(content, only_new=True), contents))
+    assert written.count(True) == 1
+    assert where.read(100_000) == contents[written.index(True)]
+    if store != "s3":
+        assert [path.name for path in tmp_path.iterdir()] == ["receipt.json"]
 
 
 # Verified.
@@ -359,7 +380,7 @@ def test_a_receipt_is_verified_without_asking_wechat_pay(run: Run, connected: Si
     identity = identity_of(receipt.read_bytes())
     assert run("verify", f"{receipt}#{identity}")[0] == 0
     code, out, _ = run("verify", f"{receipt}#{'0' * 16}", "-o", "json")
-    assert (code, steps(out)) == (10, {"receipt": "failed", "sums": "skipped"})
+    assert (code, steps(out)) == (10, {"receipt": "failed", "run": "skipped", "sums": "skipped"})
 
 
 def key() -> bytes:
@@ -453,14 +474,14 @@ def test_rows_that_are_not_accounted_for_do_not_agree(run: Run, connected: Simul
     connected.add_fault(Fault("lost-rows", on="upload", times=1))
     path = path_of(sensor(upload=uploaded(tmp_path), receipt_path=str(tmp_path)).execute(of_run()))
     code, out, _ = run("verify", str(path), "-o", "json")
-    assert (code, steps(out)) == (10, {"receipt": "ok", "sums": "failed"})
+    assert (code, steps(out)) == (10, {"receipt": "ok", "run": "ok", "sums": "failed"})
     assert "By 1 numbers they do not agree" in out
 
 
 def test_online_wechat_pay_says_the_same(run: Run, connected: Simulator, receipt: Path) -> None:
     before = connected.report()["requests"]
     code, out, _ = run("verify", str(receipt), "--online", "-o", "json")
-    assert (code, steps(out)) == (0, {"receipt": "ok", "sums": "ok", "WeChat Pay": "ok"})
+    assert (code, steps(out)) == (0, {"receipt": "ok", "run": "ok", "sums": "ok", "WeChat Pay": "ok"})
     after = connected.report()["requests"]
     assert (after["find"] - before["find"], after["list"] - before["list"]) == (4, 0)
 
