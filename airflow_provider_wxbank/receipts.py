@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +152,7 @@ def check_place(where: Location, run: Run, key: bytes) -> None:
     :raises InvalidInput: something else is there.
     """
     if where.exists():
-        _own(where, run, key)
+        _own(where.read(MAX_RECEIPT_BYTES), where.uri, run, key)
 
 
 def write_receipt(written: str, waited: Waited, client: Client, tell: Observer = nobody) -> str:
@@ -163,42 +164,43 @@ def write_receipt(written: str, waited: Waited, client: Client, tell: Observer =
     :raises TryLater: there is no room for it, or its place was not reached.
     """
     try:
-        where, receipt, key = receipt_place(written), waited.receipt(client), key_of(client)
-        receipt = _written(where, receipt, key)
+        where = receipt_place(written)
+        content = _written(where, waited.receipt(client), key_of(client))
     except WxBankError as failure:
         failure.add_note(
             "The upload tasks are finished; only their receipt could not be written. Another try of the task writes "
             "it, and neither waits nor uploads again"
         )
         raise
-    uri = identified(where.uri, receipt.identity)
+    uri = identified(where.uri, identity_of(content))
     log.info("Receipt: %s", uri)
-    tell(ReceiptWritten(receipt.package_id, uri))
+    tell(ReceiptWritten(waited.target.package_id, uri, hashlib.sha256(content).hexdigest()))
     return uri
 
 
-def _written(where: Location, receipt: Receipt, key: bytes) -> Receipt:
-    """The receipt that is there now."""
+def _written(where: Location, receipt: Receipt, key: bytes) -> bytes:
+    """What is there now."""
     content = to_bytes(receipt, key)
     if where.write(content, only_new=True):
-        return replace(receipt, identity=identity_of(content))
-    there = _own(where, receipt.run, key)
+        return content
+    content = where.read(MAX_RECEIPT_BYTES)
+    there = _own(content, where.uri, receipt.run, key)
     if not there.says_the_same_as(receipt):
         raise InvalidInput(
             f"{where.uri} is the receipt that this task wrote on {there.written_at}, and WeChat Pay's counts, the "
             "files or max_fail_ratio were others then. A receipt is never overwritten: move it to where it is kept, or "
             "give each try its own, for example with {{ ti.try_number }} in receipt_path"
         )
-    return there
+    return content
 
 
-def _own(where: Location, run: Run, key: bytes) -> Receipt:
+def _own(content: bytes, where: str, run: Run, key: bytes) -> Receipt:
     """The receipt that an earlier try of this task wrote.
 
     :raises InvalidInput: it is anything else.
     """
     try:
-        there = read_receipt(where.read(MAX_RECEIPT_BYTES), where.uri, key)
+        there = read_receipt(content, where, key)
     except WrongReceipt as failure:
         raise InvalidInput(
             f"receipt_path names a file that is there and is not this task's receipt, and it is not overwritten: "
@@ -206,7 +208,7 @@ def _own(where: Location, run: Run, key: bytes) -> Receipt:
         ) from None
     if there.run.task != run.task:
         raise InvalidInput(
-            f"{where.uri} is the receipt of {there.run}, and is not overwritten. Give each task of each run its own "
+            f"{where} is the receipt of {there.run}, and is not overwritten. Give each task of each run its own "
             "receipt_path, for example ending in {{ run_id }}/{{ ti.task_id }}, and with {{ ti.map_index }} if the "
             "task is mapped"
         )

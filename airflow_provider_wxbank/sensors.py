@@ -275,4 +275,5 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         """The package, as what was written, and the counts."""
         from airflow_provider_wxbank.reporting.openlineage import wait_lineage
 
-        return wait_lineage(self._target().package_id, self._done.finished)
+        receipt = self._done.receipt
+        return wait_lineage(self._target().package_id, self._done.finished, None if receipt is None else receipt.sha256)

@@ -212,10 +212,12 @@ class ReceiptWritten:
     """A wait has its receipt: it was written now, or by an earlier try of the task.
 
     :param receipt: its URI with its identity.
+    :param sha256: of its content, lower-case hexadecimal.
     """
 
     package_id: str
     receipt: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

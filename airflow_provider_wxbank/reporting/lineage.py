@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_wxbank.reporting.events import Event, Exported, FileUploaded, Finished
+from airflow_provider_wxbank.reporting.events import Event, Exported, FileUploaded, Finished, ReceiptWritten
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -23,6 +23,7 @@ class Done:
     exported: Exported | None = None
     uploaded: FileUploaded | None = None
     finished: Finished | None = None
+    receipt: ReceiptWritten | None = None
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
@@ -33,6 +34,8 @@ class Done:
                 self.uploaded = event
             case Finished():
                 self.finished = event
+            case ReceiptWritten():
+                self.receipt = event
 
 
 class ReportsLineage:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import stat
@@ -28,8 +29,8 @@ from airflow_provider_wxbank.sensors import TaskFinishedSensor
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, WaitFailed, WrongReceipt
 from tests.airflow.conftest import context
-from tests.airflow.test_places import NEEDS_SFTP
 from tests.conftest import PACKAGE, NewSimulator, numbers
+from tests.harness.databases import NEEDS_SFTP
 from tests.harness.pages import ROOT
 from tests.harness.s3_server import READER
 from tests.harness.waiting import PATIENCE
@@ -282,6 +283,15 @@ def test_a_place_that_cannot_be_is_told_before_the_wait(
         with pytest.raises(InvalidInput, match=message):
             sensor(upload=upload, receipt_path=path).execute(of_run())
     assert (tmp_path / "receipt.json").read_text() == "a file of somebody else"
+
+
+def test_lineage_carries_the_digest_of_the_receipt(connected: Simulator, tmp_path: Path) -> None:
+    for try_number in (1, 2):
+        waiting = sensor(upload=uploaded(tmp_path), receipt_path=str(tmp_path))
+        path = path_of(waiting.execute(of_run(try_number=try_number)))
+        (facet,) = waiting.lineage().run_facets.values()
+        assert facet.receiptSha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert next(iter(sensor(package_id=PACKAGE).lineage().run_facets), None) is None
 
 
 # Written once.
