@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import stat
 from collections.abc import Callable, Iterator
@@ -518,12 +519,8 @@ def test_online_whatever_wechat_pay_says_differently_is_told(
         case "other task":
             tasks[name].task_id = "9999"
         case "processing":
-            tasks[name].created += 3600
-    # The simulator lists what was created in its future, too, unless it waits.
+            tasks[name].checked = math.inf
     code, out, _ = run("verify", str(receipt), "--online", "-o", "json")
-    if what == "processing":
-        assert code == 10
-        return
     assert (code, steps(out)["WeChat Pay"]) == (10, "failed")
     assert re.search(f"{name} {message}", out)
     # Offline nobody can know.
