@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from airflow_provider_wxbank import steps
+from airflow_provider_wxbank.cli.audit import audited
 from airflow_provider_wxbank.cli.command import command, say
 from airflow_provider_wxbank.cli.definition import DEFAULT_PREFIX
 from airflow_provider_wxbank.cli.output import Column, busy, package_bar, show, thousands
@@ -38,21 +39,24 @@ _UPLOAD_COLUMNS = (
 @command
 def export(args: argparse.Namespace) -> None:
     """Export agreement numbers into encrypted files and a manifest."""
-    given = ExportInput(
-        bank_type=args.bank_type,
-        output_path=absolute(args.output_path),
-        sql=_sql(args.sql, args.sql_file),
-        sql_conn_id=args.sql_conn_id,
-        parameters=_object(args.parameters, "--parameters", '{"city": "Shenzhen"}'),
-        source=absolute(args.source),
-        column=args.column,
-        dialect=_object(args.dialect, "--dialect", '{"delimiter": "|"}'),
-        expected_rows=args.expected_rows,
-        on_invalid=args.on_invalid,
-        max_rows_per_file=args.max_rows_per_file,
-    )
-    with busy("Exporting"):
-        target, manifest = steps.export(given, WxBankHook(args.wxbank_conn_id), args.prefix or DEFAULT_PREFIX)
+    with audited("export", args.wxbank_conn_id) as audit:
+        given = ExportInput(
+            bank_type=args.bank_type,
+            output_path=absolute(args.output_path),
+            sql=_sql(args.sql, args.sql_file),
+            sql_conn_id=args.sql_conn_id,
+            parameters=_object(args.parameters, "--parameters", '{"city": "Shenzhen"}'),
+            source=absolute(args.source),
+            column=args.column,
+            dialect=_object(args.dialect, "--dialect", '{"delimiter": "|"}'),
+            expected_rows=args.expected_rows,
+            on_invalid=args.on_invalid,
+            max_rows_per_file=args.max_rows_per_file,
+        )
+        with busy("Exporting"):
+            target, manifest = steps.export(
+                given, WxBankHook(args.wxbank_conn_id), args.prefix or DEFAULT_PREFIX, tell=audit
+            )
     result = {
         "manifest": target.uri,
         "bank_type": manifest.bank_type,
@@ -67,22 +71,23 @@ def export(args: argparse.Namespace) -> None:
 @command
 def upload(args: argparse.Namespace) -> None:
     """Upload an export, or one file, into a number package."""
-    if args.manifest is not None and args.prefix is not None:
-        raise InvalidInput("--prefix goes with --file; the files of a manifest have their names")
-    given = UploadInput(
-        package_id=args.package_id,
-        manifest=absolute(args.manifest),
-        file=absolute(args.file),
-        bank_type=args.bank_type,
-        encrypted=args.encrypted,
-        serial_no=args.serial_no,
-        max_workers=args.max_workers,
-    )
-    sent = _Sent()
-    with _progress(args.package_id) as tell:
-        result = steps.upload(
-            given, WxBankHook(args.wxbank_conn_id), args.prefix or DEFAULT_PREFIX, tell=all_of(sent, tell)
+    with audited("upload", args.wxbank_conn_id, args.package_id) as audit:
+        if args.manifest is not None and args.prefix is not None:
+            raise InvalidInput("--prefix goes with --file; the files of a manifest have their names")
+        given = UploadInput(
+            package_id=args.package_id,
+            manifest=absolute(args.manifest),
+            file=absolute(args.file),
+            bank_type=args.bank_type,
+            encrypted=args.encrypted,
+            serial_no=args.serial_no,
+            max_workers=args.max_workers,
         )
+        sent = _Sent()
+        with _progress(args.package_id) as tell:
+            result = steps.upload(
+                given, WxBankHook(args.wxbank_conn_id), args.prefix or DEFAULT_PREFIX, tell=all_of(sent, audit, tell)
+            )
     say(f"{sent.uploaded} files uploaded, {sent.adopted} adopted because they were there already")
     tasks = result["tasks"]
     show(args.output, result, tasks, _UPLOAD_COLUMNS, {"task_id": f"{len(tasks)} tasks", "rows": result["rows"]})

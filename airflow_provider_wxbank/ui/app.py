@@ -19,6 +19,7 @@ from fastapi.responses import FileResponse, JSONResponse
 
 from airflow_provider_wxbank.packages.counts import finished_file
 from airflow_provider_wxbank.ui import database
+from airflow_provider_wxbank.ui.audit import Visits
 from airflow_provider_wxbank.ui.elsewhere import POLL_SECONDS, Listed, Packages
 from airflow_provider_wxbank.ui.files import columns, file_rows
 from airflow_provider_wxbank.ui.imports import Import, imports
@@ -58,6 +59,7 @@ def new_app(packages: Packages | None = None) -> FastAPI:
     # Each worker process of the API server asks by itself, so each asks less often.
     workers = max(conf.getint("api", "workers", fallback=1), 1)
     app.state.packages = packages or Packages(POLL_SECONDS * workers)
+    app.state.visits = Visits()
     app.include_router(router)
     return app
 
@@ -133,6 +135,7 @@ def one_package(request: Request, user: GetUserDep, wxbank_conn_id: str, package
         seen = packages.look(wxbank_conn_id, package_id)
     except InvalidInput as failure:
         raise HTTPException(422, str(failure)) from None
+    request.app.state.visits.note(user.get_name(), wxbank_conn_id, package_id)
     return _json(
         now=time.time(),
         package_id=package_id,

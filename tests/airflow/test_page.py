@@ -472,6 +472,48 @@ def test_a_package_filled_elsewhere_is_for_who_may_read_the_connection(
     assert simulator.report()["requests"] == asked
 
 
+def asked_in_log() -> list[tuple[str, dict[str, str]]]:
+    """Who has let the page ask, and for what, as Airflow's log table has it."""
+    from airflow.models.log import Log
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        rows = session.execute(select(Log.owner, Log.extra).where(Log.event == "wxbank_package").order_by(Log.id))
+        return [(owner, json.loads(extra)) for owner, extra in rows]
+
+
+def test_asking_wechat_pay_leaves_a_row_a_visit_and_not_one_a_look(
+    ask_as: Any, new_simulator: NewSimulator, connect: Any
+) -> None:
+    connect(new_simulator())
+    question = {"wxbank_conn_id": "wxbank_default", "package_id": "9001155"}
+    before = len(asked_in_log())
+    for _ in range(3):
+        answered(ask_as("op"), **question)
+    answered(ask_as("admin"), **question)
+    ask_as("viewer")("api/package", **question)
+    ask_as("op")("api/package", **{**question, "package_id": "../x"})
+    assert asked_in_log()[before:] == [("op", question), ("admin", question)]
+
+
+def test_a_visit_is_over_after_an_hour_and_few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_wxbank.ui import audit
+
+    left: list[str] = []
+    monkeypatch.setattr(audit, "leave_row", lambda event, user, facts: left.append(user))
+    monkeypatch.setattr(audit, "MAX_VISITS", 3)
+    now = [0.0]
+    visits = audit.Visits(lambda: now[0])
+    for user in ("a", "b", "a"):
+        visits.note(user, "wxbank_default", PACKAGE)
+    assert left == ["a", "b"]
+    now[0] = audit.VISIT_SECONDS
+    for user in ("a", "a", "c", "d", "e", "a"):
+        visits.note(user, "wxbank_default", PACKAGE)
+    assert left == ["a", "b", "a", "c", "d", "e", "a"]
+
+
 def test_an_outage_of_wechat_pay_is_told_and_not_asked_into(
     ask_as: Any, new_simulator: NewSimulator, connect: Any
 ) -> None:
