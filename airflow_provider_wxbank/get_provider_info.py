@@ -129,6 +129,13 @@ CONFIG: dict[str, Any] = {
                 "example": "https://example.com/packages/{package_id}",
                 "default": "",
             },
+            "docs_url": {
+                "description": "Where these docs are for your users: the page links from a failure to its errors.html.",
+                "version_added": "1.0.0",
+                "type": "string",
+                "example": "https://docs.example.com/wxbank/",
+                "default": "",
+            },
         },
     }
 }

@@ -21,6 +21,7 @@ from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.links import LINKS
 from airflow_provider_wxbank.parameters import TextParameters, check_single
 from airflow_provider_wxbank.reporting.events import all_of
+from airflow_provider_wxbank.reporting.failing import failing
 from airflow_provider_wxbank.reporting.lineage import Done, ReportsLineage
 from airflow_provider_wxbank.reporting.progress import ProgressLog, UploadStore
 from airflow_provider_wxbank.reporting.record import Sums
@@ -131,7 +132,10 @@ class ExportUsersOperator(TextParameters, ReportsLineage, BaseOperator):
     @forgets_locals
     def execute(self, context: Context) -> str:
         """Export; return the manifest's URI with its identity."""
-        self.check_texts()
+        sums = Sums("export", wxbank_conn_id=self.wxbank_conn_id, bank_type=self.bank_type)
+        tell = all_of(Recorder(context, sums), self._done)
+        with failing("export", tell):
+            self.check_texts()
         given = ExportInput(
             self.bank_type,
             self.output_path,
@@ -145,8 +149,6 @@ class ExportUsersOperator(TextParameters, ReportsLineage, BaseOperator):
             self.on_invalid,
             self.max_rows_per_file,
         )
-        sums = Sums("export", wxbank_conn_id=self.wxbank_conn_id, bank_type=self.bank_type)
-        tell = all_of(Recorder(context, sums), self._done)
         prefix = self.prefix or default_prefix(context)
         target, manifest = export(given, WxBankHook(self.wxbank_conn_id), prefix, origin(context), tell)
         return identified(target.uri, manifest.identity)
@@ -220,8 +222,18 @@ class UploadTaskOperator(TextParameters, ReportsLineage, BaseOperator):
     @forgets_locals
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload; return the upload tasks."""
-        check_single(self.manifest, "manifest", "UploadTaskOperator.partial(...).expand(manifest=...)")
-        self.check_texts()
+        sums = Sums(
+            "upload",
+            wxbank_conn_id=self.wxbank_conn_id,
+            package_id=self.package_id,
+            bank_type=self.bank_type,
+            manifest=self.manifest,
+        )
+        store = UploadStore(task_state_store(context), self.package_id)
+        tell = all_of(ProgressLog(self.log), store, Recorder(context, sums), self._done)
+        with failing("upload", tell):
+            check_single(self.manifest, "manifest", "UploadTaskOperator.partial(...).expand(manifest=...)")
+            self.check_texts()
         given = UploadInput(
             self.package_id,
             self.manifest,
@@ -231,20 +243,12 @@ class UploadTaskOperator(TextParameters, ReportsLineage, BaseOperator):
             self.serial_no,
             self.max_workers,
         )
-        sums = Sums(
-            "upload",
-            wxbank_conn_id=self.wxbank_conn_id,
-            package_id=self.package_id,
-            bank_type=self.bank_type,
-            manifest=self.manifest,
-        )
-        store = UploadStore(task_state_store(context), self.package_id)
         return upload(
             given,
             WxBankHook(self.wxbank_conn_id),
             default_prefix(context),
             known=store.uploaded_before,
-            tell=all_of(ProgressLog(self.log), store, Recorder(context, sums), self._done),
+            tell=tell,
             starts=self._starts,
         )
 

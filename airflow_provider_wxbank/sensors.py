@@ -30,6 +30,7 @@ from airflow_provider_wxbank.packages.wanted import Wanted, wanted
 from airflow_provider_wxbank.parameters import WHY_NONE, TextParameters, list_of_texts, text
 from airflow_provider_wxbank.receipts import Waited, check_place, key_of, receipt_place, run_of, write_receipt
 from airflow_provider_wxbank.reporting.events import FinishedFile, Observer, all_of
+from airflow_provider_wxbank.reporting.failing import failing
 from airflow_provider_wxbank.reporting.lineage import Done, ReportsLineage
 from airflow_provider_wxbank.reporting.metrics import Metrics, sends_metrics
 from airflow_provider_wxbank.reporting.progress import PollLog
@@ -127,7 +128,11 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
     @sends_metrics
     def execute(self, context: Context) -> Any:
         """Wait in this worker, or look once and leave the rest to the triggerer."""
-        self._check_receipt(context)
+        with failing("wait", lambda event: Recorder(context, self._sums())(event)):
+            self._check_receipt(context)
+            return self._execute(context)
+
+    def _execute(self, context: Context) -> Any:
         if not self.deferrable:
             return super().execute(context)
         # What is finished already needs no triggerer, and a wrong connection fails here.
@@ -206,8 +211,16 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
             return self._result_of(context, target, finished_tasks(self.hook.get_conn(), target))
         return self._result(context, target, counts, Accounted.read(given.get("accounted")), files)
 
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Airflow calls this after the wait in the triggerer, also if that took too long."""
+        with failing("wait", lambda event: Recorder(context, self._sums())(event)):
+            return super().resume_execution(next_method, next_kwargs, context)
+
+    def _sums(self, package_id: str | None = None) -> Sums:
+        return Sums("wait", wxbank_conn_id=self.wxbank_conn_id, package_id=package_id)
+
     def _observer(self, context: Context, target: Wanted) -> Observer:
-        sums = Sums("wait", wxbank_conn_id=self.wxbank_conn_id, package_id=target.package_id)
+        sums = self._sums(target.package_id)
         return all_of(PollLog(self.log), Recorder(context, sums), Metrics(self.wxbank_conn_id), self._done)
 
     def _target(self) -> Wanted:

@@ -31,6 +31,7 @@ from airflow_provider_wxbank.packages.pace import processing_seconds
 from airflow_provider_wxbank.packages.upload import Upload, check_max_workers, result_of
 from airflow_provider_wxbank.parameters import WHY_NONE, check_nothing_inside, location, text
 from airflow_provider_wxbank.reporting.events import Began, Ended, Observer, Step, all_of, nobody
+from airflow_provider_wxbank.reporting.failing import failing
 from airflow_provider_wxbank.reporting.metrics import Metrics
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import check_serial_no
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
@@ -111,29 +112,30 @@ def export(
     :param origin: the task that exports; None on the command line.
     :return: where the manifest is, and what it says.
     """
-    given.check()
-    check_prefix(prefix)
-    check_nothing_inside(prefix, "prefix")
-    folder = location(given.output_path, "output_path")
-    # For its check alone: the files are looked for only when the connection was read.
-    if given.source is not None:
-        location(given.source, "source")
-    # The beginning is told first, so that a connection that cannot be read is told as a failure of the step.
-    tell = all_of(tell, Metrics(hook.wxbank_conn_id, given.bank_type))
-    with _telling("export", tell), closing(hook.get_conn()) as client, given.values() as values:
-        target, manifest = export_files(
-            values,
-            folder,
-            bank_type=given.bank_type,
-            prefix=prefix,
-            naming_key=naming_key(client.settings.merchant.signer, client.settings.naming_secret),
-            encryption_key=client.encryption_key,
-            max_rows=given.max_rows_per_file,
-            on_invalid=given.on_invalid,
-            expected_rows=count_of(given.expected_rows, "expected_rows"),
-            origin=origin,
-            tell=tell,
-        )
+    # The beginning is told first, so that whatever is wrong is told as a failure of the step.
+    with _telling("export", tell):
+        given.check()
+        tell = all_of(tell, Metrics(hook.wxbank_conn_id, given.bank_type))
+        check_prefix(prefix)
+        check_nothing_inside(prefix, "prefix")
+        folder = location(given.output_path, "output_path")
+        # For its check alone: the files are looked for only when the connection was read.
+        if given.source is not None:
+            location(given.source, "source")
+        with closing(hook.get_conn()) as client, given.values() as values:
+            target, manifest = export_files(
+                values,
+                folder,
+                bank_type=given.bank_type,
+                prefix=prefix,
+                naming_key=naming_key(client.settings.merchant.signer, client.settings.naming_secret),
+                encryption_key=client.encryption_key,
+                max_rows=given.max_rows_per_file,
+                on_invalid=given.on_invalid,
+                expected_rows=count_of(given.expected_rows, "expected_rows"),
+                origin=origin,
+                tell=tell,
+            )
     _warn_of_days(len(manifest.files), client.settings.daily_file_quota)
     return target, manifest
 
@@ -211,15 +213,16 @@ def upload(
     :param starts: is called with the upload before it begins, so that the caller can stop it.
     :return: the result as users get it.
     """
-    given.check()
-    tell = all_of(tell, Metrics(hook.wxbank_conn_id))
-    with _telling("upload", tell), closing(hook.get_conn()) as client:
-        # Before the files are read: those that were uploaded before need not be.
-        uploaded_before = known()
-        outgoing = given.outgoing(client, prefix, uploaded_before)
-        upload = Upload(client, given.package_id, max_workers=given.max_workers, known=uploaded_before, tell=tell)
-        starts(upload)
-        result = result_of(given.package_id, outgoing, upload.run(outgoing))
+    with _telling("upload", tell):
+        given.check()
+        tell = all_of(tell, Metrics(hook.wxbank_conn_id))
+        with closing(hook.get_conn()) as client:
+            # Before the files are read: those that were uploaded before need not be.
+            uploaded_before = known()
+            outgoing = given.outgoing(client, prefix, uploaded_before)
+            upload = Upload(client, given.package_id, max_workers=given.max_workers, known=uploaded_before, tell=tell)
+            starts(upload)
+            result = result_of(given.package_id, outgoing, upload.run(outgoing))
     log.info(
         "Package %s has %d numbers in %d tasks of this import; WeChat Pay processes them in about %d minutes",
         given.package_id,
@@ -232,10 +235,11 @@ def upload(
 
 @contextmanager
 def _telling(step: Step, tell: Observer) -> Iterator[None]:
-    """Tell of the beginning and the end of a step."""
+    """Tell of the beginning and the end of a step, and of its failure."""
     tell(Began(step))
     try:
-        yield
+        with failing(step, tell):
+            yield
     finally:
         tell(Ended(step))
 

@@ -56,7 +56,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 """Parts of the package, what others stand on first; the first that a module's name begins with is its own."""
 
 WITHOUT_AIRFLOW = (
-    "reporting.events", "reporting.progress", "reporting.record",
+    "reporting.events", "reporting.fields", "reporting.progress", "reporting.record",
     "wechatpay", "agreements", "packages", "simulator",
 )  # fmt: skip
 

@@ -28,6 +28,11 @@ class Left:
     is_enough: bool
 
 
+def day_of(unix_seconds: float) -> float:
+    """When the day of a moment began in Asia/Shanghai, unix seconds."""
+    return unix_seconds - (unix_seconds + SHANGHAI) % DAY
+
+
 def seconds_to_next_day(unix_seconds: float) -> float:
     """Seconds from a moment to the next midnight in Asia/Shanghai."""
     return DAY - (unix_seconds + SHANGHAI) % DAY

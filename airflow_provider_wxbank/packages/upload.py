@@ -95,9 +95,13 @@ class Upload:
         """
         # Before anything is sent: what is in the package stays there.
         check_same_files(outgoing.filenames, self._known, self._package_id)
-        files, bank_type = len(outgoing.filenames), outgoing.bank_type
-        self._tell(UploadPlanned(self._package_id, files, outgoing.rows, outgoing.manifest, bank_type))
-        self._left_today = self._ask_what_is_left(files)
+        names, quota = tuple(outgoing.filenames), self._client.settings.daily_file_quota
+        self._tell(
+            UploadPlanned(
+                self._package_id, len(names), outgoing.rows, outgoing.manifest, outgoing.bank_type, names, quota
+            )
+        )
+        self._left_today = self._ask_what_is_left(len(names))
         results: dict[int, Uploaded] = {}
         failures: list[tuple[str, Exception]] = []
         under_way: dict[Future[Uploaded], tuple[int, str]] = {}

@@ -10,11 +10,16 @@ secret.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Step = Literal["export", "upload", "wait"]
+
+FailureKind = Literal[
+    "InvalidInput", "InvalidCredentials", "Refused", "TryLater", "WaitFailed", "UnverifiedAnswer", "Timeout", "Other"
+]
+"""What a failure is, by what can be done about it: the classes in :mod:`.wechatpay.errors`, Airflow's, or another."""
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +103,8 @@ class UploadPlanned:
     """What an upload is going to send has been checked.
 
     :param manifest: the manifest's URI with its identity; None for a single file.
+    :param filenames: of the files, in their order.
+    :param quota: how many files the merchant may upload in a day.
     """
 
     package_id: str
@@ -105,6 +112,8 @@ class UploadPlanned:
     rows: int
     manifest: str | None
     bank_type: str | None = None
+    filenames: Sequence[str] = ()
+    quota: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +230,22 @@ class ReceiptWritten:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """A step of an import has failed, perhaps before it began. Another try of its task may follow.
+
+    :param error: the name of the error's class.
+    :param text: what it says; None if the error is not ours, and may quote anything.
+    :param is_lasting: whether another try would fail in the same way, unless something is changed.
+    """
+
+    step: Step
+    error: str
+    kind: FailureKind
+    text: str | None
+    is_lasting: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A step of an import has ended, well or not."""
 
@@ -242,6 +267,7 @@ Event = (
     | PollFailed
     | Finished
     | ReceiptWritten
+    | Failed
     | Ended
 )
 

@@ -2,9 +2,9 @@
 """What tasks record of their import, for the page "WeChat Pay packages" and its links: counts, names and times.
 
 It is kept in XComs of the task, the one place that a task, a trigger and Airflow's API server share on every Airflow
-that has the page. :data:`KEY` has the sums (:class:`Sums`). What grows with the files is in pieces, as columns
-(:class:`UploadedFile`, :class:`FinishedFile`). This module writes and reads these XComs, each with a version number.
-Nothing else depends on them.
+that has the page. :data:`KEY` has the sums (:class:`Sums`), :data:`FAILURE` why the task failed (:class:`Failure`).
+What grows with the files is in pieces, as columns (:class:`UploadedFile`, :class:`FinishedFile`, :class:`MissingFile`).
+This module writes and reads these XComs, each with a version number. Nothing else depends on them.
 
 Whoever writes a DAG can put anything under these keys. So what is read is checked, and what is not a record is None.
 """
@@ -15,18 +15,25 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
-from typing import Any, get_args
+from typing import Any
 
-from airflow_provider_wxbank.reporting.events import FinishedFile, PollMade, Step
+from airflow_provider_wxbank.reporting.events import FailureKind, FinishedFile, PollMade, Step
+from airflow_provider_wxbank.reporting.fields import as_list, as_name, as_number, as_place, as_text, one_of
 
 KEY = "wxbank_import"
 """The XCom with the sums of a task."""
+
+FAILURE = "wxbank_failure"
+"""The XCom with the failure that ended the task. Airflow removes it when the next try begins."""
 
 UPLOADED = "wxbank_uploaded_"
 """XComs with what was uploaded; the number of the piece follows."""
 
 FINISHED = "wxbank_finished_"
 """XComs with what WeChat Pay counted; the number of the piece follows."""
+
+MISSING = "wxbank_missing_"
+"""XComs with the files that a failed upload has not uploaded; the number of the piece follows."""
 
 VERSION = 2
 """The version that is written. No other is read. A trigger's event has the same pieces: a wait that was deferred before
@@ -37,12 +44,6 @@ WAIT_SECONDS = 300.0
 
 PIECE = 250
 """Files in a piece: about 25 kB."""
-
-MAX_NUMBER = 10**10
-"""Every count, sum and time in a record is below this: 10 billion numbers, or the year 2286."""
-
-MAX_NAME = 250
-"""Characters of an id or a filename: as many as Airflow's own ids may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,10 @@ class Sums:
     :param files: files that were exported, or uploaded so far; ``rows`` are the numbers in them.
     :param skipped: rows that an export left out.
     :param total_files: files that an upload has to upload; ``total_rows`` are the numbers in them.
+    :param quota: files that the merchant may upload in a day. ``sent`` were sent since ``day``, unix seconds at which
+        their day began.
     :param tasks: upload tasks that are waited for, of which ``processing`` were not finished at ``at``, unix seconds.
+    :param at: when an upload or a wait was seen last, unix seconds. It has been as it is ``since`` then.
     """
 
     step: Step
@@ -81,14 +85,18 @@ class Sums:
     skipped: int | None = None
     total_files: int | None = None
     total_rows: int | None = None
+    quota: int | None = None
+    day: int | None = None
+    sent: int | None = None
     tasks: int | None = None
     processing: int | None = None
     at: int | None = None
+    since: int | None = None
     counts: Counted | None = None
 
     def write(self) -> dict[str, Any]:
-        """Its form in an XCom."""
-        told = {name: value for name, value in asdict(self).items() if value is not None}
+        """Its form in an XCom, without what would not be read: a task may fail because of what it was given."""
+        told = {name: value for name, value in asdict(self).items() if name == "step" or _is_fact(name, value)}
         return {"version": VERSION, **told}
 
     @classmethod
@@ -97,11 +105,54 @@ class Sums:
         try:
             facts = _mapping(value)
             return cls(
-                _step(facts.get("step")),
+                one_of(Step, facts.get("step")),
                 **{name: read(facts[name]) for name, read in _FACTS.items() if facts.get(name) is not None},
             )
         except ValueError:
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a task failed, as :class:`~.events.Failed` tells it.
+
+    :param at: unix seconds.
+    """
+
+    step: Step
+    error: str
+    kind: FailureKind
+    text: str | None
+    is_lasting: bool
+    at: int
+
+    def write(self) -> dict[str, Any]:
+        """Its form in an XCom."""
+        return {"version": VERSION, **asdict(self)}
+
+    @classmethod
+    def read(cls, value: object) -> Failure | None:
+        """The failure in a value; None if it is none."""
+        try:
+            facts = _mapping(value)
+            text = facts.get("text")
+            return cls(
+                one_of(Step, facts.get("step")),
+                as_name(facts.get("error")),
+                one_of(FailureKind, facts.get("kind")),
+                None if text is None else as_text(text),
+                facts.get("is_lasting") is True,
+                as_number(facts.get("at")),
+            )
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class MissingFile:
+    """A file that an upload has not uploaded."""
+
+    filename: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +168,7 @@ class UploadedFile:
     at: int | None
 
 
-File = UploadedFile | FinishedFile
+File = UploadedFile | FinishedFile | MissingFile
 
 
 def pieces(files: Iterable[File]) -> Iterator[dict[str, Any]]:
@@ -148,7 +199,10 @@ class WaitNews:
             return None
         if last is not None and processing == last.processing and at - (last.at or 0) < WAIT_SECONDS:
             return None
-        self._last = replace(sums, package_id=event.package_id, tasks=event.wanted, processing=processing, at=at)
+        since = at if last is None or processing != last.processing else last.since
+        self._last = replace(
+            sums, package_id=event.package_id, tasks=event.wanted, processing=processing, at=at, since=since
+        )
         return self._last
 
 
@@ -162,11 +216,16 @@ def read_finished(value: object) -> list[FinishedFile | None]:
     return [None if row is None else FinishedFile(*row) for row in _rows(value, FinishedFile)]
 
 
+def read_missing(value: object) -> list[MissingFile | None]:
+    """The files of a piece of :data:`MISSING`; None in place of one that is invalid."""
+    return [None if row is None else MissingFile(*row) for row in _rows(value, MissingFile)]
+
+
 def _rows(value: object, kind: type[File]) -> list[tuple[Any, ...] | None]:
     """The rows of a piece; None in place of an invalid row, and a single None for an invalid piece."""
     names = [field.name for field in fields(kind)]
     try:
-        columns = [_list(_mapping(value).get(name)) for name in names]
+        columns = [as_list(_mapping(value).get(name)) for name in names]
         rows = zip(*columns, strict=True)
         return [_row(names, row) for row in rows]
     except ValueError:
@@ -176,7 +235,7 @@ def _rows(value: object, kind: type[File]) -> list[tuple[Any, ...] | None]:
 def _row(names: Sequence[str], row: Sequence[object]) -> tuple[Any, ...] | None:
     try:
         return tuple(
-            _name(one) if name in ("filename", "task_id") else None if one is None else _number(one)
+            as_name(one) if name in ("filename", "task_id") else None if one is None else as_number(one)
             for name, one in zip(names, row, strict=True)
         )
     except ValueError:
@@ -189,49 +248,41 @@ def _mapping(value: object) -> Mapping[str, object]:
     return value
 
 
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise ValueError
-    return value
-
-
-def _step(value: object) -> Step:
-    for step in get_args(Step):
-        if value == step:
-            return step  # type: ignore[no-any-return]  # mypy does not know the arguments of a Literal
-    raise ValueError
-
-
-def _name(value: object) -> str:
-    # What cannot be printed cannot always be encoded either: JSON can hold half a character.
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME or not value.isprintable():
-        raise ValueError
-    return value
-
-
-def _place(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError
-    return value
-
-
-def _number(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_NUMBER:
-        raise ValueError
-    return value
+def _is_fact(name: str, value: object) -> bool:
+    try:
+        _FACTS[name](value)
+    except ValueError:
+        return False
+    return True
 
 
 def _counted(value: object) -> Counted:
     if not isinstance(value, dict):
         raise ValueError
-    told = {name: _number(value.get(name)) for name in Counted.__slots__ if name != "unaccounted"}
+    told = {name: as_number(value.get(name)) for name in Counted.__slots__ if name != "unaccounted"}
     unaccounted = value.get("unaccounted")
-    return Counted(**told, unaccounted=None if unaccounted is None else _number(unaccounted))
+    return Counted(**told, unaccounted=None if unaccounted is None else as_number(unaccounted))
 
 
 _FACTS: Mapping[str, Callable[[object], Any]] = {
-    **dict.fromkeys(("wxbank_conn_id", "package_id", "bank_type"), _name),
-    "manifest": _place,
-    **dict.fromkeys(("files", "rows", "skipped", "total_files", "total_rows", "tasks", "processing", "at"), _number),
+    **dict.fromkeys(("wxbank_conn_id", "package_id", "bank_type"), as_name),
+    "manifest": as_place,
+    **dict.fromkeys(
+        (
+            "files",
+            "rows",
+            "skipped",
+            "total_files",
+            "total_rows",
+            "quota",
+            "day",
+            "sent",
+            "tasks",
+            "processing",
+            "at",
+            "since",
+        ),
+        as_number,
+    ),
     "counts": _counted,
 }

@@ -10,22 +10,28 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_wxbank._compat import HAS_PAGE, xcom_setter_of_triggers
+from airflow_provider_wxbank.packages.quota import day_of
 from airflow_provider_wxbank.reporting.events import (
     Began,
     Ended,
     Event,
     Exported,
+    Failed,
     FileUploaded,
     Finished,
     PollMade,
     UploadPlanned,
 )
 from airflow_provider_wxbank.reporting.record import (
+    FAILURE,
     FINISHED,
     KEY,
+    MISSING,
     UPLOADED,
     Counted,
+    Failure,
     File,
+    MissingFile,
     Sums,
     UploadedFile,
     WaitNews,
@@ -55,6 +61,7 @@ class Recorder:
         self._clock = clock
         self._pieces = 0
         self._uploaded: list[UploadedFile] = []
+        self._missing: dict[str, None] = {}
         self._recorded_at = clock()
         self._waits = WaitNews()
 
@@ -66,13 +73,12 @@ class Recorder:
             case Exported():
                 self._tell(manifest=event.manifest, files=event.files, rows=event.rows, skipped=event.skipped)
             case UploadPlanned():
-                self._sums = replace(self._sums, total_files=event.files, total_rows=event.rows)
+                self._sums = replace(self._sums, total_files=event.files, total_rows=event.rows, quota=event.quota)
+                self._missing = dict.fromkeys(event.filenames)
                 if event.manifest is not None:
                     self._tell(manifest=event.manifest)
             case FileUploaded():
-                at = None if event.adopted else int(time.time())
-                self._uploaded.append(UploadedFile(event.filename, event.task_id, event.rows, at))
-                self._sums = replace(self._sums, files=event.done_files, rows=event.done_rows)
+                self._take(event)
                 is_last = event.done_files == self._sums.total_files
                 if is_last or self._clock() - self._recorded_at >= UPLOAD_SECONDS:
                     self._recorded_at = self._clock()
@@ -87,8 +93,29 @@ class Recorder:
                 )  # fmt: skip
                 self._tell_files(FINISHED, event.files)
                 self._tell(package_id=event.package_id, processing=0, at=int(time.time()), counts=counts)
+            case Failed():
+                self._tell_uploaded()
+                self._tell_files(MISSING, map(MissingFile, self._missing))
+                failure = Failure(
+                    event.step, event.error, event.kind, event.text, event.is_lasting, int(time.time())
+                )  # fmt: skip
+                self._set(FAILURE, failure.write())
             case Ended():
                 self._tell_uploaded()
+
+    def _take(self, event: FileUploaded) -> None:
+        """Take note of a file of an upload."""
+        now = int(time.time())
+        self._uploaded.append(
+            UploadedFile(event.filename, event.task_id, event.rows, None if event.adopted else now)
+        )  # fmt: skip
+        self._missing.pop(event.filename, None)
+        day = int(day_of(now))
+        sent = (self._sums.sent or 0) if self._sums.day == day else 0
+        self._sums = replace(
+            self._sums, files=event.done_files, rows=event.done_rows, at=now, since=now, day=day,
+            sent=sent + (not event.adopted),
+        )  # fmt: skip
 
     def _tell_uploaded(self) -> None:
         if self._uploaded:

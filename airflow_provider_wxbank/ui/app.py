@@ -18,12 +18,14 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, 
 from fastapi.responses import FileResponse, JSONResponse
 
 from airflow_provider_wxbank.packages.counts import finished_file
+from airflow_provider_wxbank.packages.quota import day_of
 from airflow_provider_wxbank.ui import database
 from airflow_provider_wxbank.ui.audit import Visits
 from airflow_provider_wxbank.ui.elsewhere import POLL_SECONDS, Listed, Packages
 from airflow_provider_wxbank.ui.files import columns, file_rows
 from airflow_provider_wxbank.ui.imports import Import, imports
 from airflow_provider_wxbank.ui.permissions import Reader
+from airflow_provider_wxbank.ui.today import Today, used_today
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 STATIC = Path(__file__).parent / "static"
@@ -97,8 +99,12 @@ def list_imports(
     runs, has_more = database.recent_runs(session, dag_ids, limit, before)
     tasks, unreadable = database.tasks_of(session, runs)
     now = time.time()
+    midnight = day_of(now)
+    today = used_today(database.recorded_since(session, dag_ids, midnight), midnight) if before is None else []
     return _json(
         now=now,
+        docs=_docs(),
+        today=[_used(one, reader) for one in today],
         imports=[_shown(one, reader) for run in runs for one, _ in imports(run, tasks.get(run.id, []), now)],
         unreadable=unreadable,
         before=runs[-1].id if has_more else None,
@@ -122,7 +128,7 @@ def one_import(user: GetUserDep, session: SessionDep, dag_id: str, run_id: str) 
         found.append(
             {**_shown(one, reader), "file_columns": columns(files), "unreadable": one.unreadable + unreadable_files}
         )
-    return _json(now=now, imports=found, unreadable=unreadable)
+    return _json(now=now, docs=_docs(), imports=found, unreadable=unreadable)
 
 
 @router.get("/api/package")
@@ -167,6 +173,18 @@ def _shown(one: Import, reader: Reader) -> dict[str, Any]:
     readable = [conn_id for conn_id in one.wxbank_conn_ids if reader.may_read_connection(conn_id)]
     shown = {**asdict(one), "wxbank_conn_ids": readable}
     return {name: value for name, value in shown.items() if value not in (None, [])}
+
+
+def _used(today: Today, reader: Reader) -> dict[str, Any]:
+    """The quota of a connection, whose name is for users who may read it."""
+    is_readable = today.wxbank_conn_id is not None and reader.may_read_connection(today.wxbank_conn_id)
+    return {**asdict(today), "wxbank_conn_id": today.wxbank_conn_id if is_readable else None}
+
+
+def _docs() -> str | None:
+    """Where the documentation of this package is, if the installation says so."""
+    address: str = conf.get("wxbank", "docs_url", fallback="")
+    return address if address.startswith(("https://", "http://")) else None
 
 
 def _listed(listed: Listed) -> dict[str, Any]:

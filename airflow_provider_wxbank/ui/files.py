@@ -8,15 +8,18 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from airflow_provider_wxbank.reporting.events import FinishedFile
-from airflow_provider_wxbank.reporting.record import UploadedFile
+from airflow_provider_wxbank.reporting.record import MissingFile, UploadedFile
 
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """A file on the page. What is not known of it is None; times are unix seconds."""
+    """A file on the page. What is not known of it is None; times are unix seconds.
+
+    :param task_id: None if the file was not uploaded.
+    """
 
     filename: str
-    task_id: str
+    task_id: str | None
     rows: int | None
     uploaded: int | None
     finished: int | None = None
@@ -25,8 +28,10 @@ class FileRow:
     success_user_count: int | None = None
 
 
-def file_rows(uploaded: Iterable[UploadedFile], finished: Iterable[FinishedFile]) -> list[FileRow]:
-    """The files; those that were uploaded come first."""
+def file_rows(
+    uploaded: Iterable[UploadedFile], finished: Iterable[FinishedFile], missing: Iterable[MissingFile] = ()
+) -> list[FileRow]:
+    """The files; those that were uploaded come first, those that are missing last."""
     files = {one.task_id: FileRow(one.filename, one.task_id, one.rows, one.at) for one in uploaded}
     for one in finished:
         known = files.get(one.task_id, FileRow(one.filename, one.task_id, None, None))
@@ -43,7 +48,11 @@ def file_rows(uploaded: Iterable[UploadedFile], finished: Iterable[FinishedFile]
             one.fail_count,
             one.success_user_count,
         )
-    return list(files.values())
+    known_names = {one.filename for one in files.values()}
+    return [
+        *files.values(),
+        *(FileRow(one.filename, None, None, None) for one in missing if one.filename not in known_names),
+    ]
 
 
 def columns(files: Sequence[FileRow]) -> dict[str, list[Any]]:

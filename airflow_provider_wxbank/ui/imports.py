@@ -8,15 +8,23 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from airflow_provider_wxbank.packages.pace import FILE_SECONDS, NUMBERS_AN_HOUR
 from airflow_provider_wxbank.reporting.events import Step
+from airflow_provider_wxbank.ui.failures import FailedTask, failed_tasks
+from airflow_provider_wxbank.ui.pace import expected_end, numbers_an_hour, stalled_since
 from airflow_provider_wxbank.ui.tasks import NOT_BEGUN, Run, Task
 
 StepState = Literal["none", "todo", "running", "retrying", "done", "failed", "skipped"]
-State = Literal["exporting", "exported", "uploading", "uploaded", "processing", "finished", "failed", "skipped"]
+State = Literal[
+    "exporting", "exported", "uploading", "uploaded", "processing", "finished", "unmatched", "unaccounted", "failed",
+    "skipped",
+]  # fmt: skip
+"""``unmatched`` and ``unaccounted`` are finished, but many numbers did not match, or the counts are not the rows."""
 
-TRUSTED_SHARE = 0.1
-"""Share of the files that must be finished before their speed is trusted more than WeChat Pay's guide."""
+FINISHED_STATES = ("finished", "unmatched", "unaccounted")
+"""States of an import that WeChat Pay has processed whole."""
+
+NOTABLE_FAIL_RATIO = 0.1
+"""More than this share of the numbers without a match is a state of its own: a campaign misses these customers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +35,12 @@ class Import:
     :param files: how many there are, of which ``uploaded`` are with WeChat Pay and ``finished`` are processed.
     :param rows: numbers in them, of which ``rows_uploaded`` are with WeChat Pay.
     :param failed_files: files in which not one number matched.
+    :param unaccounted: by how many numbers the counts differ from what was sent.
+    :param stalled_since: since when nothing moves, if that is longer than it should be.
+    :param numbers_an_hour: that WeChat Pay has processed.
+    :param user: who triggered the DAG run; ``triggered_by`` is what did, as Airflow names it.
+    :param tries: the most that one of its tasks has had.
+    :param failed_tasks: why it failed; ``more_failed_tasks`` are not among these.
     :param expected: when WeChat Pay will be done, roughly.
     :param unreadable: records of its tasks that cannot be read here.
     """
@@ -49,8 +63,16 @@ class Import:
     fail_count: int | None
     success_user_count: int | None
     failed_files: int | None
+    unaccounted: int | None
     expected: float | None
     seen_at: float | None
+    stalled_since: float | None
+    numbers_an_hour: float | None
+    user: str | None
+    triggered_by: str | None
+    tries: int
+    failed_tasks: Sequence[FailedTask]
+    more_failed_tasks: int
     bank_types: Sequence[str]
     wxbank_conn_ids: Sequence[str]
     unreadable: int
@@ -118,19 +140,14 @@ def state_of(steps: Mapping[Step, StepState], run_is_over: bool) -> State:
     return "exported" if export in ("done", "none") else "exporting"
 
 
-def expected_end(begin: float, last_upload: float, rows: int, finished_share: float, seen_at: float | None) -> float:
-    """When WeChat Pay will be done, roughly.
-
-    This follows its guide (FAQ 4015182386: 40 minutes for one file, 1.3 million numbers an hour). Once a tenth of the
-    files is finished, it follows the speed of this import.
-
-    :param begin: the first upload.
-    :param last_upload: the last upload, or now while uploads go on.
-    :param finished_share: share of the files that were finished at ``seen_at``.
-    """
-    if seen_at is not None and seen_at > begin and TRUSTED_SHARE <= finished_share < 1:
-        return begin + (seen_at - begin) / finished_share
-    return max(last_upload + FILE_SECONDS, begin + rows * 3600 / NUMBERS_AN_HOUR)
+def outcome(counted: Mapping[str, int | None]) -> State:
+    """The state of an import that is finished: whether what WeChat Pay counted is as it should be."""
+    matched, failed = counted["success_count"], counted["fail_count"]
+    if counted["unaccounted"]:
+        return "unaccounted"
+    if matched is not None and failed and failed > NOTABLE_FAIL_RATIO * (matched + failed):
+        return "unmatched"
+    return "finished"
 
 
 def _import(run: Run, package_id: str | None, tasks: Sequence[Task], now: float) -> Import:
@@ -150,7 +167,14 @@ def _import(run: Run, package_id: str | None, tasks: Sequence[Task], now: float)
     if finished is not None and uploaded is not None:
         finished = min(finished, uploaded)
     seen_at = max((task.told.at for task in waits if task.told is not None and task.told.at is not None), default=None)
-    is_over = state in ("finished", "failed", "skipped")
+    counted = {name: _counted(waits, name) for name in _COUNTS}
+    if state == "finished":
+        state = outcome(counted)
+    is_over = state in (*FINISHED_STATES, "failed", "skipped")
+    end = max((task.end for task in tasks if task.end is not None), default=None) if is_over else None
+    first = min((task.begin for task in (uploads or waits) if task.begin is not None), default=None)
+    share = (finished or 0) / (files or 1)
+    failures, more_failures = failed_tasks(tasks)
     return Import(
         dag_id=run.dag_id,
         run_id=run.run_id,
@@ -159,19 +183,23 @@ def _import(run: Run, package_id: str | None, tasks: Sequence[Task], now: float)
         state=state,
         steps=steps,
         begin=min((task.begin for task in tasks if task.begin is not None), default=run.begin),
-        end=max((task.end for task in tasks if task.end is not None), default=None) if is_over else None,
+        end=end,
         files=files,
         uploaded=uploaded,
         finished=finished,
         rows=rows,
         rows_uploaded=rows_uploaded,
         skipped=_sum(exports, "skipped"),
-        success_count=_counted(waits, "success_count"),
-        fail_count=_counted(waits, "fail_count"),
-        success_user_count=_counted(waits, "success_user_count"),
-        failed_files=_counted(waits, "failed_files"),
-        expected=_expected(state, uploads, rows or rows_uploaded, (finished or 0) / (files or 1), seen_at, now),
+        **counted,
+        expected=_expected(state, uploads, rows or rows_uploaded, share, seen_at, now),
         seen_at=seen_at,
+        stalled_since=None if is_over else stalled_since(uploads, waits, now),
+        numbers_an_hour=numbers_an_hour(first, seen_at, round((rows_uploaded or 0) * share)),
+        user=run.user,
+        triggered_by=run.triggered_by,
+        tries=max((task.try_number for task in tasks), default=0),
+        failed_tasks=failures,
+        more_failed_tasks=more_failures,
         bank_types=_texts(tasks, "bank_type"),
         wxbank_conn_ids=_texts(tasks, "wxbank_conn_id"),
         unreadable=sum(task.is_unreadable for task in tasks),
@@ -221,6 +249,9 @@ def _seen_finished(task: Task) -> int | None:
         return task.count("tasks")
     tasks, processing = task.told.tasks, task.told.processing
     return None if tasks is None or processing is None else max(tasks - processing, 0)
+
+
+_COUNTS = ("success_count", "fail_count", "success_user_count", "failed_files", "unaccounted")
 
 
 def _counted(waits: Iterable[Task], name: str) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airflow_provider_wxbank.reporting.events import Step
-from airflow_provider_wxbank.reporting.record import Sums
+from airflow_provider_wxbank.reporting.record import Failure, Sums
 
 STEPS: Mapping[str, Step] = {
     "ExportUsersOperator": "export",
@@ -21,13 +21,19 @@ NOT_BEGUN = (None, "scheduled", "queued", "upstream_failed", "skipped", "removed
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A DAG run; times are unix seconds."""
+    """A DAG run; times are unix seconds.
+
+    :param user: who triggered it; None if nobody did, or it is not known.
+    :param triggered_by: what did: ``timetable``, ``asset``, ``ui`` and so on, as Airflow names it.
+    """
 
     id: int
     dag_id: str
     run_id: str
     state: str
     begin: float | None
+    user: str | None = None
+    triggered_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,8 @@ class Task:
     """A task instance of ours and what it has recorded. Times are unix seconds.
 
     :param told: None if it has recorded nothing, or nothing that can be read.
+    :param failure: why it failed, if it has recorded that.
+    :param try_number: of its last try; ``max_tries`` are the tries that follow the first.
     :param is_unreadable: whether there is a record that cannot be read here.
     """
 
@@ -46,6 +54,9 @@ class Task:
     end: float | None = None
     told: Sums | None = None
     is_unreadable: bool = False
+    failure: Failure | None = None
+    try_number: int = 1
+    max_tries: int = 0
 
     @property
     def package_id(self) -> str | None:

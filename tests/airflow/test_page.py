@@ -472,7 +472,7 @@ def test_a_package_filled_elsewhere_is_for_who_may_read_the_connection(
     assert simulator.report()["requests"] == asked
 
 
-def asked_in_log() -> list[tuple[str, dict[str, str]]]:
+def asked_in_log() -> list[tuple[str | None, Any]]:
     """Who has let the page ask, and for what, as Airflow's log table has it."""
     from airflow.models.log import Log
     from airflow.utils.session import create_session
@@ -480,7 +480,7 @@ def asked_in_log() -> list[tuple[str, dict[str, str]]]:
 
     with create_session() as session:
         rows = session.execute(select(Log.owner, Log.extra).where(Log.event == "wxbank_package").order_by(Log.id))
-        return [(owner, json.loads(extra)) for owner, extra in rows]
+        return [(owner, json.loads(extra or "")) for owner, extra in rows]
 
 
 def test_asking_wechat_pay_leaves_a_row_a_visit_and_not_one_a_look(

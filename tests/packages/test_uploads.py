@@ -277,7 +277,8 @@ def test_stopping_ends_what_is_under_way_and_a_second_run_goes_on(simulator: Sim
 def test_progress_tells_files_and_rows(simulator: Simulator, new_client: NewClient) -> None:
     seen: list[Event] = []
     upload_all(new_client(simulator), 5, tell=seen.append)
-    assert seen[0] == UploadPlanned(PACKAGE, 5, 10, None, BANK_TYPE)
+    names = tuple(f"file_{index:05}.csv" for index in range(5))
+    assert seen[0] == UploadPlanned(PACKAGE, 5, 10, None, BANK_TYPE, names, 6000)
     files = [event for event in seen if isinstance(event, FileUploaded)]
     assert [(event.done_files, event.done_rows) for event in files] == [(n, 2 * n) for n in range(1, 6)]
     assert sorted(event.filename for event in files) == [f"file_{index:05d}.csv" for index in range(5)]
