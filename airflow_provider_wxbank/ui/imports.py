@@ -194,7 +194,7 @@ def _import(run: Run, package_id: str | None, tasks: Sequence[Task], now: float)
         expected=_expected(state, uploads, rows or rows_uploaded, share, seen_at, now),
         seen_at=seen_at,
         stalled_since=None if is_over else stalled_since(uploads, waits, now),
-        numbers_an_hour=numbers_an_hour(first, seen_at, round((rows_uploaded or 0) * share)),
+        numbers_an_hour=numbers_an_hour(first, seen_at, (rows_uploaded or 0) * (finished or 0) / (uploaded or 1)),
         user=run.user,
         triggered_by=run.triggered_by,
         tries=max((task.try_number for task in tasks), default=0),

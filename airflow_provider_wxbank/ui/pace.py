@@ -58,7 +58,7 @@ def _moved(task: Task) -> float:
     return max(float(since or 0), task.begin or 0.0)
 
 
-def numbers_an_hour(begin: float | None, end: float | None, numbers: int | None) -> float | None:
+def numbers_an_hour(begin: float | None, end: float | None, numbers: float) -> float | None:
     """How many numbers WeChat Pay processed in an hour, from the first upload to when it was seen last."""
     if begin is None or end is None or not numbers or end <= begin:
         return None

@@ -9,7 +9,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_wxbank.reporting.events import FinishedFile
-from airflow_provider_wxbank.reporting.record import FINISHED, KEY, UPLOADED, VERSION, UploadedFile, pieces
+from airflow_provider_wxbank.reporting.record import (
+    FAILURE,
+    FINISHED,
+    KEY,
+    MISSING,
+    UPLOADED,
+    VERSION,
+    MissingFile,
+    UploadedFile,
+    pieces,
+)
 
 PARTS = ("DAG", "RUN", "TASK_INSTANCE", "XCOM")
 """What an import is made of, and a user may not be allowed to read."""
@@ -26,7 +36,7 @@ def who_lacks(part: str, which: str = "some") -> str:
 
 @dataclass(frozen=True)
 class Left:
-    """What a task left behind: its state, its record, its rows of files."""
+    """What a task left behind: its state, its record, its rows of files, its failure, the files it has not uploaded."""
 
     task_id: str
     step: str
@@ -37,6 +47,10 @@ class Left:
     end: float | None = None
     map_index: int = -1
     operator: str | None = field(default=None)
+    failure: Mapping[str, Any] | None = None
+    missing: Sequence[str] = ()
+    try_number: int = 1
+    max_tries: int = 0
 
 
 def add_run(
@@ -46,6 +60,7 @@ def add_run(
     tasks: Sequence[Left],
     state: str = "running",
     stored: Callable[[Any], Any] = lambda value: value,
+    user: str | None = None,
 ) -> None:
     """Put a DAG run with its tasks and XComs into Airflow's database.
 
@@ -75,6 +90,7 @@ def add_run(
             state=DagRunState(state),
             run_after=moment(begin),
             start_date=moment(begin),
+            triggering_user_name=user,
         )
         session.add(run)
         session.flush()
@@ -89,8 +105,8 @@ def add_run(
                     state=task.state,
                     start_date=None if task.begin is None else moment(task.begin),
                     end_date=None if task.end is None else moment(task.end),
-                    try_number=1,
-                    max_tries=0,
+                    try_number=task.try_number,
+                    max_tries=task.max_tries,
                     pool="default_pool",
                     pool_slots=1,
                 )
@@ -100,6 +116,9 @@ def add_run(
             values: dict[str, Any] = {f"{key}{number}": piece for number, piece in enumerate(found)}
             if task.record is not None:
                 values[KEY] = {"version": VERSION, "step": task.step, **task.record}
+            if task.failure is not None:
+                values[FAILURE] = {"version": VERSION, "step": task.step, **task.failure}
+            values |= {f"{MISSING}{index}": piece for index, piece in enumerate(pieces(map(MissingFile, task.missing)))}
             for name, value in values.items():
                 session.add(
                     XComModel(

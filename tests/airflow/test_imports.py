@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from airflow_provider_wxbank.reporting.events import FinishedFile, Step
-from airflow_provider_wxbank.reporting.record import VERSION, Sums, UploadedFile
+from airflow_provider_wxbank.reporting.record import VERSION, Failure, MissingFile, Sums, UploadedFile
+from airflow_provider_wxbank.ui import pace
 from airflow_provider_wxbank.ui.files import FileRow, file_rows
 from airflow_provider_wxbank.ui.imports import imports, state_of, step_state
 from airflow_provider_wxbank.ui.pace import expected_end
 from airflow_provider_wxbank.ui.tasks import Run, Task
+from airflow_provider_wxbank.ui.today import Today, used_today
 
 NOW = 10_000.0
 RUN = Run(1, "import_users", "manual__1", "running", 0.0)
@@ -122,6 +125,113 @@ def test_a_finished_import_has_the_counts_of_wechat_pay() -> None:
     assert found.failed_files == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "finished"),
+        ({"success_count": 90_001, "fail_count": 9_999}, "finished"),
+        ({"success_count": 66_300, "fail_count": 33_700}, "unmatched"),
+        ({"success_count": 0, "fail_count": 100_000}, "unmatched"),
+        ({"unaccounted": 0}, "finished"),
+        ({"unaccounted": 37}, "unaccounted"),
+        ({"success_count": 66_300, "fail_count": 33_700, "unaccounted": 1}, "unaccounted"),
+    ],
+)
+def test_what_is_finished_is_not_always_well(changes: dict[str, int], expected: str) -> None:
+    counts = {"tasks": 20, "success_count": 100_000, "fail_count": 0, "success_user_count": 1, "failed_files": 0}
+    found = one(
+        task("upload", "success", **UPLOADED),
+        task("wait", "success", package_id="8473295", tasks=20, processing=0, counts={**counts, **changes}),
+    )
+    assert (found.state, found.expected, found.stalled_since) == (expected, None, None)
+
+
+def failure(step: str, error: str = "Refused", text: str | None = "no", at: int = 100) -> Failure | None:
+    told = {"step": step, "error": error, "kind": "Refused", "text": text, "is_lasting": True, "at": at}
+    return Failure.read({"version": VERSION, **told})
+
+
+def test_a_failure_is_told_by_the_task_or_else_by_its_state() -> None:
+    begun = replace(task("upload", "failed", begin=50.0, **UPLOADED), try_number=2, max_tries=3)
+    (told,) = one(replace(begun, failure=failure("upload"))).failed_tasks
+    assert (told.cause, told.error, told.text, told.at) == ("told", "Refused", "no", 100)
+    assert (told.try_number, told.tries, told.will_retry) == (2, 4, False)
+    (killed,) = one(begun).failed_tasks
+    assert (killed.cause, killed.error, killed.text, killed.at) == ("ended", None, None, 50.0)
+    (never,) = one(task("upload", "failed"), task("wait", "upstream_failed")).failed_tasks
+    assert (never.cause, never.step) == ("not_begun", "upload")
+    (before,) = one(task("upload", "upstream_failed"), task("wait", "upstream_failed")).failed_tasks
+    assert (before.cause, before.step) == ("upstream", "upload")
+    (again,) = one(replace(begun, state="up_for_retry", failure=failure("upload"))).failed_tasks
+    assert again.will_retry
+    assert one(task("upload", "success", **UPLOADED)).failed_tasks == []
+
+
+def test_of_many_that_fail_alike_a_few_are_told_and_every_reason_first() -> None:
+    alike = [replace(task("upload", "failed", index, **UPLOADED), failure=failure("upload")) for index in range(200)]
+    other = replace(alike[150], failure=failure("upload", "TryLater", "later"))
+    found = one(*alike[:150], other, *alike[151:])
+    assert [each.map_index for each in found.failed_tasks] == [0, 150, 1, 2, 3]
+    assert found.more_failed_tasks == 195
+
+
+@pytest.mark.parametrize(
+    ("wait", "expected"),
+    [
+        ({"since": 5_100, "at": 9_990}, 5_100),
+        ({"since": 5_300, "at": 9_990}, None),
+        # What was seen last may be older than what was uploaded last.
+        ({"since": 100, "at": 9_990}, 5_000.0),
+        ({"since": 5_100, "at": 9_990, "counts": None, "tasks": 20}, 5_100),
+    ],
+)
+def test_a_wait_in_which_nothing_was_finished_for_long_stands_still(wait: dict[str, Any], expected: object) -> None:
+    waiting = task(
+        "wait", "up_for_reschedule", begin=4_000.0, package_id="8473295", processing=15, **{"tasks": 20} | wait
+    )
+    found = one(task("upload", "success", begin=5_000.0, **UPLOADED), waiting)
+    assert found.stalled_since == expected
+    assert one(replace(waiting, state="up_for_retry")).stalled_since is None
+
+
+def test_a_deferred_wait_that_nothing_is_heard_of_stands_still_where_triggers_can_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waiting = task("wait", "deferred", begin=100.0, package_id="8473295", processing=15, tasks=20, since=200, at=200)
+    monkeypatch.setattr(pace, "xcom_setter_of_triggers", lambda: print)
+    assert one(waiting).stalled_since == 200
+    monkeypatch.setattr(pace, "xcom_setter_of_triggers", lambda: None)
+    assert one(waiting).stalled_since is None
+
+
+def test_an_upload_without_a_file_for_a_quarter_of_an_hour_stands_still() -> None:
+    half = UPLOADED | {"files": 5, "rows": 27_500, "at": 9_000, "since": 9_000}
+    assert one(task("upload", "running", begin=8_000.0, **half)).stalled_since == 9_000
+    assert one(task("upload", "running", begin=9_200.0, **half)).stalled_since is None
+    assert one(task("upload", "success", begin=8_000.0, **half)).stalled_since is None
+
+
+def test_numbers_an_hour_are_those_that_were_processed() -> None:
+    found = one(
+        task("upload", "success", begin=5_000.0, **UPLOADED),
+        task("wait", "running", package_id="8473295", tasks=20, processing=10, at=8_600),
+    )
+    assert found.numbers_an_hour == 55_000
+
+
+def used(**facts: Any) -> list[Today]:
+    begin = facts.pop("begin")
+    sums = Sums.read({"version": VERSION, "step": "upload", "wxbank_conn_id": "bank", "quota": 6000, **facts})
+    assert sums is not None
+    return used_today([(sums, begin), (replace(sums, step="wait"), begin)], 1_000.0)
+
+
+def test_todays_files_are_those_of_todays_runs_and_what_older_runs_have_sent_today() -> None:
+    assert used(begin=1_001.0, files=20, day=1_000, sent=5) == [Today("bank", 20, 6000)]
+    assert used(begin=999.0, files=20, day=1_000, sent=5) == [Today("bank", 5, 6000)]
+    assert used(begin=999.0, files=20, day=0, sent=5) == []
+
+
 def test_mapped_tasks_are_summed_up() -> None:
     found = one(
         *(task("export", "success", part, **EXPORTED) for part in range(3)),
@@ -224,4 +334,12 @@ def test_files_have_what_was_uploaded_and_what_was_counted() -> None:
         FileRow("a.csv", "1", 5500, 100),
         FileRow("b.csv", "2", 5500, 90, 2500, 5000, 500, 5100),
         FileRow("c.csv", "3", 8, 95, None, 7, 1, 8),
+    ]
+
+
+def test_files_that_were_not_uploaded_come_last_and_none_twice() -> None:
+    missing = [MissingFile("a.csv"), MissingFile("b.csv")]
+    assert file_rows([UploadedFile("a.csv", "1", 10, 5)], [], missing) == [
+        FileRow("a.csv", "1", 10, 5),
+        FileRow("b.csv", None, None, None),
     ]

@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_wxbank._compat import HAS_PAGE
+from airflow_provider_wxbank.packages.quota import day_of
 from airflow_provider_wxbank.reporting.record import FINISHED, KEY, UPLOADED, VERSION, Sums
 from airflow_provider_wxbank.ui import elsewhere
 from tests.airflow.page_data import HIDDEN_DAG, PARTS, Left, add_run, who_lacks, whole_import
@@ -223,6 +224,84 @@ def test_an_import_opens_to_its_files(ask_as: Any) -> None:
     assert (rows, uploaded, finished, counts) == (5500, begin + 60, begin + 2475, [5000, 500, 5100])
     assert task_id not in (columns["task_id"][0], "")
     assert [columns[name][0] for name in ("success_count", "fail_count", "success_user_count")] == [0, 5500, 0]
+
+
+def failed_import(begin: float, **changes: Any) -> list[Left]:
+    """An import whose upload failed after 3 of 5 files."""
+    export, upload, wait = whole_import(PACKAGE, begin, 5)
+    told = {"error": "Refused", "kind": "Refused", "text": "<b>no</b>", "is_lasting": True, "at": int(begin) + 100}
+    names = [str(row[0]) for row in upload.rows]
+    failed = replace(
+        upload, state="failed", rows=upload.rows[:3], missing=names[3:], failure={**told, **changes}, try_number=2,
+        max_tries=3,
+    )  # fmt: skip
+    todo: dict[str, Any] = {"state": "upstream_failed", "record": None, "rows": (), "begin": None, "end": None}
+    return [export, failed, replace(wait, **todo)]
+
+
+def test_a_failed_import_says_why_what_is_missing_which_try_it_was_and_who_started_it(ask_as: Any) -> None:
+    begin = float(int(time.time()) - 9000)
+    add_run("import_users", "manual__1", begin, failed_import(begin), "failed", user="li.na")
+    listed = by_run(ask_as("viewer")("api/imports"))["manual__1"]
+    (one,) = ask_as("viewer")("api/import", dag_id="import_users", run_id="manual__1").json()["imports"]
+    assert (listed["user"], listed["tries"], listed["state"]) == ("li.na", 2, "failed")
+    assert listed["failed_tasks"] == one["failed_tasks"]
+    (failed,) = one["failed_tasks"]
+    assert failed == {
+        "task_id": "upload", "map_index": -1, "step": "upload", "cause": "told", "try_number": 2, "tries": 4,
+        "will_retry": False, "error": "Refused", "kind": "Refused", "text": "<b>no</b>", "is_lasting": True,
+        "at": begin + 100,
+    }  # fmt: skip
+    assert [task_id is None for task_id in one["file_columns"]["task_id"]] == [False, False, False, True, True]
+
+
+def test_a_run_whose_task_died_before_it_began_is_listed(ask_as: Any) -> None:
+    dead = Left("export_users", "export", "failed")
+    waiting = Left("upload", "upload", "upstream_failed")
+    add_run("import_users", "manual__1", time.time(), [dead, waiting], "failed")
+    add_run("import_users", "manual__2", time.time(), [Left("prepare", "export", "failed", operator="EmptyOperator")])
+    found = by_run(ask_as("viewer")("api/imports"))
+    assert set(found) == {"manual__1"}
+    (failed,) = found["manual__1"]["failed_tasks"]
+    assert (failed["task_id"], failed["cause"]) == ("export_users", "not_begun")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"text": "x" * 2_001}, {"text": "\ud800"}, {"text": 1}, {"text": "\0"}, {"text": ""}, {"kind": "Worse"},
+        {"kind": ["Refused"]}, {"error": "x" * 251}, {"error": None}, {"at": -1}, {"at": True}, {"step": "sing"},
+        {"version": 1}, {"text": {"a": 1}},
+    ],
+)  # fmt: skip
+def test_a_failure_that_is_none_is_not_shown(ask_as: Any, changes: dict[str, Any]) -> None:
+    begin = float(int(time.time()) - 9000)
+    add_run("import_users", "manual__1", begin, failed_import(begin, **changes), "failed")
+    one = by_run(ask_as("viewer")("api/imports"))["manual__1"]
+    (failed,) = one["failed_tasks"]
+    assert (failed["cause"], failed["text"], one["unreadable"]) == ("ended", None, 1)
+
+
+def test_todays_files_are_told_and_the_connection_to_who_may_read_it(ask_as: Any) -> None:
+    begin = max(day_of(time.time()) + 1, time.time() - 60)
+    for run_id in ("manual__1", "manual__2"):
+        export, upload, _ = whole_import(PACKAGE, begin, 3)
+        upload = replace(upload, record={**(upload.record or {}), "quota": 6000})
+        add_run("import_users", run_id, begin, [export, upload])
+    told = {"files": 6, "quota": 6000}
+    assert ask_as("op")("api/imports").json()["today"] == [{"wxbank_conn_id": "wxbank_default", **told}]
+    assert ask_as("viewer")("api/imports").json()["today"] == [{"wxbank_conn_id": None, **told}]
+    assert ask_as(who_lacks("DAG", "some"))("api/imports").json()["today"] == [{"wxbank_conn_id": None, **told}]
+
+
+@pytest.mark.parametrize(
+    ("address", "told"), [("https://docs.example.com/wxbank", True), ("javascript:alert(1)", False), ("", False)]
+)
+def test_the_documentation_is_linked_where_the_installation_says_it_is(
+    ask_as: Any, monkeypatch: pytest.MonkeyPatch, address: str, told: bool
+) -> None:
+    monkeypatch.setenv("AIRFLOW__WXBANK__DOCS_URL", address)
+    assert ask_as("viewer")("api/imports").json()["docs"] == (address if told else None)
 
 
 def test_a_class_derived_from_ours_is_known_by_its_record(ask_as: Any) -> None:

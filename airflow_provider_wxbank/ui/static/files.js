@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The files of an import or a package: sorted, searched, and shown some hundreds at a time.
 import { make, shape } from "./elements.js";
-import { number, percent, time, words } from "./words.js";
+import { downloads, moment } from "./downloads.js";
+import { exactTime, number, percent, time, words } from "./words.js";
 
 const PAGE = 200;
 
@@ -11,8 +12,8 @@ export const rowsOf = (columns) =>
 
 const rateOf = ({ success_count, fail_count }) =>
   success_count === null || success_count + fail_count === 0 ? null : success_count / (success_count + fail_count);
-const stateOf = ({ success_count, fail_count }) =>
-  success_count === null ? "processing" : fail_count && !success_count ? "no-match" : "finished";
+const stateOf = ({ task_id, success_count, fail_count }) =>
+  task_id === null ? "missing" : success_count === null ? "processing" : fail_count && !success_count ? "no-match" : "finished";
 
 const COLUMNS = [
   ["file", words.file, (row) => row.filename, "text"],
@@ -33,10 +34,15 @@ const WRITE = {
   time: (value) => time(value),
   rate: (value) => percent(value),
   condition: (value, pending) => {
-    const [kind, text] = { processing: ["busy", pending], finished: ["done", words.finished], "no-match": ["warning", words.noMatch] }[value];
+    const [kind, text] = {
+      missing: ["failed", words.notUploaded], processing: ["busy", pending], finished: ["done", words.finished], "no-match": ["warning", words.noMatch],
+    }[value];
     return make("span", { class: `state ${kind}`, title: value === "no-match" ? words.noMatchHint : null }, shape(kind), text);
   },
 };
+
+const DOWNLOADED = ["filename", "task_id", "state", "rows", "uploaded", "finished", "success_count", "fail_count", "success_user_count"];
+const asDownloaded = (row) => ({ ...row, state: stateOf(row), uploaded: moment(row.uploaded), finished: moment(row.finished) });
 
 const inOrder = (get, direction) => (left, right) => {
   const [a, b] = [get(left), get(right)];
@@ -62,7 +68,7 @@ export class Files {
     this.filter = make(
       "select",
       { id: `filter-${key}`, class: "filter", "aria-label": words.state, onchange: () => this.again() },
-      [["", words.all], ["processing", pending], ["finished", words.finished], ["no-match", words.noMatch]].map(
+      [["", words.all], ["missing", words.notUploaded], ["processing", pending], ["finished", words.finished], ["no-match", words.noMatch]].map(
         ([value, text]) => make("option", { value }, text),
       ),
     );
@@ -77,7 +83,7 @@ export class Files {
     this.element = make(
       "section",
       { class: "files", "data-files": true, "aria-label": words.files },
-      make("div", { class: "tools" }, make("h3", null, words.files), this.count, this.search, this.filter),
+      make("div", { class: "tools" }, make("h3", null, words.files), this.count, downloads("wxbank-files", DOWNLOADED, () => this.found().map(asDownloaded)), this.search, this.filter),
       make("table", null, make("thead", null, this.head), this.body),
       this.more,
     );
@@ -99,14 +105,19 @@ export class Files {
     this.show();
   }
 
-  show() {
+  // All that are searched and filtered for, in their order.
+  found() {
     const text = this.search.value.trim().toLowerCase();
     const wanted = this.filter.value;
     const [, , get] = COLUMNS.find(([name]) => name === this.sorted);
-    const found = this.rows
-      .filter((row) => !text || row.filename.toLowerCase().includes(text) || row.task_id.toLowerCase().includes(text))
+    return this.rows
+      .filter((row) => !text || row.filename.toLowerCase().includes(text) || row.task_id?.toLowerCase().includes(text))
       .filter((row) => !wanted || stateOf(row) === wanted)
       .sort(inOrder(get, this.direction));
+  }
+
+  show() {
+    const found = this.found();
     this.count.textContent = words.shown(number(found.length), number(this.rows.length));
     [...this.head.children].forEach((cell, index) => {
       const isSorted = COLUMNS[index][0] === this.sorted;
@@ -115,10 +126,10 @@ export class Files {
     const rows = found.slice(0, this.limit).map((row) =>
       make(
         "tr",
-        { "data-file": row.filename, "data-task-id": row.task_id, "data-file-state": stateOf(row) },
+        { "data-file": row.filename, "data-task-id": row.task_id ?? "", "data-file-state": stateOf(row) },
         COLUMNS.map(([, label, value, kind]) => {
           const known = value(row);
-          return make("td", { class: kind, "data-label": label }, known === null ? "–" : WRITE[kind](known, this.pending));
+          return make("td", { class: known === null ? `${kind} unknown` : kind, "data-label": label, title: kind === "time" && known !== null ? exactTime(known) : null }, known === null ? "–" : WRITE[kind](known, this.pending));
         }),
       ),
     );

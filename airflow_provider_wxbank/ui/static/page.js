@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The page: all imports at ./, one DAG run's at ./import, a package that was filled elsewhere at ./package.
 import { chart } from "./chart.js";
+import { downloads, moment as asText } from "./downloads.js";
 import { fact, make } from "./elements.js";
+import { doubts, failureInShort, failures } from "./failures.js";
 import { Files, rowsOf } from "./files.js";
-import { address, bars, facts, note, rate, state, steps, unreadable, warning } from "./views.js";
-import { clockTime, language, number, time, words } from "./words.js";
+import { inAirflow, runAddress } from "./links.js";
+import { address, bars, facts, isFinished, note, rate, state, steps, unreadable, warning } from "./views.js";
+import { clockTime, exactTime, language, number, time, words } from "./words.js";
 
 const ASKING_SECONDS = 2;
 const BUSY_SECONDS = 15;
@@ -32,23 +35,15 @@ const ask = async (path) => {
   if (answer.status === 401) throw new Trouble(words.signedOut);
   if (answer.status === 403) throw new Trouble(words.notAllowed);
   if (answer.status === 404) throw new Trouble(words.gone);
-  const told = await answer.json().catch(() => ({}));
-  throw new Trouble(typeof told.detail === "string" ? told.detail : words.unreachable);
+  if (answer.status === 422) throw new Trouble(words.invalid);
+  throw new Trouble(words.unreachable);
 };
 
 // Puts new content in the place of the old, and the focus where it was.
 const replace = (element, ...content) => {
   const focused = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
-  element.replaceChildren(...content.filter(Boolean));
+  element.replaceChildren(...content.flat().filter(Boolean));
   if (focused) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
-};
-
-// Airflow's frame lets no link out of it, but Airflow follows its own history.
-const inAirflow = (event) => {
-  if (parent === window || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  event.preventDefault();
-  parent.history.pushState(null, "", event.currentTarget.href);
-  parent.dispatchEvent(new PopStateEvent("popstate"));
 };
 
 const runLink = (one) =>
@@ -56,7 +51,7 @@ const runLink = (one) =>
     "a",
     {
       class: "quiet", "data-key": "run",
-      href: `../dags/${encodeURIComponent(one.dag_id)}/runs/${encodeURIComponent(one.run_id)}`, onclick: inAirflow,
+      href: runAddress(one), onclick: inAirflow,
     },
     words.openRun,
   );
@@ -81,7 +76,7 @@ const importAttributes = (one) => ({
 });
 
 const moment = (seconds) =>
-  seconds === undefined ? null : make("time", { datetime: new Date(seconds * 1000).toISOString() }, time(seconds));
+  seconds === undefined ? null : make("time", { datetime: asText(seconds), title: exactTime(seconds) }, time(seconds));
 
 const ended = (one) => make("p", null, moment(one.end));
 
@@ -98,10 +93,13 @@ const item = (one, now) =>
         make("strong", null, one.dag_id), make("span", { class: "run" }, one.run_id),
       ),
       moment(one.begin),
+      one.user ? make("span", { class: "by" }, words.by(one.user)) : null,
     ),
-    make("div", { class: "how" }, state(one), one.state === "finished" ? ended(one) : steps(one)),
+    make("div", { class: "how" }, state(one), isFinished(one) ? ended(one) : steps(one)),
     make("div", { class: "bars" }, bars(one)),
     facts(one, now),
+    failureInShort(one),
+    doubts(one),
     warning(one),
     unreadable(one.unreadable),
   );
@@ -151,17 +149,37 @@ const lookForm = () => {
   };
 };
 
+// What a download of the list has of each import.
+const DOWNLOADED = [
+  "dag_id", "run_id", "package_id", "state", "begin", "end", "user", "bank_types", "files", "uploaded", "finished", "rows",
+  "skipped", "success_count", "fail_count", "success_user_count", "unaccounted", "failed_files", "numbers_an_hour", "error", "text",
+];
+const asDownloaded = (one) => ({
+  ...one, begin: asText(one.begin), end: asText(one.end), error: one.failed_tasks?.[0].error, text: one.failed_tasks?.[0].text,
+});
+
+const quotas = (today) =>
+  (today ?? []).map(({ wxbank_conn_id, files, quota }) =>
+    make("p", { class: "today", "data-today": wxbank_conn_id ?? "" }, words.sentToday(number(files), quota === null ? null : number(quota), wxbank_conn_id)),
+  );
+
 const listView = () => {
+  const head = make("div", { class: "head" });
+  const today = make("div", { id: "today" });
   const list = make("div", { id: "imports" });
   const older = make("button", { type: "button", id: "older", class: "more", hidden: true }, words.older);
   const form = lookForm();
   let old = [];
   let before;
-  main.append(list, older, form.element);
   let latest;
+  let all = [];
+  head.append(today, downloads("wxbank-imports", DOWNLOADED, () => all.map(asDownloaded)));
+  main.append(head, list, older, form.element);
   const show = () => {
     const seen = new Set(latest.imports.map((one) => `${one.dag_id}\n${one.run_id}`));
-    const all = [...latest.imports, ...old.filter((one) => !seen.has(`${one.dag_id}\n${one.run_id}`))];
+    all = [...latest.imports, ...old.filter((one) => !seen.has(`${one.dag_id}\n${one.run_id}`))];
+    head.hidden = !all.length;
+    today.replaceChildren(...quotas(latest.today));
     const sections = [...byPackage(all)].map(([id, imports]) => packageSection(id, imports, latest.now));
     const shown = sections.length ? sections : [make("p", { class: "empty" }, words.empty)];
     replace(list, ...shown, unreadable(latest.unreadable));
@@ -204,6 +222,8 @@ const importView = () => {
         make("p", { class: "run" }, one.run_id),
         make("p", { class: "links" }, one.package_id === undefined ? words.noPackage : words.package(one.package_id), packageLinks(one), runLink(one)),
         make("div", { class: "how" }, state(one), steps(one)),
+        failures(one, data.docs),
+        doubts(one),
         warning(one),
         unreadable(one.unreadable),
         make("div", { class: "bars" }, bars(one)),
@@ -224,9 +244,11 @@ const importView = () => {
 };
 
 const wide = (one, now) => {
-  const list = facts(one, now);
-  if (one.begin !== undefined) list.append(fact(words.begun, time(one.begin)));
-  if (one.end !== undefined && one.state === "finished") list.append(fact(words.ended, time(one.end)));
+  const list = facts(one, now, true);
+  if (one.begin !== undefined) list.append(fact(words.begun, moment(one.begin)));
+  if (one.end !== undefined && isFinished(one)) list.append(fact(words.ended, moment(one.end)));
+  if (one.user || one.triggered_by) list.append(fact(words.triggeredBy, one.user ?? words.triggers[one.triggered_by] ?? one.triggered_by, { "data-fact": "user" }));
+  if (one.tries > 1) list.append(fact(words.tries, number(one.tries), { "data-fact": "tries" }));
   if (one.bank_types) list.append(fact(words.bankType, one.bank_types.join(", ")));
   return list;
 };
@@ -270,7 +292,7 @@ const packageView = () => {
       head,
       make("h2", null, words.package(data.package_id)),
       question(data),
-      data.failure ? note("failure", words.notAnswered(data.failure)) : null,
+      data.failure ? note("failure", [words.notAnswered, make("span", { lang: "en" }, data.failure)]) : null,
       data.failure && listed ? make("p", { class: "links" }, words.knownBefore(clockTime(listed.asked_at))) : null,
       listed && listed.processing < unfinished
         ? make("p", { class: "links" }, words.stillProcessing(number(listed.processing)))
@@ -301,6 +323,7 @@ const keepFresh = (refresh) => {
       trouble.hidden = true;
       refreshed.textContent = words.refreshed(clockTime(Date.now() / 1000));
     } catch (failure) {
+      refreshed.textContent = "";
       tell(failure);
     } finally {
       main.removeAttribute("aria-busy");

@@ -4,40 +4,45 @@ import { bar, fact, make, shape } from "./elements.js";
 import { matchRate } from "./chart.js";
 import { number, percent, time, words } from "./words.js";
 
-const ORDER = ["exported", "uploaded", "processing", "finished"];
-const REACHED = { exporting: 0, exported: 1, uploading: 1, uploaded: 2, processing: 2, finished: 4 };
+const FINISHED = ["finished", "unmatched", "unaccounted"];
+const KINDS = { none: "skipped", todo: "todo", running: "busy", retrying: "busy", done: "done", failed: "failed", skipped: "skipped" };
+
+export const isFinished = (one) => FINISHED.includes(one.state);
 
 export const address = (one) => `import?${new URLSearchParams({ dag_id: one.dag_id, run_id: one.run_id })}`;
 
 const failedStep = (one) => ["export", "upload", "wait"].find((step) => one.steps[step] === "failed");
 
 export const stateText = (one) => {
+  if (one.state === "unmatched") return words.unmatched(percent(one.fail_count / (one.success_count + one.fail_count)));
+  if (one.state === "unaccounted") return words.unaccounted(number(one.unaccounted));
   const failed = failedStep(one);
-  if (failed) return words[`${failed}Failed`];
+  if (failed) return words.steps[failed].failed;
   const retrying = Object.values(one.steps).includes("retrying");
   return retrying ? words.retrying(words[one.state]) : words[one.state];
 };
 
 export const state = (one) => {
-  const kind = { failed: "failed", skipped: "skipped", finished: "done" }[one.state] ?? "busy";
+  const kinds = { failed: "failed", skipped: "skipped", finished: "done", unmatched: "warning", unaccounted: "warning" };
+  const kind = kinds[one.state] ?? "busy";
   return make("span", { class: `state ${kind}`, "data-state": one.state }, shape(kind), stateText(one));
 };
 
-// Exported, uploaded, processing, finished: how far it has come, and where it failed.
+// The steps that the DAG has, each in words that say how far it is: icons alone say nothing to a screen reader.
 export const steps = (one) => {
-  const failed = { export: 0, upload: 1, wait: 2 }[failedStep(one)];
-  const reached = failed ?? REACHED[one.state] ?? 0;
-  return make(
-    "ol",
-    { class: "steps" },
-    ORDER.map((name, index) => {
-      let kind = index < reached ? "done" : "todo";
-      if (index === reached && !["uploaded", "exported", "skipped"].includes(one.state)) kind = "busy";
-      if (index === failed) kind = "failed";
-      const current = kind === "busy" || kind === "failed" || (one.state === name && index === reached - 1);
-      return make("li", { class: kind, "aria-current": current ? "step" : null }, shape(kind), make("span", null, words[name]));
-    }),
-  );
+  const failed = failedStep(one);
+  let isBehind = false;
+  const items = Object.entries(one.steps)
+    .filter(([, now]) => now !== "none")
+    .map(([step, now]) => {
+      // What follows a failed step did not fail itself: it was never begun.
+      const kind = isBehind ? "todo" : KINDS[now];
+      isBehind ||= step === failed;
+      const text = words.steps[step][kind];
+      const current = kind === "busy" || kind === "failed";
+      return make("li", { class: kind, "data-step": step, "aria-current": current ? "step" : null }, shape(kind), make("span", null, text));
+    });
+  return make("ol", { class: "steps" }, items);
 };
 
 export const bars = (one) => [filesBar(one), numbersBar(one)];
@@ -45,7 +50,7 @@ export const bars = (one) => [filesBar(one), numbersBar(one)];
 const filesBar = (one) => {
   const { files, uploaded, finished } = one;
   const whole = files ?? uploaded;
-  const ready = ["processing", "uploaded", "finished"].includes(one.state) || finished > 0;
+  const ready = ["processing", "uploaded", ...FINISHED].includes(one.state) || finished > 0;
   let text = words.notKnown;
   if (ready && finished !== undefined && whole !== undefined) text = words.ofProcessed(number(finished), number(whole));
   else if (uploaded || (one.state === "uploading" && uploaded === 0)) {
@@ -77,7 +82,8 @@ export const rate = (one) => {
   return share === null ? "–" : percent(share);
 };
 
-export const facts = (one, now) => {
+// isWide: where there is room for all of them.
+export const facts = (one, now, isWide) => {
   const found = [];
   if (one.success_count !== undefined) {
     found.push(
@@ -92,11 +98,15 @@ export const facts = (one, now) => {
     const value = [time(one.expected), late ? make("small", null, ` ${words.late}`) : null];
     found.push(fact(words.expected, value, { "data-fact": "expected", title: words.expectedHint }));
   }
+  if (one.unaccounted) found.push(fact(words.notAccounted, number(one.unaccounted), { "data-fact": "unaccounted" }));
+  if (one.numbers_an_hour && (isWide || !isFinished(one))) {
+    found.push(fact(words.numbersAnHour, number(Math.round(one.numbers_an_hour)), { "data-fact": "speed", title: words.numbersAnHourHint }));
+  }
   if (one.skipped) found.push(fact(words.skippedRows, number(one.skipped), { "data-fact": "skipped" }));
   return make("dl", { class: "facts" }, found);
 };
 
-export const note = (kind, text) => make("p", { class: "warning", "data-warning": kind }, shape("warning"), text);
+export const note = (kind, text) => make("p", { class: "warning", "data-warning": kind }, shape("warning"), make("span", null, text));
 
 export const warning = (one) => (one.failed_files ? note("key", words.keyMistake(one.failed_files)) : null);
 

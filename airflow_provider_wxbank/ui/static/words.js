@@ -16,9 +16,6 @@ const ENGLISH = {
   failed: "Failed",
   skipped: "Skipped",
   retrying: (state) => `${state} (will retry)`,
-  exportFailed: "Export failed",
-  uploadFailed: "Upload failed",
-  waitFailed: "Wait failed",
   ofProcessed: (done, all) => `${done} of ${all} processed`,
   aboutProcessed: (done, all) => `about ${done} of ${all} processed`,
   ofUploaded: (done, all) => `${done} of ${all} uploaded`,
@@ -57,7 +54,7 @@ const ENGLISH = {
   asked: (at, next) => `WeChat Pay was asked at ${at}; it is asked again at ${next} at the earliest.`,
   asking: "WeChat Pay is being asked …",
   askedLater: "Much is being asked with this connection already; this package is asked for later.",
-  notAnswered: (why) => `WeChat Pay gave no answer: ${why}`,
+  notAnswered: "WeChat Pay gave no answer: ",
   knownBefore: (at) => `What follows was known at ${at}.`,
   unreadable: (count) =>
     `${count === 1 ? "1 record" : `${count} records`} could not be read here: kept outside Airflow's database, or no record of an import. What is not known is not shown.`,
@@ -82,6 +79,56 @@ const ENGLISH = {
   notAllowed: "You may not see this.",
   gone: "This DAG run does not exist, or you may not see it.",
   unreachable: "Airflow does not answer. Trying again.",
+  invalid: "No import and no package has such an id. A package id is 4 to 16 letters or digits.",
+  steps: {
+    export: { todo: "Export", busy: "Exporting", done: "Exported", failed: "Export failed", skipped: "Export skipped" },
+    upload: { todo: "Upload", busy: "Uploading", done: "Uploaded", failed: "Upload failed", skipped: "Upload skipped" },
+    wait: { todo: "Process", busy: "Processing", done: "Processed", failed: "Wait failed", skipped: "Wait skipped" },
+  },
+  unmatched: (share) => `Finished, ${share} did not match`,
+  unaccounted: (count) => `Finished, ${count} numbers not accounted for`,
+  unaccountedHint: (count) => `What WeChat Pay counted differs by ${count} from the numbers that were sent. The log of the wait names the files.`,
+  notAccounted: "Not accounted for",
+  notUploaded: "Not uploaded",
+  stalled: (since) => `No progress seen since ${since}.`,
+  numbersAnHour: "Numbers an hour",
+  numbersAnHourHint: "Processed by WeChat Pay, from the first upload to when it was seen last.",
+  duration: "Duration",
+  durations: (count) => `Duration of ${count === 1 ? "1 import" : `${count} imports`}, oldest first`,
+  minutes: (count) => `${count} min`,
+  hours: (hours, minutes) => `${hours} h ${minutes} min`,
+  by: (user) => `by ${user}`,
+  triggeredBy: "Triggered by",
+  triggers: { timetable: "schedule", asset: "an asset", backfill: "a backfill", cli: "the command line", rest_api: "the REST API", ui: "Airflow's page", operator: "another DAG", test: "a test" },
+  tries: "Tries",
+  tryOf: (count, all) => `try ${count} of ${all}`,
+  whyFailed: "Why it failed",
+  moreFailed: (count) => `${count === 1 ? "1 more task" : `${count} more tasks`} failed.`,
+  openLog: "Log",
+  again: "Retry or clear",
+  againHint: "The task in Airflow; the button there clears it, and it runs again",
+  errorsPage: "About errors",
+  docsFolder: "",
+  retriesItself: "Airflow runs it again by itself.",
+  causes: {
+    ended: "The task ended without saying why: it was killed, marked as failed, or its worker was lost. Its log says more. Run again, it goes on where it ended; no file is uploaded twice.",
+    not_begun: "The task failed before it had begun: a template, a module, or the worker itself. Its log says more.",
+    upstream: "A task before it failed: see the DAG run.",
+  },
+  remedies: {
+    InvalidInput: "Correct what the message names, then clear the task.",
+    InvalidCredentials: "Correct the connection, then clear the task.",
+    Refused: "Correct what WeChat Pay names, or ask WeChat Pay with the Request-ID; then clear the task.",
+    TryLater: "Nothing has to be changed: clear the task later, it goes on where it ended.",
+    QuotaReached: "Clear the task after midnight, Asia/Shanghai: it uploads the rest.",
+    WaitFailed: "See below which files did not match, or correct what the message names.",
+    UnverifiedAnswer: "Clear the task. If it fails again, find out what alters WeChat Pay's answers.",
+    Timeout: "Its time was over. Clear the task and it goes on; no file is uploaded twice.",
+    Other: "The task's log says more.",
+  },
+  sentToday: (files, quota, conn) => `About ${quota === null ? files : `${files} of ${quota}`} files were sent today (Asia/Shanghai)${conn ? `, with ${conn}` : ""}.`,
+  download: "Download what is shown",
+  downloadAs: (kind) => `Download what is shown as ${kind}`,
 };
 
 const CHINESE = {
@@ -99,9 +146,6 @@ const CHINESE = {
   failed: "失败",
   skipped: "已跳过",
   retrying: (state) => `${state}（等待重试）`,
-  exportFailed: "导出失败",
-  uploadFailed: "上传失败",
-  waitFailed: "等待失败",
   ofProcessed: (done, all) => `已处理 ${done} / ${all}`,
   aboutProcessed: (done, all) => `约已处理 ${done} / ${all}`,
   ofUploaded: (done, all) => `已上传 ${done} / ${all}`,
@@ -139,7 +183,7 @@ const CHINESE = {
   asked: (at, next) => `${at} 查询过微信支付，最早 ${next} 再次查询。`,
   asking: "正在查询微信支付…",
   askedLater: "此连接的查询已较多，稍后再查询该号码包。",
-  notAnswered: (why) => `微信支付没有给出结果：${why}`,
+  notAnswered: "微信支付没有给出结果：",
   knownBefore: (at) => `以下为 ${at} 时的情况。`,
   unreadable: (count) => `${count} 条记录无法在此读取：保存在 Airflow 数据库之外，或不是导入的记录。未知的内容不显示。`,
   stillProcessing: (count) => `目前 ${count} 个处理中；全部完成后将重新读取下列状态。`,
@@ -163,6 +207,56 @@ const CHINESE = {
   notAllowed: "您无权查看此内容。",
   gone: "此 DAG 运行不存在，或您无权查看。",
   unreachable: "Airflow 没有响应，正在重试。",
+  invalid: "没有这样的导入或号码包。号码包 ID 由 4 至 16 位字母或数字组成。",
+  steps: {
+    export: { todo: "导出", busy: "导出中", done: "已导出", failed: "导出失败", skipped: "跳过导出" },
+    upload: { todo: "上传", busy: "上传中", done: "已上传", failed: "上传失败", skipped: "跳过上传" },
+    wait: { todo: "处理", busy: "处理中", done: "已处理", failed: "等待失败", skipped: "跳过等待" },
+  },
+  unmatched: (share) => `已完成，${share} 未匹配`,
+  unaccounted: (count) => `已完成，${count} 个协议号数目不符`,
+  unaccountedHint: (count) => `微信支付的计数与上传的协议号相差 ${count} 个，等待任务的日志列出了相关文件。`,
+  notAccounted: "数目不符",
+  notUploaded: "未上传",
+  stalled: (since) => `自 ${since} 起没有进展。`,
+  numbersAnHour: "每小时协议号数",
+  numbersAnHourHint: "微信支付的处理速度：从首次上传到最近一次查询。",
+  duration: "用时",
+  durations: (count) => `${count} 次导入的用时（从旧到新）`,
+  minutes: (count) => `${count} 分钟`,
+  hours: (hours, minutes) => `${hours} 小时 ${minutes} 分`,
+  by: (user) => `由 ${user} 触发`,
+  triggeredBy: "触发者",
+  triggers: { timetable: "定时调度", asset: "资产", backfill: "回填", cli: "命令行", rest_api: "REST API", ui: "Airflow 页面", operator: "其他 DAG", test: "测试" },
+  tries: "尝试次数",
+  tryOf: (count, all) => `第 ${count} 次尝试，共 ${all} 次`,
+  whyFailed: "失败原因",
+  moreFailed: (count) => `另有 ${count} 个任务失败。`,
+  openLog: "日志",
+  again: "重试或清除",
+  againHint: "打开 Airflow 中的任务，清除后会重新运行",
+  errorsPage: "错误说明",
+  docsFolder: "zh/",
+  retriesItself: "Airflow 会自动重试。",
+  causes: {
+    ended: "任务结束时没有说明原因：被终止、被标记为失败，或其 worker 失联。详见任务日志。重新运行会从中断处继续，不会重复上传文件。",
+    not_begun: "任务尚未开始就已失败：模板、模块或 worker 本身有问题。详见任务日志。",
+    upstream: "前面的任务失败，请查看 DAG 运行。",
+  },
+  remedies: {
+    InvalidInput: "请改正信息中指出的问题，然后清除该任务。",
+    InvalidCredentials: "请改正连接，然后清除该任务。",
+    Refused: "请改正微信支付指出的问题，或凭 Request-ID 联系微信支付；然后清除该任务。",
+    TryLater: "无需改动：稍后清除该任务，会从中断处继续。",
+    QuotaReached: "北京时间零点后清除该任务，会上传剩余文件。",
+    WaitFailed: "请查看下列未匹配的文件，或改正信息中指出的问题。",
+    UnverifiedAnswer: "请清除该任务。如果再次失败，请查明是什么改动了微信支付的应答。",
+    Timeout: "已超时。清除该任务后会继续，不会重复上传文件。",
+    Other: "详见任务日志。",
+  },
+  sentToday: (files, quota, conn) => `今日（北京时间）约已发送 ${quota === null ? files : `${files} / ${quota}`} 个文件${conn ? `（连接 ${conn}）` : ""}。`,
+  download: "下载所显示的内容",
+  downloadAs: (kind) => `以 ${kind} 格式下载所显示的内容`,
 };
 
 // The language that Airflow took from the browser, or that was chosen in it.
@@ -187,13 +281,32 @@ const percents = new Intl.NumberFormat(locale, { style: "percent", maximumFracti
 const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone };
 const times = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric", ...clock });
 const yearTimes = new Intl.DateTimeFormat(locale, { year: "numeric", month: "short", day: "numeric", ...clock });
+const days = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric", timeZone });
 const clocks = new Intl.DateTimeFormat(locale, { ...clock, second: "2-digit" });
 
 export const number = (value) => numbers.format(value);
 // Rounded down: 100 % is said of all alone.
 export const percent = (share) => percents.format(Math.floor(share * 1000) / 1000);
+// With seconds and the time zone, for who compares it with a log.
+const exactTimes = new Intl.DateTimeFormat(locale, {
+  year: "numeric", month: "short", day: "numeric", ...clock, second: "2-digit", timeZoneName: "longOffset",
+});
+export const exactTime = (seconds) => exactTimes.format(seconds * 1000);
 export const clockTime = (seconds) => clocks.format(seconds * 1000);
 export const time = (seconds) => {
   const moment = new Date(seconds * 1000);
   return (moment.getFullYear() === new Date().getFullYear() ? times : yearTimes).format(moment);
 };
+
+export const day = (seconds) => (seconds === undefined ? "" : days.format(seconds * 1000));
+export const duration = (seconds) => {
+  const minutes = Math.round(seconds / 60);
+  return minutes < 60 ? words.minutes(number(minutes)) : words.hours(number(Math.floor(minutes / 60)), minutes % 60);
+};
+
+// What a task failed of, and what to do about it: by the error's class, by its kind, or by what Airflow knows.
+export const failureTitle = (task) => words.steps[task.step].failed;
+export const remedyOf = (task) =>
+  task.cause === "told"
+    ? (words.remedies[task.error] ?? words.remedies[task.kind] ?? words.remedies.Other)
+    : words.causes[task.cause];
