@@ -60,6 +60,7 @@ def running_ui(folder: Path, port: int | None = None) -> Iterator[Ui]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in ROLES.items()),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        "AIRFLOW__WXBANK__DOCS_URL": "https://docs.example.com/wxbank/",
         "PYTHONPATH": str(ROOT),
         "WXBANK_POLL_SECONDS": str(POLL_SECONDS),
     }

@@ -47,6 +47,7 @@ def add_all() -> None:
     again = failure("QuotaReached", "TryLater", later, is_lasting=False)
     runs: Sequence[tuple[str, str, float, Sequence[Left], str, str | None]] = [
         ("failing", "manual__refused", begin, [export, refused, wait], "failed", "wang.xiaoming"),
+        ("failing", "manual__markup", begin, [export, hostile(upload), wait], "failed", None),
         ("failing", "manual__killed", begin, [export, replace(upload, state="failed"), wait], "failed", "li.na"),
         (
             "failing", "scheduled__not_begun", begin,
@@ -65,6 +66,12 @@ def add_all() -> None:
     ]  # fmt: skip
     for dag_id, run_id, at, tasks, state, user in runs:
         add_run(dag_id, run_id, at, tasks, state, user=user)
+
+
+def hostile(upload: Left) -> Left:
+    """What somebody may write into XComs who would harm whoever reads or downloads them."""
+    told = failure("WxBankError", "Other", "<img src=x onerror=alert(1)> </p><script>alert(2)</script>")
+    return replace(upload, state="failed", rows=[["=1+1.csv", "1", 5500, None]], missing=["-2+3.csv"], failure=told)
 
 
 def unaccounted(begin: float) -> list[Left]:

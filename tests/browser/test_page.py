@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 import requests
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import FrameLocator, Locator, Page, Route, expect
 
 from tests.browser.conftest import OpenPage, TakePicture
@@ -87,6 +88,12 @@ def contrast_of(page: Page) -> list[tuple[float, str]]:
         }
     """)
     return sorted((ratio, text) for ratio, text in found)
+
+
+def assert_axe_finds_nothing(page: Page) -> None:
+    """By axe's rules, of which the best practices are not rules of WCAG: those too."""
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found] == []
 
 
 def test_the_page_is_in_airflows_navigation(open_page: OpenPage, take_picture: TakePicture) -> None:
@@ -209,6 +216,7 @@ def test_it_is_readable(
         expect(page.locator("[data-import], [data-file]").first).to_be_visible()
         assert page.locator("html").get_attribute("lang") == ("en" if language == "en-US" else "zh-CN")
         assert_nothing_overflows(page)
+        assert_axe_finds_nothing(page)
         assert contrast_of(page)[0][0] >= 4.5, contrast_of(page)[:3]
         take_picture(
             page, f"{name}-{language}-{theme}-{width}", for_docs="import" if documented and name == "finished" else None
