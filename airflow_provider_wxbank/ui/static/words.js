@@ -95,6 +95,7 @@ const ENGLISH = {
   numbersAnHourHint: "Processed by WeChat Pay, from the first upload to when it was seen last.",
   duration: "Duration",
   durations: (count) => `Duration of ${count === 1 ? "1 import" : `${count} imports`}, oldest first`,
+  underMinute: "< 1 min",
   minutes: (count) => `${count} min`,
   hours: (hours, minutes) => `${hours} h ${minutes} min`,
   by: (user) => `by ${user}`,
@@ -223,6 +224,7 @@ const CHINESE = {
   numbersAnHourHint: "微信支付的处理速度：从首次上传到最近一次查询。",
   duration: "用时",
   durations: (count) => `${count} 次导入的用时（从旧到新）`,
+  underMinute: "不到 1 分钟",
   minutes: (count) => `${count} 分钟`,
   hours: (hours, minutes) => `${hours} 小时 ${minutes} 分`,
   by: (user) => `由 ${user} 触发`,
@@ -301,6 +303,7 @@ export const time = (seconds) => {
 export const day = (seconds) => (seconds === undefined ? "" : days.format(seconds * 1000));
 export const duration = (seconds) => {
   const minutes = Math.round(seconds / 60);
+  if (seconds > 0 && seconds < 60) return words.underMinute;
   return minutes < 60 ? words.minutes(number(minutes)) : words.hours(number(Math.floor(minutes / 60)), minutes % 60);
 };
 
