@@ -151,8 +151,9 @@ class Imports:
             try:
                 started.append(self._airflow.trigger(dag_id, sql=query, output=str(self._exports / dag_id)))
             except requests.HTTPError as failure:
-                # SQLite takes one writer at a time, and who waits for more than five seconds gets this.
-                if failure.response.status_code != 500:
+                # SQLite takes one writer at a time, and who waits for more than five seconds gets 500. A DAG whose file
+                # has not been read yet is not found.
+                if failure.response.status_code not in (404, 500):
                     raise
             return bool(started)
 
