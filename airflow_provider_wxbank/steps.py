@@ -113,9 +113,9 @@ def export(
     :return: where the manifest is, and what it says.
     """
     # The beginning is told first, so that whatever is wrong is told as a failure of the step.
+    tell = all_of(tell, Metrics(hook.wxbank_conn_id, given.bank_type))
     with _telling("export", tell):
         given.check()
-        tell = all_of(tell, Metrics(hook.wxbank_conn_id, given.bank_type))
         check_prefix(prefix)
         check_nothing_inside(prefix, "prefix")
         folder = location(given.output_path, "output_path")
@@ -213,9 +213,9 @@ def upload(
     :param starts: is called with the upload before it begins, so that the caller can stop it.
     :return: the result as users get it.
     """
+    tell = all_of(tell, Metrics(hook.wxbank_conn_id))
     with _telling("upload", tell):
         given.check()
-        tell = all_of(tell, Metrics(hook.wxbank_conn_id))
         with closing(hook.get_conn()) as client:
             # Before the files are read: those that were uploaded before need not be.
             uploaded_before = known()
