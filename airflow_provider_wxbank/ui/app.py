@@ -10,12 +10,14 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlencode, urlsplit
 
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user
 from airflow.configuration import conf
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 
 from airflow_provider_wxbank.packages.counts import finished_file
 from airflow_provider_wxbank.packages.quota import day_of
@@ -63,7 +65,19 @@ def new_app(packages: Packages | None = None) -> FastAPI:
     app.state.packages = packages or Packages(POLL_SECONDS * workers)
     app.state.visits = Visits()
     app.include_router(router)
+    app.add_exception_handler(HTTPException, _to_sign_in)
     return app
+
+
+async def _to_sign_in(request: Request, failure: Exception) -> Response:
+    """Whoever opens the page without a session signs in first, and comes back. Data is refused as before."""
+    assert isinstance(failure, HTTPException)
+    is_page = "/static/" not in request.url.path and "text/html" in request.headers.get("accept", "")
+    if failure.status_code != 401 or not is_page:
+        return await http_exception_handler(request, failure)
+    path = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"{path}/api/v2/auth/login?{urlencode({'next': here})}", 303, {"Cache-Control": "no-store"})
 
 
 router = APIRouter()

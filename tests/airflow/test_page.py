@@ -15,6 +15,7 @@ from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
@@ -148,6 +149,22 @@ PATHS = ["", "import", "package", "static/page.js", "api/imports", "api/import?d
 @pytest.mark.parametrize("path", [*PATHS, "api/package?wxbank_conn_id=a&package_id=8473295"])
 def test_without_a_session_there_is_nothing(ask_as: Any, path: str) -> None:
     assert ask_as(None)(path).status_code == 401
+
+
+def test_who_opens_the_page_without_a_session_signs_in_and_comes_back(airflow_app: Any) -> None:
+    from fastapi.testclient import TestClient
+
+    browser = TestClient(airflow_app, base_url="http://testserver", headers={"Accept": "text/html,*/*"})
+    path = "/wxbank/import?dag_id=a&run_id=b%2Bc"
+    answer = browser.get(path, follow_redirects=False)
+    assert answer.status_code == 303
+    where = urlsplit(answer.headers["location"])
+    assert (where.netloc, where.path, parse_qs(where.query)) == ("", "/api/v2/auth/login", {"next": [path]})
+    # Airflow takes that address for one of its own.
+    assert browser.get(answer.headers["location"], follow_redirects=False).status_code == 307
+    assert browser.get("/wxbank/static/page.js", follow_redirects=False).status_code == 401
+    data = TestClient(airflow_app, base_url="http://testserver", headers={"Accept": "application/json"})
+    assert data.get("/wxbank/api/imports", follow_redirects=False).status_code == 401
 
 
 def test_a_viewer_sees_every_import(ask_as: Any) -> None:

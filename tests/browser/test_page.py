@@ -259,6 +259,7 @@ def test_without_a_session_there_is_nothing(ui: Ui, open_page: OpenPage) -> None
     addresses = (PAGE, f"{PAGE}import", f"{PAGE}static/page.js", f"{PAGE}api/imports", f"{PAGE}api/package")
     assert [requests.get(ui.airflow.url + path, timeout=30).status_code for path in addresses] == [401] * 5
     page = open_page(PAGE, None)
+    expect(page).to_have_url(re.compile(r"/auth/login.*next="))
     expect(page.locator("[data-import]")).to_have_count(0)
 
 
