@@ -10,14 +10,17 @@ from contextlib import contextmanager
 
 from airflow_provider_wxbank.cli.command import Exit, exit_code
 from airflow_provider_wxbank.reporting.audit import leave_row, system_user
-from airflow_provider_wxbank.reporting.events import Event, Exported, FileUploaded, Observer, UploadPlanned
+from airflow_provider_wxbank.reporting.events import Event, Exported, FileUploaded, UploadPlanned
 
 MAX_ID = 250
 """Characters of an id, as Airflow has them."""
 
 
-class _Counts:
-    """The observer that keeps what a row says of a command's end."""
+class Counts:
+    """The observer that keeps what a row says of a command's end.
+
+    :ivar facts: counts.
+    """
 
     def __init__(self) -> None:
         self.facts: dict[str, object] = {}
@@ -45,14 +48,14 @@ _IDENTITY = re.compile(r"#([0-9a-f]{16})$")
 
 
 @contextmanager
-def audited(name: str, wxbank_conn_id: str, package_id: str | None = None) -> Iterator[Observer]:
+def audited(name: str, wxbank_conn_id: str, package_id: str | None = None) -> Iterator[Counts]:
     """Leave two rows around a command: ``cli_wxbank_NAME``, and ``cli_wxbank_NAME_ended`` with its outcome and counts.
 
     Neither has the query, its parameters, a path or the text of an error.
 
     :return: an observer, for the counts.
     """
-    user, counts = system_user(), _Counts()
+    user, counts = system_user(), Counts()
     facts: dict[str, object] = {"host_name": socket.gethostname(), "wxbank_conn_id": wxbank_conn_id[:MAX_ID]}
     if package_id is not None:
         facts["package_id"] = package_id[:MAX_ID]

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 
+from airflow_provider_wxbank.cli.audit import Counts, audited
 from airflow_provider_wxbank.cli.command import command, say
 from airflow_provider_wxbank.cli.connection import show_steps
 from airflow_provider_wxbank.cli.files import absolute
@@ -37,15 +38,17 @@ def verify(args: argparse.Namespace) -> int:
 @command
 def clean(args: argparse.Namespace) -> None:
     """Remove exports that are not needed any more."""
-    older_than = age_of(args.older_than)
-    with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client:
-        found = list(
-            removed(
-                absolute(args.output_path), key_of(client), older_than=older_than, receipts=absolute(args.receipts),
-                dry_run=args.dry_run,
-            )
-        )  # fmt: skip
-    sums = summed(found)
+    with nullcontext(Counts()) if args.dry_run else audited("clean", args.wxbank_conn_id) as audit:
+        older_than = age_of(args.older_than)
+        with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client:
+            found = list(
+                removed(
+                    absolute(args.output_path), key_of(client), older_than=older_than, receipts=absolute(args.receipts),
+                    dry_run=args.dry_run,
+                )
+            )  # fmt: skip
+        sums = summed(found)
+        audit.facts |= sums
     if args.dry_run:
         say("Nothing was removed: this is what would be")
     rows = [asdict(one) for one in found]

@@ -112,6 +112,21 @@ def test_a_database_that_takes_no_row_stops_no_command(made: Any, tmp_path: Path
     assert log_table(made) == []
 
 
+def test_cleaning_leaves_what_it_removed_and_a_dry_run_nothing(made: Any) -> None:
+    command = ["--output-path", "out-of-sight", "--source", "users.csv"]
+    (made.home.parent / "users.csv").write_text("".join(f"{number}\n" for number in numbers(12)))
+    exported = run(made, "export", "--bank-type", "ICBC_DEBIT", *command)
+    assert exported.returncode == 0, exported.stderr
+    for option in (["--dry-run"], []):
+        cleaned = run(made, "clean", "out-of-sight", "--older-than", "7d", *option)
+        assert cleaned.returncode == 0, cleaned.stderr
+    begun, ended = log_table(made)[2:]
+    assert (begun[0], ended[0]) == ("cli_wxbank_clean", "cli_wxbank_clean_ended")
+    told = {"removed": 0, "kept": 1, "left": 0, "files": 0, "bytes": 0, "outcome": "done", "exit_code": 0}
+    assert ended[2] | told == ended[2]
+    assert_says_nothing_of([begun[2], ended[2]], "out-of-sight")
+
+
 def test_what_only_reads_leaves_no_row(made: Any) -> None:
     assert run(made, "tasks", PACKAGE).returncode == 0
     assert log_table(made) == []
