@@ -57,7 +57,7 @@ class Airflow:
         self.home = home
         self.dags = home / "dags"
         self.env = {**environment(home, self.dags, connections), "WXBANK_POLL_SECONDS": "0.3"}
-        self._forks = forks
+        self.forks = forks
 
     def add_dag(self, name: str, change: Callable[[str], str] = lambda text: text) -> None:
         """Put a sample DAG into the DAGs folder, changed or as it is."""
@@ -66,7 +66,7 @@ class Airflow:
 
     def command(self, *arguments: str) -> tuple[int, str]:
         """Run an ``airflow`` command; its exit code, and what it printed, without colours."""
-        command = airflow(*arguments) if self._forks is None else [str(self._forks / "airflow"), *arguments]
+        command = airflow(*arguments) if self.forks is None else [str(self.forks / "airflow"), *arguments]
         code, output = run(command, self.env)
         return code, re.sub(r"\x1b\[[0-9;]*m", "", output)
 

@@ -7,7 +7,6 @@ import getpass
 import json
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -19,18 +18,17 @@ from airflow_provider_wxbank.simulator import Fault, Simulator
 from tests.conftest import PACKAGE, numbers
 from tests.harness.waiting import PATIENCE
 
-MODULE = [sys.executable, "-m", "airflow_provider_wxbank"]
 ROWS = 20
 
 
 @pytest.fixture
-def made(simulator: Simulator, new_airflow: Callable[..., Any]) -> Any:
-    return new_airflow(simulator, ROWS)
+def made(simulator: Simulator, new_forked_airflow: Callable[..., Any]) -> Any:
+    return new_forked_airflow(simulator, ROWS)
 
 
 def run(made: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*MODULE, *arguments], env=made.env, cwd=made.home.parent, capture_output=True, text=True, check=False,
+        [str(made.forks / "airflow"), "wxbank", *arguments], env=made.env, cwd=made.home.parent, capture_output=True, text=True, check=False,
         timeout=PATIENCE,
     )  # fmt: skip
 
