@@ -130,7 +130,7 @@ CONFIG: dict[str, Any] = {
                 "default": "",
             },
             "docs_url": {
-                "description": "Where these docs are for your users: the page links from a failure to what they say of it.",
+                "description": "Where these docs are for your users: the page links from a failure to what they say.",
                 "version_added": "1.0.0",
                 "type": "string",
                 "example": "https://docs.example.com/wxbank/",

@@ -28,8 +28,8 @@ def made(simulator: Simulator, new_forked_airflow: Callable[..., Any]) -> Any:
 
 def run(made: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(made.forks / "airflow"), "wxbank", *arguments], env=made.env, cwd=made.home.parent, capture_output=True, text=True, check=False,
-        timeout=PATIENCE,
+        [str(made.forks / "airflow"), "wxbank", *arguments], env=made.env, cwd=made.home.parent,
+        capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
 
 
