@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import signal
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from threading import Event
 
 from airflow_provider_wxbank.simulator import SimulatorSettings, serve
 from airflow_provider_wxbank.simulator.faults import KINDS
+from airflow_provider_wxbank.simulator.key_folder import write_private
 from airflow_provider_wxbank.simulator.options import OPTIONS
 
 
@@ -31,7 +29,10 @@ def run(options: argparse.Namespace) -> int:
     :return: 0 after an orderly end, 1 if it could not start.
     """
     settings = SimulatorSettings(
-        key_mode=options.keys,
+        key_mode=options.mode,
+        keys=options.keys,
+        tls=options.tls,
+        packages=frozenset(options.package) if options.package else None,
         processing_seconds=options.processing_seconds,
         check=options.check,
         daily_file_quota=options.quota,
@@ -52,8 +53,8 @@ def run(options: argparse.Namespace) -> int:
                 simulator.add_fault(fault)
             connection = json.dumps(simulator.airflow_connection())
             if options.connection_file:
-                _write_private(options.connection_file, connection)
-            kind = f"{options.keys} of SM2" if options.suite == "sm2" else options.keys
+                write_private(options.connection_file, connection)
+            kind = f"{options.mode} of SM2" if options.suite == "sm2" else options.mode
             print(f"WeChat Pay simulator at {simulator.base_url}, keys: {kind}. NOT FOR PRODUCTION:")
             print("it takes agreement files, checks them as strictly as WeChat Pay, and keeps digests only.")
             print(f"What has arrived: {simulator.base_url}/simulator/report. Ctrl-C ends it. For Airflow:\n")
@@ -75,14 +76,6 @@ def _parser() -> argparse.ArgumentParser:
     for name, settings in OPTIONS:
         parser.add_argument(name, **settings)
     return parser
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file whole, and readable by its owner only."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    Path(temporary).replace(path)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,8 @@ class App:
             return
         request = Request(scope, receive)
         try:
-            if not is_answered(self.addresses, request.headers.getlist("Host"), request.headers.getlist("Origin")):
+            headers = request.headers
+            if not is_answered(self.addresses, request.url.scheme, headers.getlist("Host"), headers.getlist("Origin")):
                 await _refuse_stranger(request, send)
             elif request.url.path.startswith("/simulator/"):
                 await self._serve_side(request, send)

@@ -6,5 +6,10 @@ from __future__ import annotations
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Tenpay.com sign (simulator)")])
-ISSUER = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Tenpay.com Root CA (simulator)")])
+PLATFORM = "Tenpay.com sign (simulator)"
+ROOT = "Tenpay.com Root CA (simulator)"
+
+
+def name_of(common_name: str) -> x509.Name:
+    """A name that has no other part."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])

@@ -20,6 +20,16 @@ def _fault(text: str) -> Fault:
         raise argparse.ArgumentTypeError(str(failure)) from None
 
 
+MODES = ("certificates", "public-key", "both")
+
+
+def _folder(text: str) -> Path:
+    # It was the name of this option.
+    if text in MODES:
+        raise argparse.ArgumentTypeError(f"it is a folder; where platform keys come from is --mode {text}")
+    return Path(text)
+
+
 DEFAULT_PORT = 8971
 
 # The name of each, and its arguments for argparse.
@@ -27,11 +37,34 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--host", {"default": "127.0.0.1", "help": "loopback only (default %(default)s)"}),
     ("--port", {"type": int, "default": DEFAULT_PORT, "help": "0 for a free one (default %(default)s)"}),
     (
+        "--mode",
+        {
+            "choices": MODES,
+            "default": "certificates",
+            "help": "where a merchant has WeChat Pay's keys from (default %(default)s)",
+        },
+    ),
+    (
         "--keys",
         {
-            "choices": ("certificates", "public-key", "both"),
-            "default": "certificates",
-            "help": "default %(default)s",
+            "type": _folder,
+            "metavar": "DIR",
+            "help": "keep a merchant's usual key files in this folder, and use them again at the next start",
+        },
+    ),
+    (
+        "--tls",
+        {
+            "action": "store_true",
+            "help": "speak https, also as api.mch.weixin.qq.com, with a CA whose certificate is tls_ca.pem in --keys",
+        },
+    ),
+    (
+        "--package",
+        {
+            "action": "append",
+            "metavar": "PACKAGE_ID",
+            "help": "repeatable: the packages that there are (default: any)",
         },
     ),
     (

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
+from airflow_provider_wxbank.simulator.names import PLATFORM, ROOT
 from airflow_provider_wxbank.simulator.pem import pem
 from airflow_provider_wxbank.simulator.settings import KeyMode
 from airflow_provider_wxbank.simulator.suites import Key, Suite
@@ -43,25 +44,39 @@ def new_serial_no(*, leading_zero: bool = False) -> str:
     return f"{first:02X}{secrets.token_hex(19).upper()}"
 
 
+@dataclass(frozen=True, slots=True)
 class Root:
     """WeChat Pay's root, which signs its certificates.
 
-    :ivar key: its key pair.
-    :ivar certificate: PEM.
+    :param key: its key pair.
+    :param certificate: PEM.
     """
 
-    def __init__(self, suite: Suite, now: float) -> None:
-        self._suite = suite
-        self.key = suite.new_key()
-        self.certificate = self.key.certify(
-            self.key.public_der, new_serial_no(), now - 3650 * 86400, now + 5000 * 86400
-        ).decode()
+    suite: Suite
+    key: Key = field(repr=False)
+    certificate: str = field(repr=False)
 
     def new_certificate(self, effective: float, expires: float, *, leading_zero: bool = False) -> SigningKey:
         """A platform certificate that looks like WeChat Pay's."""
-        key, serial_no = self._suite.new_key(), new_serial_no(leading_zero=leading_zero)
-        signed = self.key.certify(key.public_der, serial_no, effective, expires)
+        key, serial_no = self.suite.new_key(), new_serial_no(leading_zero=leading_zero)
+        signed = self.key.certify(key.public_der, PLATFORM, serial_no, effective, expires)
         return SigningKey(serial_no, key, signed, effective, expires)
+
+
+def new_root(suite: Suite, now: float) -> Root:
+    """A root of ten years ago."""
+    key = suite.new_key()
+    signed = key.certify(key.public_der, ROOT, new_serial_no(), now - 3650 * 86400, now + 5000 * 86400)
+    return Root(suite, key, signed.decode())
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformKeys:
+    """WeChat Pay's keys, as a simulator before has left them."""
+
+    root: Root
+    certificates: tuple[SigningKey, ...]
+    public_key: SigningKey
 
 
 class Platform:
@@ -69,10 +84,18 @@ class Platform:
 
     :param clock: unix seconds.
     :param leading_zero: whether the serials of certificates begin with a zero.
+    :param kept: the keys; None for new ones.
     """
 
     def __init__(
-        self, suite: Suite, mode: KeyMode, apiv3_key: str, clock: Callable[[], float], *, leading_zero: bool = False
+        self,
+        suite: Suite,
+        mode: KeyMode,
+        apiv3_key: str,
+        clock: Callable[[], float],
+        *,
+        leading_zero: bool = False,
+        kept: PlatformKeys | None = None,
     ) -> None:
         self.suite = suite
         self.mode = mode
@@ -80,11 +103,19 @@ class Platform:
         self.clock = clock
         self._leading_zero = leading_zero
         now = clock()
-        self.root = Root(suite, now)
-        self.certificates = [self._new_certificate(now - 30 * 86400, now + 1800 * 86400)]
-        self._public_key: SigningKey | None = None
+        self.root = kept.root if kept else new_root(suite, now)
+        self.certificates = (
+            [*kept.certificates] if kept else [self._new_certificate(now - 30 * 86400, now + 1800 * 86400)]
+        )
+        self._public_key = kept.public_key if kept else None
+        self.rotated: Callable[[], None] = lambda: None
         self._stranger: SigningKey | None = None
         self._forged: SigningKey | None = None
+
+    @property
+    def keys(self) -> PlatformKeys:
+        """What a later simulator can begin with."""
+        return PlatformKeys(self.root, tuple(self.certificates), self.public_key)
 
     @property
     def public_key(self) -> SigningKey:
@@ -108,7 +139,7 @@ class Platform:
         """A certificate that somebody else's root has signed under the same names."""
         if self._forged is None:
             now = self.clock()
-            self._forged = Root(self.suite, now).new_certificate(now - 86400, now + 86400)
+            self._forged = new_root(self.suite, now).new_certificate(now - 86400, now + 86400)
         return self._forged
 
     def rotate(self, *, overlap: bool = True) -> str:
@@ -120,6 +151,7 @@ class Platform:
         latest = max(key.effective for key in self.certificates)
         new = self._new_certificate(max(now - 60, latest + 1), now + 1800 * 86400)
         self.certificates = [*(self.certificates if overlap else ()), new]
+        self.rotated()
         return new.serial_no
 
     def declared(self, serial_no: str) -> SigningKey | None:

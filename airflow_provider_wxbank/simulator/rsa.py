@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from airflow_provider_wxbank.simulator.lines import rsa_decrypter
-from airflow_provider_wxbank.simulator.names import ISSUER, SUBJECT
+from airflow_provider_wxbank.simulator.names import ROOT, name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +57,15 @@ class RsaKey:
         """RSAES-OAEP."""
         return rsa_decrypter(self.key)(block)
 
-    def certify(self, public_der: bytes, serial_no: str, effective: float, expires: float) -> bytes:
+    def certify(self, public_der: bytes, whose: str, serial_no: str, effective: float, expires: float) -> bytes:
         """Signed with SHA256 with RSA."""
         key = load_der_public_key(public_der)
         assert isinstance(key, RSAPublicKey)
         is_root = public_der == self.public_der
         certificate = (
             x509.CertificateBuilder()
-            .subject_name(ISSUER if is_root else SUBJECT)
-            .issuer_name(ISSUER)
+            .subject_name(name_of(whose))
+            .issuer_name(name_of(ROOT))
             .public_key(key)
             .serial_number(int(serial_no, 16))
             .not_valid_before(datetime.fromtimestamp(effective, UTC))
@@ -85,7 +85,7 @@ def read_key(pem: str) -> RsaKey:
     """:raises ValueError: it is no RSA key."""
     key = load_pem_private_key(pem.encode(), password=None)
     if not isinstance(key, RSAPrivateKey):
-        raise ValueError("merchant_private_key_pem is not an RSA key")
+        raise ValueError("it is not an RSA key")
     return RsaKey(key)
 
 

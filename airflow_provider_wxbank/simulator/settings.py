@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 KeyMode = Literal["certificates", "public-key", "both"]
@@ -38,6 +39,8 @@ class SimulatorSettings:
     :param leading_zero_serials: whether the serials of platform certificates begin with a zero, which some SDKs drop.
     :param suite: whether the merchant's and WeChat Pay's keys are of RSA or of SM2 (国密, extra ``shangmi``).
     :param pin_root: whether the connection has the simulator's root certificate.
+    :param keys: a folder for the keys, in which those of an earlier start are used again; None for new ones.
+    :param tls: whether it speaks https, with a certificate of a CA that is in ``keys``.
     :param clock: unix seconds.
     """
 
@@ -58,4 +61,6 @@ class SimulatorSettings:
     leading_zero_serials: bool = False
     suite: SuiteName = "rsa"
     pin_root: bool = False
+    keys: Path | None = None
+    tls: bool = False
     clock: Callable[[], float] = field(default=time.time, repr=False)

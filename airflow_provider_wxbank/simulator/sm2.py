@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 from cryptography.hazmat.primitives.hashes import SM3, Hash
 
 from airflow_provider_wxbank.simulator.lines import sm2_decrypter, sm2_secret
-from airflow_provider_wxbank.simulator.names import ISSUER, SUBJECT
+from airflow_provider_wxbank.simulator.names import ROOT, name_of
 from airflow_provider_wxbank.simulator.pem import pem
 
 _KIND = bytes.fromhex("301306072a8648ce3d020106082a811ccf5501822d")
@@ -74,7 +74,7 @@ class Sm2Key:
         """C1C3C2, as ASN.1."""
         return sm2_decrypter(self.secret)(block)
 
-    def certify(self, public_der: bytes, serial_no: str, effective: float, expires: float) -> bytes:
+    def certify(self, public_der: bytes, whose: str, serial_no: str, effective: float, expires: float) -> bytes:
         """Signed with SM2 with SM3. No library here makes such a certificate, so it is written out."""
         is_root = public_der == self.public_der
         validity = _der(0x30, *(_der(0x17, _utc_time(moment)) for moment in (effective, expires)))
@@ -83,9 +83,9 @@ class Sm2Key:
             b"\xa0\x03\x02\x01\x02",
             _der(0x02, bytes.fromhex(serial_no)),
             _WITH_SM3,
-            ISSUER.public_bytes(),
+            name_of(ROOT).public_bytes(),
             validity,
-            (ISSUER if is_root else SUBJECT).public_bytes(),
+            name_of(whose).public_bytes(),
             public_der,
             _der(0xA3, _der(0x30, _ROOT)) if is_root else b"",
         )
@@ -109,7 +109,7 @@ def read_key(pem: str) -> Sm2Key:
     der = b64decode(body, validate=True)
     _, found, point = der.partition(_PUBLIC)
     if _KIND not in der or not found or len(point) != 64:
-        raise ValueError("merchant_private_key_pem is not an SM2 key in PKCS#8")
+        raise ValueError("it is not an SM2 key in PKCS#8")
     return Sm2Key(point, sm2_secret(der))
 
 

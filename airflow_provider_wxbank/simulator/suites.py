@@ -31,10 +31,11 @@ class Key(Protocol):
     def decrypt(self, block: bytes) -> bytes:
         """:raises ValueError: it does not decrypt."""
 
-    def certify(self, public_der: bytes, serial_no: str, effective: float, expires: float) -> bytes:
+    def certify(self, public_der: bytes, whose: str, serial_no: str, effective: float, expires: float) -> bytes:
         """A certificate in PEM that this key, the root's, has signed; that of the root itself for its own key.
 
         :param public_der: the key that it is for.
+        :param whose: the common name.
         :param effective: unix seconds.
         """
 

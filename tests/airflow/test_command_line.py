@@ -643,7 +643,7 @@ def test_a_pipe_that_is_closed_early_ends_it_quietly(
 
 def test_the_simulator_is_offered_as_it_is() -> None:
     options = dict(OPTIONS)
-    assert options["--keys"]["choices"] == get_args(KeyMode)
+    assert options["--mode"]["choices"] == get_args(KeyMode)
     assert options["--check"]["choices"] == get_args(Check)
 
 

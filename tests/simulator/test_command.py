@@ -91,7 +91,7 @@ def ended(*options: str) -> subprocess.CompletedProcess[str]:
 def simulator() -> Iterator[Running]:
     """A command that has been given many options."""
     with running(
-        "--keys", "both", "--processing-seconds", "0", "--quota", "1", "--offset-unit", "row",
+        "--mode", "both", "--processing-seconds", "0", "--quota", "1", "--offset-unit", "row",
         "--unmatched-ratio", "1", "--fault", "internal-error:on=find,times=1",
         "--fault", "forbidden:on=find,times=1", "--leading-zero-serials", "--refuse-repeated-nonces",
     ) as process:  # fmt: skip
@@ -202,7 +202,7 @@ def assert_one_line(result: subprocess.CompletedProcess[str], line: str) -> None
 
 
 def test_the_suite_is_an_option() -> None:
-    with running("--suite", "sm2", "--keys", "both") as process:
+    with running("--suite", "sm2", "--mode", "both") as process:
         assert "keys: both of SM2. NOT FOR PRODUCTION" in process.said
         extra = process.connection["extra"]
         assert {"merchant_private_key", "wechatpay_public_key", "naming_secret"} < set(extra)
@@ -243,7 +243,8 @@ def test_a_port_that_cannot_be_is_refused_in_one_line() -> None:
     [
         (("--fault", "explode"), "argument --fault: fault 'explode' is none of too-many-requests, "),
         (("--fault", "drop:commit=yes"), "argument --fault: 'commit=yes': commit is true or false"),
-        (("--keys", "none"), "argument --keys: invalid choice"),
+        (("--mode", "none"), "argument --mode: invalid choice"),
+        (("--keys", "both"), "argument --keys: it is a folder; where platform keys come from is --mode both"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

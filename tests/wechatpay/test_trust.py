@@ -14,13 +14,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
 from airflow_provider_wxbank.packages.connection_check import in_one_message, walk
 from airflow_provider_wxbank.packages.endpoints import create_task, list_tasks_page
-from airflow_provider_wxbank.simulator import Fault, Simulator
-from airflow_provider_wxbank.simulator import rsa as simulator_rsa
-from airflow_provider_wxbank.simulator.platform import Root, new_serial_no
+from airflow_provider_wxbank.simulator import Fault, Simulator, names, platform
+from airflow_provider_wxbank.simulator.platform import new_root, new_serial_no
 from airflow_provider_wxbank.simulator.suites import SUITES
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto.authorities import read_authorities
@@ -89,7 +87,7 @@ def test_a_rotation_under_the_same_root_needs_nobody(pinned: Simulator, new_clie
 def test_the_root_may_come_with_others_and_from_a_file(
     pinned: Simulator, new_client: NewClient, tmp_path: Path, clock: Clock, suite: str
 ) -> None:
-    another = Root(SUITES[pinned.settings.suite], clock()).certificate
+    another = new_root(SUITES[pinned.settings.suite], clock()).certificate
     (tmp_path / "roots.pem").write_text(f"# 根证书\n{another}\n{pinned.root_certificate}")
     for extra in (
         {ROOT: (another + pinned.root_certificate).replace("\n", "\\n")},
@@ -103,7 +101,7 @@ def test_the_root_may_come_with_others_and_from_a_file(
 def expired_root(simulator: Simulator) -> str:
     """The root as it was before it was renewed with the same key."""
     key, now = simulator.platform.root.key, simulator.settings.clock()
-    return key.certify(key.public_der, new_serial_no(), now - 4000 * DAY, now - DAY).decode()
+    return key.certify(key.public_der, names.ROOT, new_serial_no(), now - 4000 * DAY, now - DAY).decode()
 
 
 @pytest.mark.parametrize("suite", ["rsa", "sm2"], indirect=True)
@@ -119,17 +117,17 @@ LEAF, PEM_LINE = "is no root certificate, but one that signs no others", "1 line
 INSTEAD: dict[str, tuple[Callable[[Simulator], str], str]] = {
     "expired": (expired_root, "is valid from 20"),
     "another root": (
-        lambda _: Root(SUITES["rsa"], time.time()).certificate,
+        lambda _: new_root(SUITES["rsa"], time.time()).certificate,
         "is not signed by wechatpay_root_certificate ('Tenpay.com Root CA (simulator)')",
     ),
     "a platform certificate": (lambda one: one.platform.certificates[0].certificate.decode(), LEAF),
     "a root of SM2": (
-        lambda _: Root(SUITES["sm2"], time.time()).certificate,
+        lambda _: new_root(SUITES["sm2"], time.time()).certificate,
         "is an SM2 key, and the merchant's private key is an RSA key",
     ),
     "a line is missing": (lambda one: without_line(one.root_certificate), PEM_LINE),
     "one of two is damaged": (
-        lambda one: one.root_certificate + without_line(Root(SUITES["rsa"], time.time()).certificate),
+        lambda one: one.root_certificate + without_line(new_root(SUITES["rsa"], time.time()).certificate),
         PEM_LINE,
     ),
     "blanks for plus": (lambda one: one.root_certificate.replace("+", " "), 'its "+" have become blanks'),
@@ -174,8 +172,7 @@ def test_a_merchant_of_the_same_root_cannot_make_a_list(
     pinned: Simulator, new_client: NewClient, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """WeChat Pay's root has signed the certificates of all merchants, too, who have the private keys of these."""
-    mallory = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "1900000002")])
-    monkeypatch.setattr(simulator_rsa, "SUBJECT", mallory)
+    monkeypatch.setattr(platform, "PLATFORM", "1900000002")
     pinned.rotate_certificate(overlap=False)
     with pytest.raises(UnverifiedAnswer, match="is a merchant's and not WeChat Pay's own"):
         new_client(pinned, clock=clock).encryption_key()
@@ -214,7 +211,7 @@ def test_of_wechat_pay_itself_the_root_is_known_and_of_others_none() -> None:
 
 
 def test_what_is_filled_in_takes_the_place_of_what_is_known(clock: Clock) -> None:
-    root = Root(SUITES["rsa"], clock()).certificate
+    root = new_root(SUITES["rsa"], clock()).certificate
     one, same, other = settings(**{ROOT: root}), settings(**{ROOT: f"a comment\n{root}"}), settings()
     assert one.authorities is not None
     assert one.authorities.what == ROOT
