@@ -200,7 +200,8 @@ class WxBankHook(BaseHook):
     async def _async_client(self) -> AsyncClient:
         loop = asyncio.get_running_loop()
         if self._in_loop is None or self._in_loop[0] is not loop:
-            client = AsyncClient(await self.asettings())
+            settings = await self.asettings()
+            client = AsyncClient(settings, kept=kept_list(settings))
             # Somebody else may have made one meanwhile: all use the first.
             if self._in_loop is None or self._in_loop[0] is not loop:
                 self._in_loop = loop, client

@@ -26,6 +26,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
     WrongSignature,
     WxBankError,
 )
+from airflow_provider_wxbank.wechatpay.kept import kept_list
 from airflow_provider_wxbank.wechatpay.merchants import read_merchant
 from airflow_provider_wxbank.wechatpay.refusals import clock_hint
 from airflow_provider_wxbank.wechatpay.settings import KeyMode, Settings, read_settings
@@ -43,7 +44,7 @@ _MODES: dict[KeyMode, str] = {
 
 _STEPS = ("connection", "private key", "mode", "network", "clock", "signature", "answers", "permission", "package")
 
-_SUMMED_UP = ("mode", "signature", "answers", "permission")
+_SUMMED_UP = ("private key", "mode", "signature", "answers", "permission")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def walk(
         yield Step.failed("mode", failure)
         yield from skipped_after("mode", package_id)
         return
-    client = Client(settings)
+    client = Client(settings, kept=kept_list(settings))
     try:
         yield from call_steps(client, package_id)
     finally:
@@ -204,6 +205,8 @@ class _Asked:
         keys = "platform keys, the certificates decrypted with the APIv3 key" if has_certificates else "platform keys"
         if has_certificates and (authorities := client.settings.authorities) is not None:
             keys += f" and signed by {authorities}"
+        elif has_certificates:
+            keys += ", signed by anybody, since no wechatpay_root_certificate is filled in"
         return Step("answers", "ok", f"they verify; {keys}: {serials}{note}")
 
     def permission(self) -> Step:

@@ -11,6 +11,7 @@ from typing import Any
 from airflow_provider_wxbank.packages.poll import Memory
 from airflow_provider_wxbank.packages.wait import Look, Seen, looked
 from airflow_provider_wxbank.reporting.events import Observer, nobody
+from airflow_provider_wxbank.wechatpay.kept import kept_list
 from airflow_provider_wxbank.wechatpay.loop import AsyncClient
 from airflow_provider_wxbank.wechatpay.settings import Settings
 from airflow_provider_wxbank.wechatpay.sharing import shared_in
@@ -46,11 +47,15 @@ async def shared_by(settings: Settings, package_id: str, tell: Observer = nobody
     :param tell: hears of the calls, if this wait is the first.
     """
     place = asyncio.get_running_loop(), settings.identity
-    # Each poll is tried once: the next one is the retry.
     with (
-        shared_in(_IN_USE, place, lambda: AsyncClient(settings, max_attempts=1, tell=tell)) as client,
+        shared_in(_IN_USE, place, lambda: _client(settings, tell)) as client,
         shared_in(_IN_USE, (place, package_id), lambda: Shared(client, package_id)) as shared,
     ):
         # Held open, so that a poll finds the connection of the last one.
         async with sockets():
             yield shared
+
+
+def _client(settings: Settings, tell: Observer) -> AsyncClient:
+    # Each poll is tried once: the next one is the retry.
+    return AsyncClient(settings, max_attempts=1, tell=tell, kept=kept_list(settings))

@@ -25,6 +25,7 @@ from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.wechatpay.calls import Answer, Call
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import TryLater, WxBankError
+from airflow_provider_wxbank.wechatpay.kept import kept_list
 from airflow_provider_wxbank.wechatpay.settings import Settings
 
 POLL_SECONDS = 60.0
@@ -218,6 +219,7 @@ class _HurriedClient(Client):
                 read_timeout=min(settings.read_timeout, READ_SECONDS),
             ),
             max_attempts=1,
+            kept=kept_list(settings),
         )
         self._ends_at = time.monotonic() + QUESTION_SECONDS
 

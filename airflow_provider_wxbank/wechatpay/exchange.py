@@ -17,7 +17,7 @@ from typing import TypeVar
 from airflow_provider_wxbank.reporting.events import AnswerReceived, CallRepeated, Observer, all_of, nobody
 from airflow_provider_wxbank.wechatpay.attempts import Attempt, Failed
 from airflow_provider_wxbank.wechatpay.calls import Answer, Call, SignedCall
-from airflow_provider_wxbank.wechatpay.crypto.certificates import kept_certificates, verified_certificates
+from airflow_provider_wxbank.wechatpay.crypto.certificates import verified_certificates
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import USE_PUBLIC_KEY, CertificateList
 from airflow_provider_wxbank.wechatpay.crypto.refreshing import PlatformKeys
 from airflow_provider_wxbank.wechatpay.crypto.verification import (
@@ -53,6 +53,7 @@ from airflow_provider_wxbank.wechatpay.refusals import (
     read_refusal,
 )
 from airflow_provider_wxbank.wechatpay.retries import MAX_LIMITED_ATTEMPTS, Trouble, next_attempt
+from airflow_provider_wxbank.wechatpay.seen import SeenLists
 from airflow_provider_wxbank.wechatpay.sending import NoAnswer, NotSent
 from airflow_provider_wxbank.wechatpay.settings import Settings
 
@@ -89,15 +90,15 @@ class Exchange:
         kept: KeptList | None = None,
     ) -> None:
         self.settings = settings
+        self._seen = SeenLists(settings, kept, clock)
         self.keys = PlatformKeys(
             settings.public_key,
             self._certificates if settings.apiv3_key else None,
             driver.new_turn(),
             clock,
-            self._kept_certificates,
+            self._seen.kept,
         )
         self._suite = settings.merchant.suite
-        self._kept = kept
         self._driver = driver
         self._hosts = Hosts(settings.base_url, settings.backup_url)
         self._clock = clock
@@ -138,16 +139,16 @@ class Exchange:
         return await self._send(call, verified)
 
     async def _certificates(self, newest: CertificateList | None) -> CertificateList:
-        """Download the platform certificates, which must follow the newest list so far."""
+        """Download the platform certificates, which must follow the newest list so far, whoever has seen it."""
         apiv3_key, authorities = self.settings.apiv3_key, self.settings.authorities
         assert apiv3_key is not None
+        newest = self._seen.newest(newest)
 
         async def listed(answer: Answer) -> tuple[Answer, CertificateList | None]:
             headers, now = answer.headers, self._clock()
             if answer.is_success:
                 found = verified_certificates(headers, answer.body, apiv3_key, self._suite, now, authorities)
-                found.check_follows(newest)
-                return answer, found
+                return answer, found.following(newest)
             # Not verification_key(), which would download: this is the download.
             verify(headers, answer.body, self.keys.known_key, self._suite, now)
             return answer, None
@@ -162,23 +163,7 @@ class Exchange:
                 ) from failure
             raise
         assert found is not None, "an answer that is no success raises"
-        if self._kept is not None:
-            # Another process may have kept a newer one meanwhile.
-            kept = self._kept_certificates()
-            if kept is None or kept.signed_at <= found.signed_at:
-                self._kept.write(answer.headers, answer.body)
-        return found
-
-    def _kept_certificates(self) -> CertificateList | None:
-        """What an earlier process has downloaded, verified anew; None if there is nothing that verifies."""
-        apiv3_key = self.settings.apiv3_key
-        kept = self._kept.read() if self._kept is not None else None
-        if apiv3_key is None or kept is None:
-            return None
-        try:
-            return kept_certificates(*kept, apiv3_key, self._suite, self._clock(), self.settings.authorities)
-        except WxBankError:
-            return None
+        return self._seen.keep(answer, found)
 
     async def _send(self, call: Call, verified: Callable[[Answer], Awaitable[T]]) -> T:
         """What :meth:`asend` does; ``verified`` verifies an answer, and gives what is in it if it is a success."""

@@ -100,6 +100,8 @@ def _read_certificate(
         public_key,
         own_effective if listed_effective is None else max(own_effective, listed_effective),
         own_expiry if listed_expiry is None else min(own_expiry, listed_expiry),
+        # The times in the list are not sealed.
+        own_effective,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from airflow_provider_wxbank.wechatpay.crypto.suites import PublicKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, UnverifiedAnswer
@@ -18,6 +18,10 @@ CERTIFICATES = "/v3/certificates"
 USE_PUBLIC_KEY = "fill in wechatpay_public_key and wechatpay_public_key_id, both from the merchant platform"
 
 SIGNS_WITH_PUBLIC_KEY = f"if WeChat Pay signed it, this merchant signs with a public key: {USE_PUBLIC_KEY}"
+
+SEEN_FOR = 30 * 86_400
+"""Seconds for which a list tells who may sign the next one. WeChat Pay may do what nobody foresaw, and must not be
+refused for good."""
 
 _PUBLIC_KEY_ID = re.compile(r"PUB_KEY_ID_[0-9]{1,64}")
 _CERTIFICATE_SERIAL = re.compile(r"[0-9A-Fa-f]{1,64}")
@@ -29,6 +33,7 @@ class PlatformKey:
 
     :param serial_no: certificate serial (hexadecimal, as WeChat Pay writes it) or ``PUB_KEY_ID_...``.
     :param effective: unix seconds from which the key encrypts; 0 for a public key.
+    :param issued: unix seconds from which the certificate itself says that it is valid, whatever a list says of it.
     :param expires: unix seconds from which the key is not used at all; infinite for a public key.
     """
 
@@ -36,6 +41,7 @@ class PlatformKey:
     public_key: PublicKey = field(repr=False)
     effective: float = 0.0
     expires: float = float("inf")
+    issued: float = 0.0
 
 
 def is_public_key_id(serial_no: str) -> bool:
@@ -74,31 +80,41 @@ class CertificateList:
     :param keys: those that have not expired.
     :param signer: the one that signed the list.
     :param signed_at: unix seconds, by WeChat Pay's clock.
+    :param withdrawn: serials, in the form in which they are compared, that were listed before, and are not any more.
     """
 
     keys: tuple[PlatformKey, ...]
     signer: PlatformKey
     signed_at: float
+    withdrawn: frozenset[str] = frozenset()
 
-    def check_follows(self, newest: CertificateList | None) -> None:
-        """Nobody goes back to an older list: WeChat Pay may have withdrawn a certificate since. Whoever has its private
-        key, and the APIv3 key, could sign the older list anew.
+    def following(self, newest: CertificateList | None) -> CertificateList:
+        """This list, with what was seen before it.
 
-        :param newest: the newest list that was seen so far; None if there is none.
-        :raises UnverifiedAnswer: this one is older; or it is signed by a certificate that the newest list no longer
-            has, though it is no newer than those that the list has.
+        Nobody goes back: WeChat Pay may have withdrawn a certificate, and whoever has its private key, and the APIv3
+        key, could sign a list anew. So a list must be no older than the newest one that was seen. Whoever signs it must
+        not have been taken out of a list, and must be in the newest one, or issued no earlier than that one's signer: a
+        new certificate may be in force before anybody has asked for a list that has it. A certificate is back as soon
+        as another one signs a list that has it: not all of WeChat Pay's machines learn of a new one at the same time.
+
+        :param newest: the newest list that was seen so far; None if there is none. After :data:`SEEN_FOR`, it no longer
+            tells who may sign.
+        :raises UnverifiedAnswer: this list does not follow it.
         """
         if newest is None:
-            return
+            return self
         if self.signed_at < newest.signed_at:
             raise UnverifiedAnswer(
                 f"the certificate list was signed {newest.signed_at - self.signed_at:.0f} s before one that came "
                 "earlier: something on the way, a cache perhaps, repeats an old answer"
             )
-        is_listed = find_key(newest.keys, self.signer.serial_no) is not None
-        # A new certificate may be in force before anybody has asked for a list that has it.
-        if not is_listed and self.signer.effective <= max(key.effective for key in newest.keys):
+        signer = comparable(self.signer.serial_no)
+        listed = {comparable(key.serial_no) for key in newest.keys}
+        is_known = signer in listed or self.signer.issued >= newest.signer.issued
+        counts = self.signed_at - newest.signed_at <= SEEN_FOR
+        if counts and (signer in newest.withdrawn or not is_known):
             raise UnverifiedAnswer(
                 f"the certificate list is signed by {self.signer.serial_no[:64]}, which an earlier list no longer has: "
                 "WeChat Pay has withdrawn this certificate"
             )
+        return replace(self, withdrawn=(newest.withdrawn | listed) - {comparable(key.serial_no) for key in self.keys})
