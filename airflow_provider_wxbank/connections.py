@@ -24,6 +24,7 @@ from asgiref.sync import sync_to_async
 from airflow_provider_wxbank._compat import amask_secret, secrets_backends
 from airflow_provider_wxbank.wechatpay.crypto.pem import key_lines
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, WxBankError
+from airflow_provider_wxbank.wechatpay.fields import visible
 from airflow_provider_wxbank.wechatpay.merchants import URI_FIELD
 from airflow_provider_wxbank.wechatpay.signers.pkcs11_uri import PIN_FIELD, pins_in
 
@@ -91,7 +92,9 @@ def secrets_of(password: object, extra: Mapping[str, Any]) -> list[str]:
 
     Airflow masks only a whole field. A key that is printed in another layout is found line by line.
     """
-    secrets = {str(one) for one in (password, extra.get("naming_secret"), extra.get(PIN_FIELD)) if one}
+    whole = [str(one) for one in (password, extra.get("naming_secret"), extra.get(PIN_FIELD)) if one]
+    # As they are written, and as they are used.
+    secrets = {form for one in whole for form in (one, visible(one).strip()) if form}
     secrets |= pins_in(str(extra.get(URI_FIELD) or ""))
     for name in ("merchant_private_key", "wechatpay_public_key"):
         # A public key is not masked: it is no secret, and each masked text slows Airflow down. But a private key may be

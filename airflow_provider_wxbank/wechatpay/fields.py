@@ -31,6 +31,23 @@ def read_text(value: object, what: str) -> str:
         raise InvalidCredentials(f"{what} has too many digits") from None
 
 
+def read_secret(value: object, what: str, itself: str) -> str:
+    """A field that is a secret. It must be a text: Airflow shows a number in its logs and on its pages.
+
+    :param itself: what is to be filled in, for messages.
+    :raises InvalidCredentials: it is no text, or what Airflow shows in the place of one.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise InvalidCredentials(
+            f"{what} is a number, which Airflow does not hide: write it in quotes, and take another one if logs or "
+            "pages have shown it"
+        )
+    text = read_text(value, what)
+    if text == "***":
+        raise InvalidCredentials(f"{what} is ***, what Airflow shows in the place of a secret: fill in {itself}")
+    return text
+
+
 def read_number(value: object, what: str, default: float, lowest: float, highest: float) -> float:
     """A field that is a whole number, or one as text.
 

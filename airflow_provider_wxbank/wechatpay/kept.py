@@ -39,8 +39,8 @@ class Kept:
 
     :param headers: those that sign the list, to be verified.
     :param body: the list, to be verified.
-    :param withdrawn: serials of certificates that lists had before it. They are believed: what they cause is that a list
-        is refused.
+    :param withdrawn: serials of certificates that lists had before it. They are believed: all that they
+        can cause is that a list is refused.
     """
 
     headers: Mapping[str, str]

@@ -11,7 +11,8 @@ from airflow_provider_wxbank.wechatpay.crypto.pem import MAX_PEM_BYTES, decoded,
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import is_public_key_id
 from airflow_provider_wxbank.wechatpay.crypto.signing import Merchant, PemSigner, Signer
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials
-from airflow_provider_wxbank.wechatpay.fields import read_text
+from airflow_provider_wxbank.wechatpay.fields import read_secret, read_text
+from airflow_provider_wxbank.wechatpay.files import read_file
 from airflow_provider_wxbank.wechatpay.signers.choice import signer_of
 
 KEY_FIELD = "merchant_private_key"
@@ -41,13 +42,12 @@ def read_merchant(mchid: object, extra: Mapping[str, object]) -> Merchant:
 
 
 def _signer(serial_no: str, extra: Mapping[str, object]) -> Signer:
-    key, uri = text_or_file(extra, "merchant_private_key"), read_text(extra.get(URI_FIELD), URI_FIELD)
+    key, uri = text_or_file(extra, "merchant_private_key"), read_secret(extra.get(URI_FIELD), URI_FIELD, "the URI")
     if key is not None and uri:
         raise InvalidCredentials(f"fill in {URI_FIELD}, or the key itself ({key[1].partition(' ')[0]}), not both")
-    if uri == "***":
-        raise InvalidCredentials(f"{URI_FIELD} is ***, what Airflow shows in the place of a secret: fill in the URI")
     if uri:
-        values = {name: read_text(value, name) for name, value in extra.items() if name.startswith(f"{KEY_FIELD}_")}
+        others = (pair for pair in extra.items() if pair[0].startswith(f"{KEY_FIELD}_") and pair[0] != URI_FIELD)
+        values = {URI_FIELD: uri, **{name: read_secret(value, name, "the secret itself") for name, value in others}}
         return signer_of(uri, {**values, "merchant_serial_no": serial_no})
     if key is None:
         raise InvalidCredentials(
@@ -86,8 +86,7 @@ def text_or_file(extra: Mapping[str, object], name: str) -> tuple[str, str] | No
         return (text, name) if text else None
     what = f"{name}_file {path}"
     try:
-        with Path(path).open("rb") as file:
-            return decoded(file.read(MAX_PEM_BYTES + 1), what), what
+        return decoded(read_file(Path(path), MAX_PEM_BYTES + 1), what), what
     except (OSError, ValueError) as failure:
         reason = failure.strerror if isinstance(failure, OSError) else "it is no path"
         raise InvalidCredentials(f"{name}_file cannot be read: {path}: {reason}") from None

@@ -15,7 +15,7 @@ from airflow_provider_wxbank.wechatpay.settings import Settings
 
 
 class SeenLists:
-    """What was seen of a merchant's lists. What a list must have to follow is said in :meth:`.CertificateList.following`.
+    """What was seen of a merchant's lists. :meth:`.CertificateList.following` says which one may come next.
 
     :param kept: where processes keep it for each other; None if they do not.
     :param clock: unix seconds.

@@ -15,12 +15,15 @@ from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey, 
 from airflow_provider_wxbank.wechatpay.crypto.signing import Merchant, check_naming
 from airflow_provider_wxbank.wechatpay.crypto.suites import strange
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, InvalidInput
-from airflow_provider_wxbank.wechatpay.fields import read_number, read_proxies, read_seconds, read_text
+from airflow_provider_wxbank.wechatpay.fields import read_number, read_proxies, read_seconds, read_secret, read_text
 from airflow_provider_wxbank.wechatpay.merchants import read_merchant, text_or_file
 
 MAIN_HOST = "https://api.mch.weixin.qq.com"
 BACKUP_HOST = "https://api2.mch.weixin.qq.com"
 """Another city's access point (P/4012075113)."""
+
+WECHAT_PAYS_HOSTS = ".mch.weixin.qq.com"
+"""How the names of all its access points end."""
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
@@ -31,6 +34,9 @@ DAILY_FILE_QUOTA = 6000
 
 MIN_NAMING_SECRET = 32
 """Characters. Numbers are easy to guess, so nothing else keeps a digest of them from being tried out."""
+
+MIN_DIFFERENT = 8
+"""Different characters of a naming secret. Of 64 random hexadecimal digits fewer are never seen."""
 
 KeyMode = Literal["certificates", "public key", "both"]
 
@@ -182,11 +188,9 @@ def is_loopback(hostname: str) -> bool:
 def _apiv3_key(value: object) -> str | None:
     """The APIv3 key: ASCII, so that each of its characters is one byte of the AES key."""
     what = "the APIv3 key (password)"
-    text = read_text(value, what)
+    text = read_secret(value, what, "the key itself")
     if not text:
         return None
-    if text == "***":
-        raise InvalidCredentials(f"{what} is ***, what Airflow shows in the place of a secret: fill in the key itself")
     for kind, is_of_kind in (("not ASCII, such as a full-width letter", _is_foreign), ("a blank", str.isspace)):
         places = [str(place) for place, one in enumerate(text, start=1) if is_of_kind(one)]
         if places:
@@ -203,16 +207,17 @@ def _is_foreign(one: str) -> bool:
 
 
 def _naming_secret(value: object, merchant: Merchant) -> str | None:
-    text = read_text(value, "naming_secret")
-    if text == "***":
-        raise InvalidCredentials(
-            "naming_secret is ***, what Airflow shows in the place of a secret: fill in the secret itself"
-        )
+    text = read_secret(value, "naming_secret", "the secret itself")
+    example = "fill in, for example, what `openssl rand -hex 32` gives"
     if text and len(text) < MIN_NAMING_SECRET:
         raise InvalidCredentials(
-            f"naming_secret must have {MIN_NAMING_SECRET} characters or more, not {len(text)}: fill in, for example, "
-            "what `openssl rand -hex 32` gives"
+            f"naming_secret must have {MIN_NAMING_SECRET} characters or more, not {len(text)}: {example}"
         )
+    if text and len(set(text)) < MIN_DIFFERENT:
+        raise InvalidCredentials(f"naming_secret must have {MIN_DIFFERENT} different characters or more: {example}")
+    # What looks the same elsewhere may have other bytes there (NFC and NFD), and be another secret.
+    if not text.isascii():
+        raise InvalidCredentials(f"naming_secret must have characters of ASCII alone: {example}")
     check_naming(merchant.suite, text or None)
     return text or None
 
@@ -244,6 +249,7 @@ def _authorities(extra: Mapping[str, object], merchant: Merchant, base_url: str)
     given = text_or_file(extra, "wechatpay_root_certificate")
     if given is not None:
         return read_authorities(*given, merchant.suite)
-    if base_url != MAIN_HOST or not merchant.suite.root:
+    is_wechat_pays = (urlsplit(base_url).hostname or "").endswith(WECHAT_PAYS_HOSTS)
+    if not is_wechat_pays or not merchant.suite.root:
         return None
     return read_authorities(merchant.suite.root, "the root certificate in this package", merchant.suite)

@@ -165,6 +165,9 @@ def test_a_token_that_is_out_is_told_by_the_connection_test(connected: Simulator
 
 def test_the_connection_test_names_token_and_key(connected: Simulator, merchants: Hsm) -> None:
     steps = {step.name: step for step in WxBankHook().examine()}
+    works, told = WxBankHook().test_connection()
+    assert works
+    assert told.startswith(f"Private key: {steps['private key'].message}. Mode: ")
     assert {step.outcome for step in steps.values()} == {"ok"}
     serial = connected.airflow_connection()["extra"]["merchant_serial_no"].upper()
     assert steps["private key"].message == (
@@ -218,6 +221,17 @@ def test_a_pin_is_masked_wherever_it_is(simulator: Simulator, connect: Connect, 
     shown: Any = redact(dict(extra))
     assert shown["merchant_private_key_uri"] == "***"
     assert shown["merchant_private_key_pin"] in ("***", "")
+
+
+def test_a_secret_is_masked_as_it_is_used_too(simulator: Simulator, connect: Connect) -> None:
+    """As pasted, with a newline behind it; it is used without."""
+    one = simulator.airflow_connection()
+    pin, naming = "Tr4nsient-pin-99", "a naming secret of 37 characters here"
+    extra = {**one["extra"], "merchant_private_key_pin": f" {pin}\n", "naming_secret": f"\ufeff{naming}\n"}
+    connect(simulator, password=f"{one['password']}\n", extra=extra)
+    assert WxBankHook().test_connection()[0]
+    for secret in (pin, naming, one["password"]):
+        assert secret not in str(redact(f"x {secret} y"))
 
 
 def test_the_form_has_a_field_of_a_password_for_the_pin() -> None:

@@ -86,7 +86,7 @@ def test_a_certificate_that_was_seen_and_is_gone_stays_gone(
     """However new it is: a key may be lost on its first day."""
     old, new = certificate(platform, 30 * DAY), certificate(platform, DAY)
     one = new_process()
-    process = (lambda: one) if runs_on else new_process
+    process: NewProcess = (lambda: one) if runs_on else new_process
     assert seen(process, clock, platform, old, new) == new.serial_no
     clock.now += REFRESH_AFTER
     assert seen(process, clock, platform, old) == old.serial_no
@@ -215,7 +215,7 @@ def test_nothing_is_refused_for_good(
     old, new = certificate(platform, 30 * DAY), certificate(platform, DAY)
     back = old if age == 30 else certificate(platform, age * DAY)
     one = new_process()
-    process = (lambda: one) if runs_on else new_process
+    process: NewProcess = (lambda: one) if runs_on else new_process
     seen(process, clock, platform, old)
     clock.now += REFRESH_AFTER
     seen(process, clock, platform, new)
@@ -254,7 +254,5 @@ def test_a_folder_that_others_made_first_is_told_once(
             new_process().encryption_key()
             clock.now += DOWNLOAD_PAUSE
     told = [record.getMessage() for record in caplog.records if "of this user alone" in record.getMessage()]
-    assert told == [
-        f"{kept.path.parent} must be a folder of this user alone; until then, no list of certificates is kept in it, "
-        "so each process downloads its own, and does not notice if it gets an older one than others have had"
-    ]
+    assert len(told) == 1
+    assert told[0].startswith(f"{kept.path.parent} must be a folder of this user alone; until then, no list of")

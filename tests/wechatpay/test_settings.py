@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,27 @@ def test_every_field_may_come_as_text_and_digits_as_a_number() -> None:
     assert as_text.identity == as_numbers.identity
     assert as_text.proxies == {"https": "http://proxy:3128"}
     assert settings(merchant_serial_no=1234567890123456789012345678901234567890).merchant.serial_no.startswith("1234")
+
+
+@pytest.mark.parametrize(
+    "field", ["password", "naming_secret", "merchant_private_key_pin", "merchant_private_key_token"]
+)
+@pytest.mark.parametrize("number", [31415926535897932384626433832795, 31415.5])
+def test_a_secret_is_a_text_since_airflow_hides_no_number(field: str, number: float) -> None:
+    device: dict[str, Any] = {"merchant_private_key": "", "merchant_private_key_uri": "pkcs11:token=a"}
+    changes: dict[str, Any] = {**(device if field.startswith("merchant") else {}), field: number}
+    with pytest.raises(InvalidCredentials, match="is a number, which Airflow does not hide: write it in") as raised:
+        settings(**changes)
+    assert "31415" not in str(raised.value)
+    if field.startswith("merchant"):
+        with pytest.raises(InvalidCredentials, match=rf"{field} is \*\*\*, what Airflow shows"):
+            settings(**device, **{field: "***"})
+
+
+def test_a_key_file_that_is_a_pipe_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "key.pem")
+    with pytest.raises(InvalidCredentials, match="it is not a file"):
+        settings(merchant_private_key="", merchant_private_key_file=str(tmp_path / "key.pem"))
 
 
 @pytest.mark.parametrize("empty", ["", None, {}])
@@ -339,5 +361,10 @@ def test_a_naming_secret_is_long_enough_not_to_be_guessed() -> None:
     assert settings(naming_secret=secret).identity != settings().identity
     with pytest.raises(InvalidCredentials, match="naming_secret must have 32 characters or more, not 31"):
         settings(naming_secret=secret[1:])
+    with pytest.raises(InvalidCredentials, match="naming_secret must have 8 different characters or more"):
+        settings(naming_secret="0123456" * 5)
+    # It has two forms, which look the same.
+    with pytest.raises(InvalidCredentials, match="naming_secret must have characters of ASCII alone"):
+        settings(naming_secret=f"é{secret}")
     with pytest.raises(InvalidCredentials, match=r"naming_secret is \*\*\*, what Airflow shows"):
         settings(naming_secret="***")

@@ -74,6 +74,16 @@ def test_a_signer_of_another_package_signs(
     assert settings.merchant.serial_no == simulator.airflow_connection()["extra"]["merchant_serial_no"].upper()
 
 
+@pytest.mark.parametrize("scheme", ["vault-hsm", "VAULT-HSM", "Vault-HSM"])
+@pytest.mark.parametrize("name", ["vault-hsm", "Vault-HSM"])
+def test_a_scheme_is_the_same_in_capitals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, name: str
+) -> None:
+    code = "def signer(uri, values): return f'found by {uri}'"
+    install(tmp_path / "vault", monkeypatch, "vault_hsm", code, f"{name} = vault_hsm:signer")
+    assert str(signer_of(f"{scheme}:key", {"merchant_serial_no": "1"})) == f"found by {scheme}:key"
+
+
 @pytest.mark.parametrize(
     ("uri", "told"),
     [

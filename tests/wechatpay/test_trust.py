@@ -168,6 +168,12 @@ def test_the_connection_test_says_which_root_has_signed(new_simulator: NewSimula
     assert f"and signed by {ROOT} ('Tenpay.com Root CA (simulator)'): " in told
 
 
+def test_the_connection_test_says_that_nothing_is_pinned(new_simulator: NewSimulator) -> None:
+    connection = new_simulator().airflow_connection()
+    _, told = in_one_message(walk(connection["login"], connection["password"], connection["host"], connection["extra"]))
+    assert f", signed by anybody, since no {ROOT} is filled in: " in told
+
+
 def test_a_merchant_of_the_same_root_cannot_make_a_list(
     pinned: Simulator, new_client: NewClient, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,12 +206,15 @@ def test_of_wechat_pay_itself_the_root_is_known_and_of_others_none() -> None:
     )
     assert root.not_valid_after_utc == datetime(2032, 8, 9, 9, 15, 55, tzinfo=UTC)
     assert settings("https://api.mch.weixin.qq.com:443").authorities == known
-    assert settings("https://wechatpay.bank.example").authorities is None
+    for point in ("api2", "apihk", "apius"):
+        assert settings(f"https://{point}.mch.weixin.qq.com").authorities == known
+    for other in ("wechatpay.bank.example", "api.mch.weixin.qq.com.bank.example", "evilmch.weixin.qq.com"):
+        assert settings(f"https://{other}").authorities is None
     keys = SHANGMI["keys"]
     fields = {
         "merchant_serial_no": keys["merchant_serial"],
         "merchant_private_key": keys["merchant_private"],
-        "naming_secret": "n" * 32,
+        "naming_secret": "0123456789abcdef" * 2,
     }
     assert read_settings("1900000001", "a" * 32, MAIN_HOST, fields).authorities is None
 

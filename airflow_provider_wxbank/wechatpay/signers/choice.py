@@ -41,7 +41,8 @@ class SignerOfUri(Protocol):
 
         :param uri: ``merchant_private_key_uri``, with its scheme.
         :param values: ``merchant_serial_no``, which is the signer's, and every extra of the connection whose name
-            begins with ``merchant_private_key_``, for secrets: Airflow hides values of such names.
+            begins with ``merchant_private_key_``, for secrets: Airflow hides texts of such names. Numbers, which it
+            does not hide, are refused.
         :raises InvalidCredentials: the connection has to be corrected. Messages must not quote secrets.
         :raises TryLater: the key cannot be reached now.
         """
@@ -75,7 +76,8 @@ def _maker(scheme: str) -> SignerOfUri:
         module, name = BUILT_IN[scheme]
         built_in: SignerOfUri = getattr(import_module(module), name)
         return built_in
-    found = [one for one in entry_points(group=GROUP) if one.name == scheme]
+    # A scheme is the same in capitals.
+    found = [one for one in entry_points(group=GROUP) if one.name.lower() == scheme]
     # The same one is found once for each place on the path that has it.
     values = {one.value for one in found}
     if len(values) > 1:
@@ -83,7 +85,7 @@ def _maker(scheme: str) -> SignerOfUri:
             f"several packages have a signer for {scheme}: ({', '.join(sorted(set(map(_whose, found))))})"
         )
     if not values:
-        known = sorted({*BUILT_IN, *(one.name for one in entry_points(group=GROUP))})
+        known = sorted({*BUILT_IN, *(one.name.lower() for one in entry_points(group=GROUP))})
         raise InvalidCredentials(
             f"merchant_private_key_uri has the scheme {scheme[:40]}, for which no package is installed here; installed "
             f"are {', '.join(known)}"

@@ -6,14 +6,17 @@ No message quotes a URI or a value of it that may be secret.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials
-from airflow_provider_wxbank.wechatpay.fields import visible
+from airflow_provider_wxbank.wechatpay.fields import read_secret
+from airflow_provider_wxbank.wechatpay.files import read_file
 
 SCHEME = "pkcs11"
 FIELD = "merchant_private_key_uri"
@@ -21,6 +24,8 @@ PIN_FIELD = "merchant_private_key_pin"
 
 MAX_URI_CHARACTERS = 2000
 MAX_PIN_CHARACTERS = 255
+MIN_PIN_CHARACTERS = 5
+"""Airflow hides nothing that is shorter."""
 
 MODULE_FOLDERS = (
     "/usr/lib/pkcs11",
@@ -40,6 +45,7 @@ MODULE_FOLDERS = (
 _TOKEN = ("token", "manufacturer", "model", "serial", "slot-id", "slot-description", "slot-manufacturer")
 _KEY = ("object", "id", "type")
 _QUERY = ("module-path", "module-name", "pin-source", "pin-value")
+_PIN_INSIDE = re.compile(r"\bpin[-_a-z]*[=:]", re.IGNORECASE)
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -94,7 +100,8 @@ def read_key_uri(uri: str, pin: str) -> KeyUri:
 
 def pins_in(uri: str) -> set[str]:
     """The PINs that stand in a URI, as they are written and as they are meant, to be masked."""
-    found = re.findall(r"[?&;]pin-value=([^&;#\s]*)", uri)
+    # In a URI with a mistake, they may be anywhere.
+    found = re.findall(r"pin(?![-_]?source)[-_a-z]*(?:=|%3D)([^&;#?\s]*)", uri, re.IGNORECASE)
     return {form for one in found for form in (one, unquote(one)) if form}
 
 
@@ -123,6 +130,12 @@ def _raw(uri: str) -> dict[str, str]:
     raw: dict[str, str] = {}
     for is_query, part in _parts(uri):
         name, equals, value = part.partition("=")
+        inside = value if name in ("pin-value", "pin-source") else part
+        if _PIN_INSIDE.search(unquote(unquote(inside))):
+            raise InvalidCredentials(
+                f"{FIELD} has a PIN where it is no attribute of its own: it belongs behind the question mark, as in "
+                f"?module-path=...&pin-source=..., or into {PIN_FIELD}"
+            )
         if not equals:
             raise InvalidCredentials(f"{FIELD} has a part that is not name=value; write ; in a value as %3B")
         if name in raw:
@@ -145,7 +158,7 @@ def _parts(uri: str) -> Iterator[tuple[bool, str]]:
 
 
 def _module(query: Mapping[str, str]) -> str:
-    """The path of a module that is there, and that not everybody can write: it is code that runs in this process."""
+    """The path of a module that is there, and that no other user can change: it is code that runs in this process."""
     path, name = query.get("module-path"), query.get("module-name")
     if (path is None) == (name is None):
         raise InvalidCredentials(
@@ -157,7 +170,7 @@ def _module(query: Mapping[str, str]) -> str:
         raise InvalidCredentials(f"{FIELD}: module-path must begin with /")
     try:
         found = found.resolve(strict=True)
-        writable = [one for one in (found, *found.parents) if one.stat().st_mode & 0o002]
+        states = [(one, one.stat()) for one in (found, *found.parents)]
     except (OSError, ValueError, RuntimeError):
         raise InvalidCredentials(
             f"the module {found} is not there, or cannot be read: install it on every worker and triggerer, or correct "
@@ -165,8 +178,14 @@ def _module(query: Mapping[str, str]) -> str:
         ) from None
     if not found.is_file():
         raise InvalidCredentials(f"the module {found} is not a file")
-    if writable:
-        raise InvalidCredentials(f"the module {found} is not loaded, since everybody can write {writable[0]}")
+    for one, state in states:
+        if state.st_mode & stat.S_IWOTH:
+            raise InvalidCredentials(f"the module {found} is not loaded, since everybody can write {one}")
+        if state.st_uid not in (0, os.geteuid()):
+            raise InvalidCredentials(
+                f"the module {found} is not loaded, since {one} belongs to another user (id {state.st_uid}): it must "
+                "belong to root, or to the user of Airflow"
+            )
     return str(found)
 
 
@@ -193,9 +212,12 @@ def _pin(query: Mapping[str, str], pin: str) -> str | None:
     if not places:
         return None
     (place,) = places
-    found = _from_file(given[place]) if place == "pin-source" else given[place]
-    if found == "***":
-        raise InvalidCredentials(f"{place} is ***, what Airflow shows in the place of a secret: fill in the PIN itself")
+    found = read_secret(_from_file(given[place]) if place == "pin-source" else given[place], place, "the PIN itself")
+    if found and len(found) < MIN_PIN_CHARACTERS:
+        raise InvalidCredentials(
+            f"{place} is shorter than {MIN_PIN_CHARACTERS} characters, and Airflow hides nothing that is: set a longer "
+            "PIN with the token's tool"
+        )
     if not found or len(found) > MAX_PIN_CHARACTERS or not found.isprintable():
         raise InvalidCredentials(f"{place} is empty, too long, or has characters that no PIN has")
     return found
@@ -209,9 +231,17 @@ def _from_file(source: str) -> str:
     if not source.startswith("/"):
         raise InvalidCredentials(f"{FIELD}: pin-source must be the path of a file, which begins with /")
     try:
-        with Path(source).open("rb") as file:
-            text = file.read(4 * MAX_PIN_CHARACTERS + 8).decode()
+        content = read_file(Path(source), 4 * MAX_PIN_CHARACTERS + 8, check_mode=stat.S_IWOTH)
+        return content.partition(b"\n")[0].decode("utf-8-sig")
     except (OSError, ValueError) as failure:
         reason = failure.strerror if isinstance(failure, OSError) else "it is no text in UTF-8"
-        raise InvalidCredentials(f"the PIN cannot be read from pin-source {source}: {reason}") from None
-    return visible(text).strip("\r\n")
+        # What is no path at all may be the PIN.
+        path = f" {source}" if _exists(source) else ""
+        raise InvalidCredentials(f"the PIN cannot be read from pin-source{path}: {reason}") from None
+
+
+def _exists(path: str) -> bool:
+    try:
+        return os.path.lexists(path)
+    except ValueError:
+        return False
