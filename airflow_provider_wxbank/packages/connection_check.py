@@ -203,10 +203,13 @@ class _Asked:
         serials = ", ".join(key.serial_no for key in known)
         has_certificates = not all(is_public_key_id(key.serial_no) for key in known)
         keys = "platform keys, the certificates decrypted with the APIv3 key" if has_certificates else "platform keys"
-        if has_certificates and (authorities := client.settings.authorities) is not None:
-            keys += f" and signed by {authorities}"
-        elif has_certificates:
-            keys += ", signed by anybody, since no wechatpay_root_certificate is filled in"
+        if has_certificates:
+            issuer = client.settings.authorities
+            keys += (
+                f" and signed by {issuer}"
+                if issuer
+                else ", whoever has signed them (wechatpay_root_certificate is empty)"
+            )
         return Step("answers", "ok", f"they verify; {keys}: {serials}{note}")
 
     def permission(self) -> Step:

@@ -23,6 +23,7 @@ from airflow_provider_wxbank.simulator.suites import SUITES
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.crypto.authorities import read_authorities
 from airflow_provider_wxbank.wechatpay.crypto.refreshing import DOWNLOAD_PAUSE, REFRESH_AFTER
+from airflow_provider_wxbank.wechatpay.crypto.rsa import RSA
 from airflow_provider_wxbank.wechatpay.crypto.sm2 import SM2
 from airflow_provider_wxbank.wechatpay.crypto.verification import Nonces
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, UnverifiedAnswer
@@ -171,7 +172,7 @@ def test_the_connection_test_says_which_root_has_signed(new_simulator: NewSimula
 def test_the_connection_test_says_that_nothing_is_pinned(new_simulator: NewSimulator) -> None:
     connection = new_simulator().airflow_connection()
     _, told = in_one_message(walk(connection["login"], connection["password"], connection["host"], connection["extra"]))
-    assert f", signed by anybody, since no {ROOT} is filled in: " in told
+    assert f", whoever has signed them ({ROOT} is empty): " in told
 
 
 def test_a_merchant_of_the_same_root_cannot_make_a_list(
@@ -217,6 +218,24 @@ def test_of_wechat_pay_itself_the_root_is_known_and_of_others_none() -> None:
         "naming_secret": "0123456789abcdef" * 2,
     }
     assert read_settings("1900000001", "a" * 32, MAIN_HOST, fields).authorities is None
+
+
+COMPARE = """
+openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -subj "/O=Tenpay.com/CN=Tenpay.com User CA" -out other.pem
+openssl crl2pkcs7 -nocrl -certfile other.pem -certfile known.pem -outform der -out CertTrustChain.p7b
+"""
+
+
+@needs_openssl
+@pytest.mark.parametrize("language", ["", "zh/"])
+def test_the_root_is_compared_as_the_documentation_says(tmp_path: Path, language: str) -> None:
+    page = (Path(__file__).parents[2] / f"docs/{language}cryptography.md").read_text("utf-8")
+    (block,) = (one for one in page.split("```") if "CertTrustChain.p7b -out" in one)
+    commands = "\n".join(line[2:] for line in block.splitlines() if line.startswith("$ "))
+    (tmp_path / "known.pem").write_text(RSA.root or "")
+    command = ["bash", "-ec", COMPARE + commands]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert done.stdout == block.strip().splitlines()[-1] + "\n"
 
 
 def test_what_is_filled_in_takes_the_place_of_what_is_known(clock: Clock) -> None:
