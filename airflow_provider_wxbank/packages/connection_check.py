@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -94,11 +95,8 @@ def walk(
         yield Step.failed("mode", failure)
         yield from skipped_after("mode", package_id)
         return
-    client = Client(settings, kept=kept_list(settings))
-    try:
+    with closing(Client(settings, kept=kept_list(settings))) as client:
         yield from call_steps(client, package_id)
-    finally:
-        client.close()
 
 
 def call_steps(client: Client, package_id: str | None = None) -> Iterator[Step]:
@@ -203,13 +201,10 @@ class _Asked:
         serials = ", ".join(key.serial_no for key in known)
         has_certificates = not all(is_public_key_id(key.serial_no) for key in known)
         keys = "platform keys, the certificates decrypted with the APIv3 key" if has_certificates else "platform keys"
-        if has_certificates:
-            issuer = client.settings.authorities
-            keys += (
-                f" and signed by {issuer}"
-                if issuer
-                else ", whoever has signed them (wechatpay_root_certificate is empty)"
-            )
+        if has_certificates and (authorities := client.settings.authorities) is not None:
+            keys += f" and signed by {authorities}"
+        elif has_certificates:
+            note += ". Who has signed the certificates is not checked, since wechatpay_root_certificate is empty"
         return Step("answers", "ok", f"they verify; {keys}: {serials}{note}")
 
     def permission(self) -> Step:
