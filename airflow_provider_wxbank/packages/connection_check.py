@@ -204,7 +204,7 @@ class _Asked:
         if has_certificates and (authorities := client.settings.authorities) is not None:
             keys += f" and signed by {authorities}"
         elif has_certificates:
-            note += ". Who has signed the certificates is not checked, since wechatpay_root_certificate is empty"
+            note += ". Any issuer will do: no root certificate is filled in"
         return Step("answers", "ok", f"they verify; {keys}: {serials}{note}")
 
     def permission(self) -> Step:
