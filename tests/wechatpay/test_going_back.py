@@ -99,6 +99,19 @@ def test_a_certificate_that_was_seen_and_is_gone_stays_gone(
         assert seen(process, clock, platform, old) == old.serial_no
 
 
+def test_what_was_seen_outlives_the_certificate_that_signed_it(
+    new_process: NewProcess, platform: Platform, clock: Clock
+) -> None:
+    new = certificate(platform, DAY)
+    old = platform.root.new_certificate(clock.now - 30 * DAY, clock.now + 2 * DAY)
+    seen(new_process, clock, platform, old, new)
+    seen(new_process, clock, platform, old)
+    clock.now += 2 * DAY
+    platform.certificates = [new]
+    with pytest.raises(UnverifiedAnswer, match=WITHDRAWN):
+        new_process().encryption_key()
+
+
 def test_one_that_another_certificate_vouches_for_is_back(
     new_process: NewProcess, platform: Platform, clock: Clock
 ) -> None:

@@ -119,12 +119,10 @@ def verified_certificates(
     suite: Suite,
     now: float,
     authorities: Authorities | None = None,
-    received: float | None = None,
 ) -> CertificateList:
     """The unexpired keys in a certificate list that is signed by one of them (P/4012069411).
 
     :param authorities: who must have issued each certificate in it; None for anybody.
-    :param received: when the answer came, if it was not now.
     :raises UnverifiedAnswer: the list is not signed by a certificate that it carries, or all have expired; see also
         :func:`read_certificates`.
     :raises InvalidCredentials: the authority that has issued a certificate has expired.
@@ -132,7 +130,7 @@ def verified_certificates(
     check_issuer = anybody if authorities is None else partial(authorities.check, now=now)
     # Expired ones go first, so that none of them can vouch for the list.
     usable = tuple(key for key in read_certificates(body, apiv3_key, suite, check_issuer) if key.expires > now)
-    serial = serial_of(headers, suite, now if received is None else received)
+    serial = serial_of(headers, suite, now)
     signer = find_key(usable, serial)
     if signer is None:
         raise UnknownSerial(
@@ -152,11 +150,11 @@ def kept_certificates(
     now: float,
     authorities: Authorities | None = None,
 ) -> CertificateList:
-    """The same of a list that came at an earlier time.
+    """The same of a list that came at an earlier time, as it was then: some of its keys may have expired since.
 
     :raises UnverifiedAnswer: also if it will be signed only later. Then the clock ran ahead when it was kept.
     """
     signed = signing_time(headers)
     if signed - now > MAX_CLOCK_DIFFERENCE:
         raise UnverifiedAnswer("the certificate list that was kept is of a later time")
-    return verified_certificates(headers, body, apiv3_key, suite, now, authorities, signed)
+    return verified_certificates(headers, body, apiv3_key, suite, signed, authorities)
