@@ -135,6 +135,8 @@ def test_a_long_running_process_does_not_go_back_alone(
     platform.certificates = [old]
     with pytest.raises(UnverifiedAnswer, match=WITHDRAWN):
         long_running.refresh_keys()
+    # What it has at hand is what others have seen, not what it has seen itself.
+    assert long_running.encryption_key().serial_no == new.serial_no
     # Nor does it spoil what the others know.
     with pytest.raises(UnverifiedAnswer, match=WITHDRAWN):
         new_process().encryption_key()

@@ -53,10 +53,10 @@ class PlatformKeys:
         list so far, which the new one must follow.
     :param turn: lets one caller at a time download.
     :param clock: unix seconds.
-    :param kept: the list that an earlier process downloaded; asked for once. Whatever its age, the next one must follow
-        it. One of the last hours verifies answers until this process has downloaded one, as any list does that is at
-        hand. But it never encrypts: what was encrypted with a key that WeChat Pay has withdrawn since cannot be taken
-        back.
+    :param kept: the list that another process downloaded. Whatever its age, the next one must follow it. One of the
+        last hours verifies answers until this process has downloaded one, as any list does that is at hand. But it
+        encrypts only in the place of an older one, when no new one can be had: what was encrypted with a key that
+        WeChat Pay has withdrawn since cannot be taken back.
     """
 
     def __init__(
@@ -206,6 +206,7 @@ class PlatformKeys:
         except WxBankError as failure:
             # Kept for callers that come within the pause: they get it without a call.
             self._failure = for_another(failure)
+            self._take_newer()
             if self._certificates or self._recalled:
                 log.warning("The platform certificates could not be refreshed; the ones at hand stay: %s", failure)
         except BaseException:
@@ -217,6 +218,14 @@ class PlatformKeys:
             self._certificates = self._newest.keys
             self._downloaded_at = self._clock()
             log.info("Platform certificates: %s", ", ".join(key.serial_no for key in self._certificates))
+
+    def _take_newer(self) -> None:
+        """Change old certificates for those of a newer list that another process has kept: what is at hand may have
+        been withdrawn.
+        """
+        kept = self._kept() if self._certificates else None
+        if kept is not None and self._newest is not None and kept.signed_at > self._newest.signed_at:
+            self._newest, self._certificates = kept, kept.keys
 
     def _raise_failure(self) -> None:
         # Read once: another caller's download may succeed in between.
