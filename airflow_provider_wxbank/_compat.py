@@ -7,6 +7,7 @@ once it is the lowest one supported.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import XCom, conf
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS
+
+log = logging.getLogger(__name__)
 
 HAS_PAGE = AIRFLOW_V_3_1_PLUS
 """Whether this Airflow can show the page (from 3.1). 3.0 has no place for it, and gives a plugin no session."""
@@ -176,14 +179,18 @@ def prepare_metrics() -> None:
 def send_metrics() -> None:
     """Send what OpenTelemetry's client has collected, in a process that may be about to end.
 
-    Airflow sends it once a minute, and not when a task ends: tasks leave their processes without any farewell.
+    Airflow sends it once a minute, and not when a task ends: tasks leave their processes without any farewell. Whatever
+    fails here is a warning: this is the last thing that a task does, and must not take its result from it.
     """
-    if not conf.getboolean("metrics", "otel_on", fallback=False):
-        return
-    from opentelemetry.metrics import get_meter_provider
+    try:
+        if not conf.getboolean("metrics", "otel_on", fallback=False):
+            return
+        from opentelemetry.metrics import get_meter_provider
 
-    flush = getattr(get_meter_provider(), "force_flush", None)
-    if flush is not None:
-        thread = Thread(target=flush, name="wxbank-metrics", daemon=True)
-        thread.start()
-        thread.join(SEND_SECONDS)
+        flush = getattr(get_meter_provider(), "force_flush", None)
+        if flush is not None:
+            thread = Thread(target=flush, name="wxbank-metrics", daemon=True)
+            thread.start()
+            thread.join(SEND_SECONDS)
+    except Exception as failure:
+        log.warning("Metrics were not sent: %s: %s", type(failure).__name__, failure)

@@ -12,9 +12,10 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.parameters import TextParameters
-from airflow_provider_wxbank.receipts import key_of
+from airflow_provider_wxbank.receipts import seal_of
 from airflow_provider_wxbank.retention import age_of, clean, summed
 from airflow_provider_wxbank.retry_policy import with_retry_policy
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class CleanExportsOperator(TextParameters, BaseOperator):
 
     An export is removed if a receipt of :class:`.TaskFinishedSensor` says that all its files are finished and that the
     sums agree; with ``older_than`` also if it is older. What is not an export of this connection is left, and so are
-    receipts. Links are not followed. If it is interrupted, the next run goes on.
+    receipts. Links are not followed. If it is interrupted, the next run goes on. An export that cannot be removed fails
+    the task once all others were looked at.
 
     :param output_path: a folder in which exports are, as of :class:`.ExportUsersOperator`, or a folder of such folders
         (templated).
@@ -67,11 +69,18 @@ class CleanExportsOperator(TextParameters, BaseOperator):
     def execute(self, context: Context) -> dict[str, int]:
         """Remove; return how much."""
         self.check_texts()
+        # A text is true whatever it says.
+        if not isinstance(self.only_tells, bool):
+            raise InvalidInput(f"dry_run must be True or False, not of type {type(self.only_tells).__name__}")
         older_than = age_of(self.older_than)
         found = []
         with closing(WxBankHook(self.wxbank_conn_id).get_conn()) as client:
             for one in clean(
-                self.output_path, key_of(client), older_than=older_than, receipts=self.receipts, dry_run=self.only_tells
+                self.output_path,
+                seal_of(client),
+                older_than=older_than,
+                receipts=self.receipts,
+                dry_run=self.only_tells,
             ):
                 self.log.info("%s: %s%s: %s", one.manifest, "would be " * self.only_tells, one.outcome, one.why)
                 found.append(one)

@@ -177,7 +177,8 @@ class UploadTaskOperator(TextParameters, ReportsLineage, BaseOperator):
     :param max_workers: uploads at a time, 1 to 64.
     :param wxbank_conn_id: connection of type ``wxbank`` (templated).
     :return: ``{"package_id", "bank_type", "rows", "tasks": [{"task_id", "filename", "rows"}]}``, and ``"manifest"``
-        with its identity if there is one.
+        with its identity if there is one. A task that was there already, and was not sent by this try, also has
+        ``"adopted": True``.
     """
 
     template_fields: Sequence[str] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_wxbank import __version__
 from airflow_provider_wxbank.agreements.files import AgreementFile, naming_key
+from airflow_provider_wxbank.agreements.manifest import NAME as MANIFEST
 from airflow_provider_wxbank.agreements.manifest import read_manifest, split_identity
-from airflow_provider_wxbank.agreements.seal import identified, identity_of
-from airflow_provider_wxbank.packages.reconcile import sent_files
+from airflow_provider_wxbank.agreements.private import is_sftp
+from airflow_provider_wxbank.agreements.seal import Seal, identified, identity_of
+from airflow_provider_wxbank.packages.reconcile import rows_of
 from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wanted import Wanted
 from airflow_provider_wxbank.parameters import location
@@ -40,14 +43,23 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def key_of(client: Client) -> bytes:
+def seal_of(client: Client) -> Seal:
     """What seals the documents of a connection."""
-    return naming_key(client.settings.merchant.signer, client.settings.naming_secret)
+    merchant = client.settings.merchant
+    return Seal(merchant.mchid, naming_key(merchant.signer, client.settings.naming_secret))
 
 
 def receipt_place(written: str, name: str = "receipt_path") -> Location:
-    """Where a receipt is: a path that ends in ``.json`` is its file, any other is a folder for ``receipt.json``."""
+    """Where a receipt is: a path that ends in ``.json`` is its file, any other is a folder for ``receipt.json``.
+
+    :raises InvalidInput: it has the name of a manifest.
+    """
     where = location(written, name)
+    if where.name.lower() == MANIFEST:
+        raise InvalidInput(
+            f"{name} {where.uri} has the name of a manifest, which the next export into this folder removes: give the "
+            "receipt another name, or give the folder alone"
+        )
     return where if where.name.lower().endswith(".json") else where.child(NAME)
 
 
@@ -87,24 +99,30 @@ class Waited:
         :raises TryLater: the place of a manifest was not reached.
         """
         exports: dict[str, ExportSaid] = {}
-        exported: dict[str, tuple[str | None, AgreementFile]] = {}
-        uploaded: dict[str, tuple[str | None, int | None]] = {}
-        key = key_of(client)
+        listed: defaultdict[str, set[str]] = defaultdict(set)
+        uploaded: defaultdict[str, list[_Uploaded]] = defaultdict(list)
+        key = seal_of(client).key
         for upload in self.uploads:
+            files: Mapping[str, AgreementFile] = {}
             if manifest := upload.get("manifest"):
                 said, files = _export(str(manifest), key)
                 exports[str(manifest)] = said
-                exported |= {file.filename: (said.identity, file) for file in files}
-            rows = sent_files([upload]) or {}
-            uploaded |= {task_id: (upload.get("bank_type"), one.rows) for task_id, one in rows.items()}
+                for name in files if said.identity else ():
+                    listed[name].add(str(said.identity))
+            for task in upload["tasks"]:
+                uploaded[str(task["task_id"])].append(_Uploaded.of(upload, task, files))
 
         def file(task: UploadTask) -> ReceiptFile:
-            bank_type, rows = uploaded.get(task.task_id, (None, None))
-            export, one = exported.get(task.filename, (None, None))
-            sha256, serial_no = (None, None) if one is None else (one.sha256, one.serial_no)
+            told = uploaded[task.task_id]
+            rows = {one.rows for one in told if one.rows is not None}
+            # Two that both say to have sent it do not know of `adopted`: then it is not known which bytes were sent.
+            sent = {(one.file.sha256, one.file.serial_no) for one in told if one.file and not one.adopted}
+            sha256, serial_no = sent.pop() if len(sent) == 1 else (None, None)
             return ReceiptFile(
-                task.filename, task.task_id, bank_type or task.bank_type, rows,
-                sha256, serial_no, export,
+                task.filename, task.task_id, next((one.bank_type for one in told if one.bank_type), task.bank_type),
+                rows.pop() if len(rows) == 1 else None,
+                all(one.adopted for one in told) if told else None,
+                sha256, serial_no, tuple(sorted(listed[task.filename])),
                 _text(task.create_time), _text(task.update_time),
                 task.success_count, task.fail_count, task.success_user_count,
             )  # fmt: skip
@@ -129,30 +147,57 @@ class Waited:
         return "package" if self.target.filenames is None else "filenames"
 
 
+@dataclass(frozen=True, slots=True)
+class _Uploaded:
+    """What an upload tells of one of its tasks.
+
+    :param file: as the manifest of the upload has it; None if it has none.
+    """
+
+    bank_type: str | None
+    rows: int | None
+    adopted: bool
+    file: AgreementFile | None
+
+    @classmethod
+    def of(cls, upload: Mapping[str, Any], task: Mapping[str, Any], files: Mapping[str, AgreementFile]) -> _Uploaded:
+        """Of a task in an upload's result."""
+        file = files.get(str(task.get("filename")))
+        return cls(upload.get("bank_type"), rows_of(task), task.get("adopted") is True, file)
+
+
 def _text(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat()
 
 
-def _export(written: str, key: bytes) -> tuple[ExportSaid, Sequence[AgreementFile]]:
-    """What is known of an export, and its files, if its manifest can be read."""
-    uri, identity = split_identity(written)
+def _export(written: str, key: bytes) -> tuple[ExportSaid, Mapping[str, AgreementFile]]:
+    """What is known of an export, and its files by name, if its manifest can be read."""
+    uri, identity = written.partition("#")[0], None
     try:
+        uri, identity = split_identity(written)
         manifest = read_manifest(location(uri, "manifest"), key, identity)
     except InvalidInput as failure:
         # Its files were uploaded nevertheless: that it is gone must not keep a receipt from being written.
         log.warning("The receipt will not say which sha256 and key the files had: %s", failure)
-        return ExportSaid(uri, identity, str(failure)), ()
+        return ExportSaid(uri, identity, str(failure)), {}
     said = ExportSaid(uri, manifest.identity, None, manifest.created_at, manifest.rows, manifest.skipped_count)
-    return said, manifest.files
+    return said, {file.filename: file for file in manifest.files}
 
 
-def check_place(where: Location, run: Run, key: bytes) -> None:
+def check_place(where: Location, run: Run, seal: Seal) -> None:
     """Check that a receipt can be written there, as far as that can be seen before there is one.
 
-    :raises InvalidInput: something else is there.
+    :raises InvalidInput: something else is there, or on the way to it.
     """
+    # In an object store there are no folders, and only writing shows what may be written.
+    if where.is_local or is_sftp(where.filesystem):
+        folder = where.parent
+        while folder.path and not folder.exists():
+            folder = folder.parent
+        if folder.path and not where.filesystem.isdir(folder.path):
+            raise InvalidInput(f"{where.uri} cannot be written: {folder.uri} is no folder")
     if where.exists():
-        _own(where.read(MAX_RECEIPT_BYTES), where.uri, run, key)
+        _own(where.read(MAX_RECEIPT_BYTES), where.uri, run, seal)
 
 
 def write_receipt(written: str, waited: Waited, client: Client, tell: Observer = nobody) -> str:
@@ -165,7 +210,7 @@ def write_receipt(written: str, waited: Waited, client: Client, tell: Observer =
     """
     try:
         where = receipt_place(written)
-        content = _written(where, waited.receipt(client), key_of(client))
+        content = _written(where, waited.receipt(client), seal_of(client))
     except WxBankError as failure:
         failure.add_note(
             "The upload tasks are finished; only their receipt could not be written. Another try of the task writes "
@@ -178,13 +223,13 @@ def write_receipt(written: str, waited: Waited, client: Client, tell: Observer =
     return uri
 
 
-def _written(where: Location, receipt: Receipt, key: bytes) -> bytes:
+def _written(where: Location, receipt: Receipt, seal: Seal) -> bytes:
     """What is there now."""
-    content = to_bytes(receipt, key)
+    content = to_bytes(receipt, seal.key)
     if where.write(content, only_new=True):
         return content
     content = where.read(MAX_RECEIPT_BYTES)
-    there = _own(content, where.uri, receipt.run, key)
+    there = _own(content, where.uri, receipt.run, seal)
     if not there.says_the_same_as(receipt):
         raise InvalidInput(
             f"{where.uri} is the receipt that this task wrote on {there.written_at}, and WeChat Pay's counts, the "
@@ -194,13 +239,13 @@ def _written(where: Location, receipt: Receipt, key: bytes) -> bytes:
     return content
 
 
-def _own(content: bytes, where: str, run: Run, key: bytes) -> Receipt:
+def _own(content: bytes, where: str, run: Run, seal: Seal) -> Receipt:
     """The receipt that an earlier try of this task wrote.
 
     :raises InvalidInput: it is anything else.
     """
     try:
-        there = read_receipt(content, where, key)
+        there = read_receipt(content, where, seal)
     except WrongReceipt as failure:
         raise InvalidInput(
             f"receipt_path names a file that is there and is not this task's receipt, and it is not overwritten: "

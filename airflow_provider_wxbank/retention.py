@@ -21,24 +21,26 @@ from typing import Literal
 from airflow_provider_wxbank.agreements.folders import Entry, real_files
 from airflow_provider_wxbank.agreements.manifest import NAME, Manifest, read_manifest
 from airflow_provider_wxbank.agreements.private import LocalDisk, SftpDisk, is_sftp
+from airflow_provider_wxbank.agreements.seal import Seal
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.agreements.storage_errors import telling
 from airflow_provider_wxbank.parameters import location
 from airflow_provider_wxbank.reporting.receipt import (
     BEGINNING_BYTES,
     MAX_RECEIPT_BYTES,
+    Receipt,
     may_be_receipt,
     read_receipt,
 )
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, WxBankError
 
 MIN_AGE = timedelta(hours=1)
 """The least age at which an export may be called too old: before, somebody may be about to upload it."""
 
 _UNITS = {"d": "days", "h": "hours"}
-_AGE = re.compile(r"(\d{1,5})([dh])")
+_AGE = re.compile(r"([0-9]{1,5})([dh])")
 
-Outcome = Literal["removed", "kept", "left"]
+Outcome = Literal["removed", "kept", "left", "failed"]
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +49,8 @@ log = logging.getLogger(__name__)
 class FoundExport:
     """An export that was found, and what became of it.
 
-    :param outcome: ``removed``; ``kept``, because it may still be needed; or ``left``, because it is no export of this
-        connection.
+    :param outcome: ``removed``; ``kept``, because it may still be needed; ``left``, because it is no export of this
+        connection; or ``failed``, because it could not be read or removed.
     :param why: the reason.
     :param files: files of it that were there, with ``bytes`` as its manifest has them.
     """
@@ -81,7 +83,7 @@ def age_of(value: object) -> timedelta | None:
 
 def clean(
     output_path: str,
-    naming_key: bytes,
+    seal: Seal,
     *,
     older_than: timedelta | None = None,
     receipts: str | None = None,
@@ -90,43 +92,81 @@ def clean(
 ) -> Iterator[FoundExport]:
     """Remove the exports in a place that are not needed any more; each is yielded when it is done.
 
+    One that cannot be removed keeps no other from being removed: it is told at the end.
+
     :param output_path: a folder; exports in folders of it are found, too. Links are not followed.
-    :param naming_key: see :func:`~airflow_provider_wxbank.agreements.files.naming_key`.
+    :param seal: of the connection.
     :param older_than: remove also exports that no receipt calls finished, if they are older.
     :param receipts: a folder with receipts beside those that are in ``output_path``.
     :param dry_run: only say what would be removed.
-    :raises InvalidInput: a place does not exist, or may not be read.
-    :raises TryLater: a place was not reached.
+    :raises InvalidInput: a place is no folder, or may not be read; or, at the end, an export could not be removed.
+    :raises TryLater: a place was not reached; or, at the end, an export could not be removed, which may pass.
     """
     root = location(output_path, "output_path")
     paths = _files_in(root)
     elsewhere = None if receipts is None else location(receipts, "receipts")
-    finished = _finished(_receipts_in(root, paths), naming_key)
+    finished = _finished(root, paths, seal)
     if elsewhere is not None:
-        for identity, names in _finished(_receipts_in(elsewhere, _files_in(elsewhere)), naming_key).items():
+        for identity, names in _finished(elsewhere, _files_in(elsewhere), seal).items():
             finished[identity] |= names
+    failures: list[WxBankError] = []
     for path in sorted(paths):
         if path.rpartition("/")[2] != NAME:
             continue
         manifest = _child(root, path)
         try:
-            export = read_manifest(manifest, naming_key)
-        except InvalidInput as failure:
-            yield FoundExport(manifest.uri, "left", str(failure))
-            continue
-        there = [file for file in export.files if manifest.parent.child(file.filename).path in paths]
-        outcome, why = _judged(export, finished, older_than, now())
-        if outcome == "removed" and not dry_run:
-            _remove(root, manifest, [file.filename for file in there])
-        size = sum(file.bytes for file in there)
-        yield FoundExport(manifest.uri, outcome, why, export.created_at, len(there), export.rows, size)
+            yield _cleaned(root, manifest, paths, seal, finished, older_than, now, dry_run=dry_run)
+        except WxBankError as failure:
+            failures.append(failure)
+            yield FoundExport(manifest.uri, "failed", str(failure))
+    if failures:
+        # What may pass is worth a retry, which finds the rest done.
+        may_pass = not all(isinstance(failure, InvalidInput) for failure in failures)
+        raise (TryLater if may_pass else InvalidInput)(
+            f"{len(failures)} exports below {root.uri} could not be removed; all others were looked at. The first: "
+            f"{failures[0]}"
+        )
+
+
+def _cleaned(
+    root: Location,
+    manifest: Location,
+    paths: AbstractSet[str],
+    seal: Seal,
+    finished: Mapping[str, AbstractSet[str]],
+    older_than: timedelta | None,
+    now: Callable[[], datetime],
+    *,
+    dry_run: bool,
+) -> FoundExport:
+    """What becomes of an export, once that is done.
+
+    :raises WxBankError: it could not be read or removed.
+    """
+    # Before it is read: what changes afterwards is another export.
+    state = manifest.state()
+    try:
+        export = read_manifest(manifest, seal.key)
+    except InvalidInput as failure:
+        return FoundExport(manifest.uri, "left", str(failure))
+    there = [file for file in export.files if manifest.parent.child(file.filename).path in paths]
+    outcome, why = _judged(export, manifest, finished, older_than, now())
+    if outcome == "removed" and not dry_run and not _remove(root, manifest, state, [file.filename for file in there]):
+        outcome, why = "kept", "another export into this folder began meanwhile"
+    size = sum(file.bytes for file in there)
+    return FoundExport(manifest.uri, outcome, why, export.created_at, len(there), export.rows, size)
 
 
 def _files_in(folder: Location) -> AbstractSet[str]:
-    """The paths of all files below a folder; in an object store there may be none yet, or none any more."""
+    """The paths of all files below a folder; in an object store there may be none yet, or none any more.
+
+    :raises InvalidInput: it is a file.
+    """
     filesystem = folder.filesystem
     with telling(folder.uri, "listed"):
         filesystem.invalidate_cache()
+        if filesystem.isfile(folder.path):
+            raise InvalidInput(f"{folder.uri} is a file: give the folder that it is in, or a folder of such folders")
         if _is_on_disk(folder):
             return set(real_files(filesystem, Entry(folder.path.rstrip("/"), is_folder=True)))
         return set(filesystem.find(folder.path))
@@ -140,63 +180,87 @@ def _child(folder: Location, path: str) -> Location:
     return folder.child(path.removeprefix(f"{folder.path.rstrip('/')}/"))
 
 
-def _receipts_in(folder: Location, paths: Iterable[str]) -> Iterator[Location]:
+def _receipts_in(folder: Location, paths: Iterable[str], seal: Seal) -> Iterator[Receipt]:
     for path in sorted(paths):
         name = path.rpartition("/")[2]
-        if name.lower().endswith(".json") and name != NAME:
-            where = _child(folder, path)
-            if may_be_receipt(where.beginning(BEGINNING_BYTES)):
-                yield where
-
-
-def _finished(receipts: Iterable[Location], naming_key: bytes) -> defaultdict[str, set[str]]:
-    """Identity of a manifest to the files of it that receipts call finished."""
-    finished: defaultdict[str, set[str]] = defaultdict(set)
-    for where in receipts:
-        try:
-            receipt = read_receipt(where.read(MAX_RECEIPT_BYTES), where.uri, naming_key)
-        except InvalidInput as failure:
-            log.warning("Not taken as a receipt: %s", failure)
+        if not name.lower().endswith(".json") or name == NAME:
             continue
-        # Where something is not accounted for, the files may still have to be shown.
-        if receipt.agree is False:
+        where = _child(folder, path)
+        try:
+            if may_be_receipt(where.beginning(BEGINNING_BYTES)):
+                yield read_receipt(where.read(MAX_RECEIPT_BYTES), where.uri, seal)
+        except InvalidInput as failure:
+            # Whatever else is there, and whoever may read it.
+            log.warning("Not taken as a receipt: %s", failure)
+
+
+def _finished(folder: Location, paths: Iterable[str], seal: Seal) -> defaultdict[str, set[str]]:
+    """Identity of a manifest to the files of it that receipts in a folder call finished."""
+    finished: defaultdict[str, set[str]] = defaultdict(set)
+    for receipt in _receipts_in(folder, paths, seal):
+        # Where something is not accounted for, or was not accepted, the files may still have to be shown.
+        if not receipt.is_settled:
             continue
         for file in receipt.files:
-            if file.export is not None:
-                finished[file.export].add(file.filename)
+            for identity in file.exports:
+                finished[identity].add(file.filename)
     return finished
 
 
 def _judged(
-    export: Manifest, finished: Mapping[str, AbstractSet[str]], older_than: timedelta | None, now: datetime
+    export: Manifest,
+    where: Location,
+    finished: Mapping[str, AbstractSet[str]],
+    older_than: timedelta | None,
+    now: datetime,
 ) -> tuple[Outcome, str]:
     names = {file.filename for file in export.files}
     if names <= finished.get(export.identity, set()):
         return "removed", "a receipt says that all its files are finished"
     age = now - datetime.fromisoformat(export.created_at)
     if older_than is not None and age > older_than:
+        # The clock of the worker that exported may have been wrong.
+        written = _written(where)
+        if written is not None and now - written <= older_than:
+            return "kept", f"it says that it is {_days(age)} old, and was written {_days(now - written)} ago"
         return "removed", f"it is {_days(age)} old, and no receipt says that it is finished"
     return "kept", f"no receipt says that it is finished; it is {_days(age)} old"
+
+
+def _written(where: Location) -> datetime | None:
+    """When a file was written, by the clock of its place; None if it is gone, or nobody tells."""
+    with telling(where.uri, "read"), contextlib.suppress(FileNotFoundError, NotImplementedError):
+        found = where.filesystem.modified(where.path)
+        if isinstance(found, datetime):
+            return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return None
 
 
 def _days(age: timedelta) -> str:
     return f"{age.days} d {age.seconds // 3600} h"
 
 
-def _remove(root: Location, manifest: Location, filenames: Sequence[str]) -> None:
+def _remove(root: Location, manifest: Location, state: object, filenames: Sequence[str]) -> bool:
+    """Remove an export, its manifest last: as long as it is there, the next removal knows what belongs to the export.
+
+    :param state: of the manifest, when it was read.
+    :return: whether it was removed. Another export into the folder removes the manifest first of all: then the files
+        that are there may be its, of the same names.
+    """
     folder = manifest.parent
-    for name in filenames:
-        folder.child(name).delete()
-    # Last: as long as it is there, the next removal knows what belongs to the export.
-    manifest.delete()
+    for where in (*map(folder.child, filenames), manifest):
+        if manifest.state() != state:
+            return False
+        where.delete()
     # A folder of a bucket is no more than the names of what is in it.
     if not _is_on_disk(root):
-        return
+        return True
     disk = LocalDisk() if root.is_local else SftpDisk(root.filesystem)
     with contextlib.suppress(Exception):  # something else is in it
         while folder.path.startswith(f"{root.path.rstrip('/')}/"):
             disk.remove_folder(folder.path)
             folder = folder.parent
+    return True
 
 
 def summed(found: Iterable[FoundExport]) -> dict[str, int]:

@@ -28,7 +28,7 @@ from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wait import Look, Waiting, looked, wait
 from airflow_provider_wxbank.packages.wanted import Wanted, wanted
 from airflow_provider_wxbank.parameters import WHY_NONE, TextParameters, list_of_texts, text
-from airflow_provider_wxbank.receipts import Waited, check_place, key_of, receipt_place, run_of, write_receipt
+from airflow_provider_wxbank.receipts import Waited, check_place, receipt_place, run_of, seal_of, write_receipt
 from airflow_provider_wxbank.reporting.events import FinishedFile, Observer, all_of
 from airflow_provider_wxbank.reporting.failing import failing
 from airflow_provider_wxbank.reporting.lineage import Done, ReportsLineage
@@ -245,7 +245,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
     def _check_receipt(self, context: Context) -> None:
         """:raises InvalidInput: a receipt cannot be written where it should be. Told before the wait."""
         if self.receipt_path is not None:
-            check_place(receipt_place(self.receipt_path), run_of(context), key_of(self.hook.get_conn()))
+            check_place(receipt_place(self.receipt_path), run_of(context), seal_of(self.hook.get_conn()))
 
     def _receipt(self, context: Context, target: Wanted, tasks: Sequence[UploadTask]) -> str | None:
         """The receipt's URI with its identity, once it is written; None without one."""

@@ -6,57 +6,97 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from airflow_provider_wxbank.agreements.seal import IDENTITY_DIGITS
+from airflow_provider_wxbank.agreements.seal import IDENTITY_DIGITS, Seal
 from airflow_provider_wxbank.packages.connection_check import Step
 from airflow_provider_wxbank.packages.poll import Memory, wanted_tasks
 from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wanted import Wanted
-from airflow_provider_wxbank.receipts import key_of, receipt_place
+from airflow_provider_wxbank.receipts import receipt_place, seal_of
 from airflow_provider_wxbank.reporting.receipt import MAX_RECEIPT_BYTES, Receipt, ReceiptFile, read_receipt
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.errors import WrongReceipt
+from airflow_provider_wxbank.wechatpay.errors import WaitFailed, WrongReceipt, WxBankError
 from airflow_provider_wxbank.wechatpay.flows import Caller, run
+
+MAX_TOLD = 5
+"""Files or exports that a message names one by one."""
 
 _IDENTIFIED = re.compile(rf"(.+)#([0-9a-f]{{{IDENTITY_DIGITS}}})", re.DOTALL)
 
 
-def find_receipt(written: str, key: bytes) -> Receipt:
+_STEPS = ("run", "exports", "sums", "verdict")
+
+
+def find_receipt(written: str, seal: Seal) -> Receipt:
     """Read a receipt and check that it is as it was written.
 
     :param written: a path or URL, with or without the identity that the sensor's result gives.
-    :raises WrongReceipt: it is not, or has another identity.
+    :param seal: of the connection.
+    :raises WrongReceipt: it is not, or has another identity, or is another merchant's.
     :raises InvalidInput: it does not exist, or may not be read.
     :raises TryLater: its place was not reached.
     """
     match = _IDENTIFIED.fullmatch(written)
     path, identity = (match[1], match[2]) if match else (written, None)
     where = receipt_place(path, "receipt")
-    receipt = read_receipt(where.read(MAX_RECEIPT_BYTES), where.uri, key)
+    receipt = read_receipt(where.read(MAX_RECEIPT_BYTES), where.uri, seal)
     if identity not in (None, receipt.identity):
         raise WrongReceipt(f"{where.uri} has the identity {receipt.identity}, not {identity}: it is another receipt")
     return receipt
 
 
 def verify(written: str, client: Client, *, online: bool) -> Iterator[Step]:
-    """Verify a receipt step by step; after a failure of the first the rest is skipped.
+    """Verify a receipt step by step; after a failure of the first the rest is skipped. What it admits itself is told.
 
     :param written: as for :func:`find_receipt`.
     :param online: whether to ask WeChat Pay.
-    :raises WxBankError: it could not be read, or WeChat Pay not be asked.
     """
     try:
-        receipt = find_receipt(written, key_of(client))
-    except WrongReceipt as failure:
+        receipt = find_receipt(written, seal_of(client))
+    except WxBankError as failure:
         yield Step.failed("receipt", failure)
-        skipped = ("run", "sums", "WeChat Pay") if online else ("run", "sums")
+        skipped = (*_STEPS, "WeChat Pay") if online else _STEPS
         yield from (Step(name, "skipped", "after the failure of receipt") for name in skipped)
         return
-    yield Step("receipt", "ok", f"{receipt.identity}, as it was written on {receipt.written_at}")
+    path = written.removesuffix(f"#{receipt.identity}")
+    yield Step("receipt", "ok", f"{path}#{receipt.identity}, as it was written on {receipt.written_at}")
     by = "nobody, as far as Airflow told" if receipt.run.triggered_by is None else receipt.run.triggered_by
     yield Step("run", "ok", f"{receipt.run}, triggered by {by}; merchant {receipt.mchid}")
+    yield _exports(receipt)
     yield verify_sums(receipt)
+    yield _verdict(receipt)
     if online:
-        yield run(verify_online(client, receipt))
+        try:
+            yield run(verify_online(client, receipt))
+        except WxBankError as failure:
+            yield Step.failed("WeChat Pay", failure)
+
+
+def _exports(receipt: Receipt) -> Step:
+    """Which exports it tells of, and of which it could not."""
+    problems = [one.problem for one in receipt.exports if one.problem is not None]
+    if not receipt.exports:
+        return Step("exports", "skipped", "it tells of none")
+    if problems:
+        message = f"of {len(problems)} of {len(receipt.exports)} its rows and files are not known: {_some(problems)}"
+        return Step("exports", "skipped", message)
+    rows, skipped = (sum(getattr(one, name) or 0 for one in receipt.exports) for name in ("rows", "skipped"))
+    return Step("exports", "ok", f"{len(receipt.exports)}, of {rows} rows; {skipped} invalid rows were skipped")
+
+
+def _verdict(receipt: Receipt) -> Step:
+    """Whether the import was accepted. A receipt of one that was not is genuine all the same."""
+    limit = receipt.max_fail_ratio
+    if limit is None:
+        return Step("verdict", "ok", f"{receipt.fail_ratio:.2%} did not match, and any share was accepted")
+    message = f"{receipt.fail_ratio:.2%} did not match, and max_fail_ratio allowed {limit:.2%}"
+    if receipt.is_accepted:
+        return Step("verdict", "ok", message)
+    return Step.failed("verdict", WaitFailed(f"{message}: the import was not accepted, and its task failed"))
+
+
+def _some(texts: Sequence[str]) -> str:
+    """The first few of some texts."""
+    return "; ".join(texts[:MAX_TOLD]) + (f"; and {len(texts) - MAX_TOLD} more" if len(texts) > MAX_TOLD else "")
 
 
 def verify_sums(receipt: Receipt) -> Step:
@@ -67,7 +107,7 @@ def verify_sums(receipt: Receipt) -> Step:
         f"{receipt.package_id}"
     )
     if agree is None:
-        return Step("sums", "skipped", f"{counted}; how many rows were sent is not known")
+        return Step("sums", "skipped", f"{counted}; whether these are all rows that were exported is not known")
     if agree:
         return Step("sums", "ok", f"{sums['rows']} rows were sent: {counted}")
     message = (
@@ -90,8 +130,10 @@ async def verify_online(client: Caller, receipt: Receipt) -> Step:
     listed = {task.filename: task async for task in wanted_tasks(client, target, memory)}
     differing = list(_differences(receipt.files, listed))
     if differing:
-        shown = "; ".join(differing[:5]) + (f"; and {len(differing) - 5} more" if len(differing) > 5 else "")
-        message = f"WeChat Pay says something else of {len(differing)} of {len(receipt.files)} tasks today: {shown}"
+        message = (
+            f"WeChat Pay says something else of {len(differing)} of {len(receipt.files)} tasks today: "
+            f"{_some(differing)}"
+        )
         return Step.failed("WeChat Pay", WrongReceipt(message))
     return Step("WeChat Pay", "ok", f"lists all {len(receipt.files)} tasks, finished, with the same counts")
 

@@ -9,11 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from dataclasses import dataclass, field
 
 BEGINNING = b'{\n "hmac_sha256": "'
 IDENTITY_DIGITS = 16
 
 _DIGEST_DIGITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What seals the documents of a connection, and whose they are: merchants may share a ``naming_secret``.
+
+    :param key: see :func:`~airflow_provider_wxbank.agreements.files.naming_key`.
+    """
+
+    mchid: str
+    key: bytes = field(repr=False)
 
 
 def sealed(kind: str, rest: bytes, naming_key: bytes) -> bytes:

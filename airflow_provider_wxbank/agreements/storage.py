@@ -98,7 +98,8 @@ class Location:
         return bytes(content)
 
     def beginning(self, length: int) -> bytes:
-        """Its first bytes, at most ``length`` of them; none if there is no such file."""
+        """Its first bytes, at most ``length`` of them; none if there is no such file. It fails as :meth:`read` does."""
+        self.check_is_file()
         with telling(self.uri, "read"), contextlib.suppress(FileNotFoundError):
             self.filesystem.invalidate_cache()
             with self.filesystem.open(self.path, "rb") as file:

@@ -125,9 +125,14 @@ def _tell(failure: Exception, code: Exit, *, verbose: bool) -> None:
     if not isinstance(failure, WxBankError):
         text = f"{type(failure).__name__}: {next(iter(text.splitlines()), '')[:500]}"
     notes = "".join(f" ({note})" for note in getattr(failure, "__notes__", ()))
-    say(f"error: {text}{notes}")
+    say(f"error: {printable(text + notes)}")
     if (hint := _HINTS.get(code)) and not isinstance(failure, Failed):
         say(f"hint: {hint}")
+
+
+def printable(text: str) -> str:
+    """A text in one line that does nothing to a terminal: names of files, runs and users may hold any character."""
+    return "".join(one if one.isprintable() else " " for one in text)
 
 
 def say(text: str) -> None:

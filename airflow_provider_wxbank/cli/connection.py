@@ -12,7 +12,7 @@ from airflow.cli.simple_table import AirflowConsole
 from rich.table import Table
 from rich.text import Text
 
-from airflow_provider_wxbank.cli.command import Exit, command, exit_code, say
+from airflow_provider_wxbank.cli.command import Exit, command, exit_code, printable, say
 from airflow_provider_wxbank.cli.output import Column, local_minute, render, rfc3339, show
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.packages.connection_check import Step
@@ -59,7 +59,7 @@ def _told(steps: Iterable[Step]) -> Iterable[Step]:
         line.add_column(width=7)
         line.add_column(width=11)
         line.add_column(overflow="fold")
-        line.add_row(Text(step.outcome, _COLORS[step.outcome]), Text(step.name), Text(step.message))
+        line.add_row(Text(step.outcome, _COLORS[step.outcome]), Text(step.name), Text(printable(step.message)))
         render(line, console)
         yield step
 

@@ -104,7 +104,12 @@ _CERTIFICATES = (
 )
 _CHECK = (Arg(("package_id",), help="a number package that should be readable", nargs="?"),)
 _VERIFY = (
-    Arg(("receipt",), help="a receipt, as a path or URL, with or without the # and digits of the sensor's result"),
+    Arg(
+        ("receipts",),
+        help="receipts, as paths or URLs, with or without the # and digits of the sensor's result",
+        nargs="+",
+        metavar="receipt",
+    ),
     Arg(("--online",), help="ask WeChat Pay whether it says the same today", action="store_true"),
 )
 _CLEAN = (

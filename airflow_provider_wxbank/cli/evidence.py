@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from contextlib import closing, nullcontext
 from dataclasses import asdict
+from itertools import chain
 
 from airflow_provider_wxbank.cli.audit import Counts, audited
 from airflow_provider_wxbank.cli.command import command, say
@@ -13,8 +14,8 @@ from airflow_provider_wxbank.cli.connection import show_steps
 from airflow_provider_wxbank.cli.files import absolute
 from airflow_provider_wxbank.cli.output import Column, local_minute, show, thousands
 from airflow_provider_wxbank.hooks import WxBankHook
-from airflow_provider_wxbank.receipts import key_of
-from airflow_provider_wxbank.retention import age_of, summed
+from airflow_provider_wxbank.receipts import seal_of
+from airflow_provider_wxbank.retention import FoundExport, age_of, summed
 from airflow_provider_wxbank.retention import clean as removed
 from airflow_provider_wxbank.verification import verify as steps_of
 
@@ -30,27 +31,42 @@ _CLEAN_COLUMNS = (
 
 @command
 def verify(args: argparse.Namespace) -> int:
-    """Verify the receipt of an import."""
+    """Verify receipts of imports."""
     with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client:
-        return show_steps(args.output, steps_of(absolute(args.receipt), client, online=args.online))
+        steps = (steps_of(absolute(receipt), client, online=args.online) for receipt in args.receipts)
+        return show_steps(args.output, chain.from_iterable(steps))
 
 
 @command
 def clean(args: argparse.Namespace) -> None:
     """Remove exports that are not needed any more."""
-    with nullcontext(Counts()) if args.dry_run else audited("clean", args.wxbank_conn_id) as audit:
-        older_than = age_of(args.older_than)
-        with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client:
-            found = list(
-                removed(
-                    absolute(args.output_path), key_of(client), older_than=older_than, receipts=absolute(args.receipts),
-                    dry_run=args.dry_run,
-                )
-            )  # fmt: skip
-        sums = summed(found)
-        audit.facts |= sums
+    found: list[FoundExport] = []
+    try:
+        with nullcontext(Counts()) if args.dry_run else audited("clean", args.wxbank_conn_id) as audit:
+            try:
+                _clean(args, found)
+            finally:
+                audit.facts |= summed(found)
+    except BaseException:
+        # What was removed before is told all the same.
+        if found:
+            _show(args, found)
+        raise
+    _show(args, found)
+
+
+def _clean(args: argparse.Namespace, found: list[FoundExport]) -> None:
+    older_than = age_of(args.older_than)
+    with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client:
+        places = {"output_path": absolute(args.output_path), "receipts": absolute(args.receipts)}
+        # One by one: whatever ends this, those before are there.
+        found.extend(removed(seal=seal_of(client), older_than=older_than, dry_run=args.dry_run, **places))
+
+
+def _show(args: argparse.Namespace, found: list[FoundExport]) -> None:
     if args.dry_run:
         say("Nothing was removed: this is what would be")
+    sums = summed(found)
     rows = [asdict(one) for one in found]
     last = {"manifest": f"{sums['removed']} removed", "files": sums["files"], "bytes": sums["bytes"]}
     show(args.output, rows, rows, _CLEAN_COLUMNS, last)

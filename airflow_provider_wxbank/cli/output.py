@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
-from airflow_provider_wxbank.cli.command import PipeClosed
+from airflow_provider_wxbank.cli.command import PipeClosed, printable
 
 Row = Mapping[str, object]
 
@@ -51,7 +51,7 @@ class Column:
     def text(self, row: Row) -> str:
         """What a row shows."""
         value = row.get(self.field)
-        return "" if value is None else self.shown(value)
+        return "" if value is None else printable(self.shown(value))
 
 
 def as_json(value: Any) -> dict[str, object]:
@@ -75,6 +75,7 @@ def show(output: str, value: object, rows: Sequence[Row], columns: Sequence[Colu
 
         write(yaml.dump(value, allow_unicode=True, sort_keys=False))
     elif output == "plain":
+        rows = [{name: printable(one) if isinstance(one, str) else one for name, one in row.items()} for row in rows]
         write(tabulate(rows, headers="keys", tablefmt="plain", disable_numparse=True) + "\n" if rows else "")
     else:
         console = AirflowConsole()

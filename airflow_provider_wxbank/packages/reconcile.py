@@ -92,11 +92,17 @@ def sent_files(results: Iterable[Any]) -> dict[str, SentFile] | None:
     """
     sent = {}
     for task in (task for result in results for task in result["tasks"]):
-        rows = task.get("rows")
-        if not _is_count(rows):
+        rows = rows_of(task)
+        if rows is None:
             return None
         sent[str(task["task_id"])] = SentFile(str(task.get("filename")), rows)
     return sent
+
+
+def rows_of(task: Mapping[str, Any]) -> int | None:
+    """The rows of a task in an upload's result; None if it does not tell, as an older version's."""
+    rows = task.get("rows")
+    return rows if _is_count(rows) else None
 
 
 def reconciled(
@@ -106,15 +112,17 @@ def reconciled(
 
     ``unaccounted`` sums up the differences file by file, whichever way: rows that were counted neither as matched nor
     as failed, and numbers that were counted without a row. So 0 means that every file agrees, and one file cannot hide
-    another. Without ``accounted`` only the sums can be compared.
+    another. Without ``accounted``, or if it contradicts the counts, only the sums can be compared.
 
     :param sent: what was sent; None if that is not known, and then nothing else is.
     """
     if sent is None:
         return counts, ()
     rows = sum(file.rows for file in sent.values())
-    if accounted is None:
-        difference = abs(rows - counts.success_count - counts.fail_count)
+    counted_rows = counts.success_count + counts.fail_count
+    # Both come with an event that may have passed through many hands.
+    if accounted is None or sum(map(accounted.counted, sent)) != counted_rows:
+        difference = abs(rows - counted_rows)
         return replace(counts, rows=rows, unaccounted=difference), ()
     differing = tuple(
         Difference(task_id, file.filename, file.rows, counted)

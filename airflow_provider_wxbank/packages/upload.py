@@ -216,6 +216,12 @@ def result_of(package_id: str, outgoing: Outgoing, uploaded: Collection[Uploaded
         "package_id": package_id,
         "bank_type": outgoing.bank_type,
         "rows": sum(one.rows for one in uploaded),
-        "tasks": [{"task_id": one.task_id, "filename": one.filename, "rows": one.rows} for one in uploaded],
+        "tasks": [_task(one) for one in uploaded],
     }
     return result if outgoing.manifest is None else {**result, "manifest": outgoing.manifest}
+
+
+def _task(one: Uploaded) -> dict[str, Any]:
+    task = {"task_id": one.task_id, "filename": one.filename, "rows": one.rows}
+    # Only where it is so: WeChat Pay then has bytes that this upload did not send.
+    return {**task, "adopted": True} if one.adopted else task

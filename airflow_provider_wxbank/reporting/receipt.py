@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from airflow_provider_wxbank.agreements.seal import BEGINNING, identity_of, is_authentic, sealed
+from airflow_provider_wxbank.agreements.seal import BEGINNING, Seal, identity_of, is_authentic, sealed
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WrongReceipt
 
 NAME = "receipt.json"
@@ -79,8 +80,11 @@ class ReceiptFile:
     """A file and its upload task.
 
     :param rows: numbers in the file; None where only WeChat Pay's list tells of it.
-    :param sha256: of the file, lower-case hexadecimal, as its manifest has it; ``serial_no`` is the platform key that
-        encrypted it, and ``export`` the identity of that manifest. None without a manifest.
+    :param adopted: whether the upload found it in the package instead of sending it; None if no upload tells.
+    :param sha256: of the file that was sent, lower-case hexadecimal, as its manifest has it; ``serial_no`` is the
+        platform key that encrypted it. None without a manifest, and for an adopted file: its numbers are these, and
+        which bytes WeChat Pay was sent, only the upload that sent them knew.
+    :param exports: identities of the manifests that list it.
     :param create_time: as WeChat Pay gave it, RFC 3339; ``update_time`` likewise.
     :param success_count: as WeChat Pay gave it; None where it left it out.
     """
@@ -89,9 +93,10 @@ class ReceiptFile:
     task_id: str
     bank_type: str | None
     rows: int | None
+    adopted: bool | None
     sha256: str | None
     serial_no: str | None
-    export: str | None
+    exports: tuple[str, ...]
     create_time: str | None
     update_time: str | None
     success_count: int | None
@@ -145,17 +150,24 @@ class Receipt:
     def agree(self) -> bool | None:
         """Whether every row of every file is accounted for, and all rows of each export are in these files.
 
-        None if nothing disagrees, but the rows of some files are not known.
+        None if nothing disagrees, but the rows of some files or of an export are not known.
         """
-        unaccounted = [file.unaccounted for file in self.files]
-        of_exports = [
-            _sum(file.rows for file in self.files if file.export == export.identity) == export.rows
-            for export in self.exports
-            if export.rows is not None
-        ]
-        if any(unaccounted) or not all(of_exports):
-            return False
-        return None if None in unaccounted else True
+        rows: Counter[str] = Counter()
+        # Of these some rows are not known, so that their sums are not, either.
+        unknown = {identity for file in self.files if file.rows is None for identity in file.exports}
+        for file in self.files:
+            for identity in file.exports:
+                rows[identity] += file.rows or 0
+        agree = [file.unaccounted == 0 if file.rows is not None else None for file in self.files]
+        for export in self.exports:
+            is_known = export.rows is not None and export.identity not in unknown
+            agree.append(rows[export.identity or ""] == export.rows if is_known else None)
+        return False if False in agree else None if None in agree else True
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to ask: all agrees, is known, and was accepted."""
+        return self.agree is True and self.is_accepted
 
     @property
     def is_accepted(self) -> bool:
@@ -215,16 +227,17 @@ def _verdict(receipt: Receipt) -> dict[str, Any]:
     }
 
 
-def read_receipt(content: bytes, where: str, naming_key: bytes) -> Receipt:
+def read_receipt(content: bytes, where: str, seal: Seal) -> Receipt:
     """The receipt in a file that this package wrote.
 
     :param where: its URI, for messages.
-    :raises WrongReceipt: it is none, or was altered, or another merchant's key sealed it.
+    :param seal: of the connection.
+    :raises WrongReceipt: it is none, or was altered, or is another merchant's.
     :raises InvalidInput: a newer version of this package wrote it.
     """
     if not content.startswith(BEGINNING):
         raise WrongReceipt(f"{where} is no receipt, or its beginning is missing")
-    if not is_authentic(_KIND, content, naming_key):
+    if not is_authentic(_KIND, content, seal.key):
         raise WrongReceipt(
             f"{where} was truncated or altered after it was written, or belongs to another connection. If the "
             "merchant's key was renewed since, and the connection had no naming_secret then, only a connection with "
@@ -245,6 +258,9 @@ def read_receipt(content: bytes, where: str, naming_key: bytes) -> Receipt:
         )
         if value["sums"] != read.sums() or value["verdict"] != _verdict(read):
             raise WrongReceipt(f"{where} states sums that are not those of its files")
+        # Merchants may share a naming_secret.
+        if read.mchid != seal.mchid:
+            raise WrongReceipt(f"{where} is a receipt of merchant {read.mchid}, and the connection's is {seal.mchid}")
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as failure:
         if isinstance(failure, WrongReceipt):
             raise
@@ -261,4 +277,5 @@ def may_be_receipt(beginning: bytes) -> bool:
 
 
 def _file(value: dict[str, Any]) -> ReceiptFile:
-    return ReceiptFile(**{one.name: value[one.name] for one in fields(ReceiptFile)})
+    named = {one.name: value[one.name] for one in fields(ReceiptFile)}
+    return ReceiptFile(**{**named, "exports": tuple(value["exports"])})

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,19 @@ from typing import Any
 import pytest
 
 from airflow_provider_wxbank import retention
+from airflow_provider_wxbank.agreements.manifest import read_manifest, to_bytes
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.operators import CleanExportsOperator, ExportUsersOperator, UploadTaskOperator
 from airflow_provider_wxbank.parameters import location
-from airflow_provider_wxbank.receipts import key_of
+from airflow_provider_wxbank.receipts import seal_of
 from airflow_provider_wxbank.retention import FoundExport, age_of
 from airflow_provider_wxbank.simulator import Fault, Simulator
-from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WaitFailed
 from tests.airflow.conftest import context
 from tests.airflow.test_places import PLACES, without_rights
 from tests.airflow.test_receipts import Run, connected, of_run, run, sensor  # noqa: F401  # fixtures
-from tests.conftest import PACKAGE, numbers
-from tests.harness.waiting import until
+from tests.conftest import PACKAGE, NewSimulator, numbers
+from tests.harness.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.usefixtures("connected")
 
@@ -52,11 +54,11 @@ def exported(folder: str, rows: int = 20) -> str:
     ).execute(context())
 
 
-def imported(folder: str, receipt_path: str, run_id: str = "manual__1") -> str:
+def imported(folder: str, receipt_path: str, run_id: str = "manual__1", **options: Any) -> str:
     """The result of an export that was imported and has its receipt."""
     manifest = exported(folder)
     upload = UploadTaskOperator(task_id="upload", package_id=PACKAGE, manifest=manifest).execute(context())
-    sensor(upload=upload, receipt_path=receipt_path).execute(of_run(run_id=run_id))
+    sensor(upload=upload, receipt_path=receipt_path, **options).execute(of_run(run_id=run_id))
     return manifest
 
 
@@ -66,7 +68,7 @@ def clean(folder: str, days: float = 0.0, **options: Any) -> list[FoundExport]:
     def now() -> datetime:
         return datetime.now(UTC) + timedelta(days=days)
 
-    return list(retention.clean(folder, key_of(WxBankHook().get_conn()), now=now, **options))
+    return list(retention.clean(folder, seal_of(WxBankHook().get_conn()), now=now, **options))
 
 
 def outcomes(found: list[FoundExport]) -> dict[str, str]:
@@ -180,15 +182,149 @@ def test_a_receipt_of_an_earlier_export_in_the_folder_removes_nothing(tmp_path: 
     assert outcomes(clean(str(tmp_path))) == {"one": "kept"}
 
 
-@pytest.mark.parametrize("what", ["altered", "does not agree"])
-def test_a_receipt_that_is_doubtful_removes_nothing(simulator: Simulator, tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("what", ["altered", "does not agree", "was not accepted"])
+def test_a_receipt_that_is_doubtful_removes_nothing(
+    simulator: Simulator, new_simulator: NewSimulator, connect: Any, tmp_path: Path, what: str
+) -> None:
     if what == "does not agree":
         simulator.add_fault(Fault("lost-rows", on="upload", times=1))
-    imported(str(tmp_path / "one"), str(tmp_path / "one"))
+    if what == "was not accepted":
+        connect(new_simulator(unmatched_ratio=1.0))
+        with pytest.raises(WaitFailed):
+            imported(str(tmp_path / "one"), str(tmp_path / "one"), max_fail_ratio=0.5)
+        assert (tmp_path / "one/receipt.json").exists()
+    else:
+        imported(str(tmp_path / "one"), str(tmp_path / "one"))
     if what == "altered":
         receipt = tmp_path / "one/receipt.json"
         receipt.write_bytes(receipt.read_bytes().replace(b'"agree": true', b'"agree": null'))
     assert outcomes(clean(str(tmp_path))) == {"one": "kept"}
+
+
+def test_another_merchant_with_the_same_naming_secret_takes_no_receipt_for_its_own(
+    simulator: Simulator, connect: Any, new_simulator: NewSimulator, tmp_path: Path
+) -> None:
+    secret = {"naming_secret": "one secret of thirty-two characters for both"}
+    connect(simulator, extra={**simulator.airflow_connection()["extra"], **secret})
+    imported(str(tmp_path / "one"), str(tmp_path / "one"))
+    other = new_simulator(mchid="1900000002")
+    connect(other, extra={**other.airflow_connection()["extra"], **secret})
+    assert outcomes(clean(str(tmp_path))) == {"one": "kept"}
+    connect(simulator, extra={**simulator.airflow_connection()["extra"], **secret})
+    assert outcomes(clean(str(tmp_path))) == {"one": "removed"}
+
+
+# Other writers, other files, other clocks.
+
+
+@PLACES
+@pytest.mark.parametrize("how", ["receipt", "age"])
+def test_an_export_that_begins_meanwhile_keeps_its_files(root: str, how: str) -> None:
+    """It has files of the same names, and is not the one that was judged."""
+    folder = f"{root}/daily"
+    imported(folder, f"{root}/receipts")
+    again: list[str] = []
+
+    def now() -> datetime:
+        if not again:
+            # Its time as an object store has it is in seconds.
+            again.append(exported(folder))
+        return datetime.now(UTC) + timedelta(days=8)
+
+    options: dict[str, Any] = {} if how == "receipt" else {"older_than": WEEK}
+    (found,) = retention.clean(root, seal_of(WxBankHook().get_conn()), now=now, **options)
+    assert (found.outcome, found.why) == ("kept", "another export into this folder began meanwhile")
+    # All of it is there, as its upload finds.
+    upload = UploadTaskOperator(task_id="upload", package_id="8473296", manifest=again[0]).execute(context())
+    assert upload["rows"] == 20
+
+
+def test_a_pipe_is_no_receipt_and_holds_nothing_up(tmp_path: Path) -> None:
+    exported(str(tmp_path / "exports/one"))
+    os.mkfifo(tmp_path / "exports/x.json")
+    (tmp_path / "exports/two").mkdir()
+    os.mkfifo(tmp_path / "exports/two/manifest.json")
+    code = (
+        "import sys; from airflow_provider_wxbank.__main__ import main; "
+        f"main(['clean', {str(tmp_path / 'exports')!r}, '-o', 'json'])"
+    )
+    # In a process of its own, which can be ended if it waits for somebody to write.
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert outcomes([FoundExport(**one) for one in json.loads(done.stdout)]) == {"one": "kept", "two": "left"}
+    assert "x.json is no file, but a folder, a pipe or a device" in done.stderr
+
+
+def open_to_all(folder: Path) -> None:
+    """Let a user without rights read and write everything in a folder, and come to it."""
+    for path in folder.rglob("*"):
+        path.chmod(0o777)
+    for path in (folder, folder.parent, folder.parent.parent):
+        path.chmod(0o777)
+
+
+def test_a_file_that_may_not_be_read_is_no_receipt(tmp_path: Path, logged: Callable[[], str]) -> None:
+    exported(str(tmp_path / "one"))
+    (tmp_path / "foreign.json").write_text("{}")
+    open_to_all(tmp_path)
+    (tmp_path / "foreign.json").chmod(0)
+    secret = seal_of(WxBankHook().get_conn())
+    with without_rights():
+        found = list(retention.clean(str(tmp_path), secret))
+    assert outcomes(found) == {"one": "kept"}
+    assert "Not taken as a receipt: " in logged()
+
+
+def test_an_export_that_cannot_be_removed_keeps_no_other(tmp_path: Path) -> None:
+    for name in "abc":
+        imported(str(tmp_path / name), str(tmp_path / f"receipts/{name}"), f"manual__{name}")
+    open_to_all(tmp_path)
+    (tmp_path / "b").chmod(0o555)
+    secret, found = seal_of(WxBankHook().get_conn()), []
+    with without_rights(), pytest.raises(InvalidInput, match="^1 exports below .* could not be removed; all others"):
+        found.extend(retention.clean(str(tmp_path), secret))
+    assert outcomes(found) == {"a": "removed", "b": "failed", "c": "removed"}
+    assert "permission was denied" in found[1].why
+    assert [path.name for path in tmp_path.iterdir()].count("c") == 0
+    assert len(list((tmp_path / "b").glob("*.csv"))) == 4
+
+
+def test_the_command_shows_what_it_removed_before_it_failed(run: Run, tmp_path: Path) -> None:  # noqa: F811
+    for name in "ab":
+        imported(str(tmp_path / name), str(tmp_path / f"receipts/{name}"), f"manual__{name}")
+    open_to_all(tmp_path)
+    (tmp_path / "b").chmod(0o555)
+    with without_rights():
+        code, out, err = run("clean", str(tmp_path), "-o", "json")
+    assert code == 3
+    assert outcomes([FoundExport(**one) for one in json.loads(out)]) == {"a": "removed", "b": "failed"}
+    assert "error: 1 exports below" in err
+
+
+def test_an_export_of_a_worker_whose_clock_is_wrong_is_as_old_as_its_file(tmp_path: Path) -> None:
+    exported(str(tmp_path / "one"))
+    path = tmp_path / "one/manifest.json"
+    seal = seal_of(WxBankHook().get_conn())
+    manifest = read_manifest(location(str(path), "manifest"), seal.key)
+    path.write_bytes(to_bytes(replace(manifest, created_at="2020-01-01T00:00:00+00:00"), seal.key))
+    (found,) = clean(str(tmp_path), older_than=WEEK)
+    assert found.outcome == "kept"
+    assert found.why.endswith("and was written 0 d 0 h ago")
+    assert outcomes(clean(str(tmp_path), days=7.1, older_than=WEEK)) == {"one": "removed"}
+
+
+@PLACES
+def test_a_manifest_is_no_place_of_exports(root: str) -> None:
+    imported(f"{root}/one", f"{root}/one")
+    with pytest.raises(InvalidInput, match=r"one/manifest.json is a file: give the folder that it is in"):
+        clean(f"{root}/one/manifest.json")
+
+
+@pytest.mark.parametrize("dry_run", [None, 0, "False", "{{ x }}"])
+def test_only_true_and_false_say_whether_to_remove(tmp_path: Path, dry_run: Any) -> None:
+    imported(str(tmp_path / "one"), str(tmp_path / "one"))
+    with pytest.raises(InvalidInput, match="dry_run must be True or False"):
+        CleanExportsOperator(task_id="clean", output_path=str(tmp_path), dry_run=dry_run).execute(context())
+    assert (tmp_path / "one/manifest.json").exists()
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
@@ -217,7 +353,7 @@ def test_another_connection_removes_nothing(simulator: Simulator, connect: Any, 
     assert outcomes(clean(str(tmp_path), days=100, older_than=WEEK)) == {"one": "left"}
 
 
-@pytest.mark.parametrize("age", ["7", "7 days", "-1d", "0d", "59m", 7, "", timedelta(minutes=59)])
+@pytest.mark.parametrize("age", ["7", "7 days", "-1d", "0d", "59m", "\uff17d", 7, "", timedelta(minutes=59)])
 def test_an_age_that_is_none_is_refused(age: Any) -> None:
     with pytest.raises(InvalidInput, match="older_than"):
         age_of(age)
@@ -265,7 +401,7 @@ def test_a_folder_that_may_not_be_read_is_left_out(tmp_path: Path, logged: Calla
         path.chmod(0o755)
     for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         folder.chmod(0o755)
-    secret = key_of(WxBankHook().get_conn())
+    secret = seal_of(WxBankHook().get_conn())
     with without_rights():
         found = list(retention.clean(str(tmp_path), secret))
     assert outcomes(found) == {"one": "kept"}

@@ -20,11 +20,11 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_wxbank import __version__
 from airflow_provider_wxbank.__main__ import main
-from airflow_provider_wxbank.agreements.files import naming_key
-from airflow_provider_wxbank.agreements.seal import identity_of, sealed
+from airflow_provider_wxbank.agreements.seal import Seal, identity_of, sealed
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
 from airflow_provider_wxbank.parameters import location
+from airflow_provider_wxbank.receipts import seal_of
 from airflow_provider_wxbank.reporting.receipt import Receipt, read_receipt
 from airflow_provider_wxbank.sensors import TaskFinishedSensor
 from airflow_provider_wxbank.simulator import Fault, Simulator
@@ -73,6 +73,12 @@ def uploaded(tmp_path: Path, rows: int = 20, name: str = "out") -> dict[str, Any
     ).execute(context())  # fmt: skip
     upload = UploadTaskOperator(task_id="upload", package_id=PACKAGE, manifest=manifest)
     return upload.execute(context())
+
+
+def manifest_of(upload: dict[str, Any]) -> list[dict[str, Any]]:
+    """The files that the manifest of an upload lists."""
+    files: list[dict[str, Any]] = json.loads(Path(upload["manifest"].rpartition("#")[0]).read_bytes())["files"]
+    return files
 
 
 def sensor(**options: Any) -> TaskFinishedSensor:
@@ -140,7 +146,8 @@ def test_a_receipt_says_which_list_went_where_by_whom_and_what_became_of_it(
         assert (file["sha256"], file["serial_no"]) == tuple(
             by_name[file["filename"]][x] for x in ("sha256", "serial_no")
         )
-        assert (file["rows"], file["bank_type"], file["export"]) == (5, "ICBC_DEBIT", identity)
+        assert (file["rows"], file["bank_type"], file["exports"]) == (5, "ICBC_DEBIT", [identity])
+        assert file["adopted"] is False
         assert file["create_time"][:19] == task["create_time"][:19]
         assert file["create_time"].endswith("+08:00")
         for name in ("success_count", "fail_count", "success_user_count"):
@@ -192,8 +199,8 @@ def test_a_manifest_that_is_gone_is_told_in_the_receipt(connected: Simulator, tm
     (export,) = says["exports"]
     assert export["problem"].startswith(f"{manifest} ")
     assert export["rows"] is None
-    # The rows are known from the upload itself.
-    assert says["sums"]["agree"] is True
+    # The rows are known from the upload itself, and not whether these are all of the export.
+    assert (says["sums"]["rows"], says["sums"]["unaccounted"], says["sums"]["agree"]) == (20, 0, None)
     assert {file["sha256"] for file in says["files"]} == {None}
 
 
@@ -219,11 +226,63 @@ def test_too_many_that_did_not_match_have_a_receipt_that_says_so(
 def test_many_uploads_have_one_receipt(connected: Simulator, tmp_path: Path) -> None:
     first = uploaded(tmp_path, rows=10, name="first")
     second = uploaded(tmp_path, rows=23, name="second")
-    second["tasks"] = [task for task in second["tasks"] if task not in first["tasks"]]
+    del second["tasks"][-1]
     says = written(sensor(upload=[first, second], receipt_path=str(tmp_path)).execute(of_run()))
     assert [export["rows"] for export in says["exports"]] == [10, 23]
     # Not all of the second export is among the files.
     assert says["sums"]["agree"] is False
+
+
+def test_lists_that_share_a_file_have_a_receipt_that_agrees(connected: Simulator, tmp_path: Path) -> None:
+    """The first files of both lists have the same numbers, and so the same name: the second upload adopts them."""
+    first, second = uploaded(tmp_path, rows=10, name="first"), uploaded(tmp_path, rows=23, name="second")
+    says = written(sensor(upload=[first, second], receipt_path=str(tmp_path)).execute(of_run()))
+    assert (says["sums"]["rows"], says["sums"]["unaccounted"], says["sums"]["agree"]) == (23, 0, True)
+    both = {upload["manifest"].rpartition("#")[2] for upload in (first, second)}
+    exports = [set(file["exports"]) for file in says["files"]]
+    assert (exports.count(both), exports.count({second["manifest"].rpartition("#")[2]})) == (2, 3)
+    # The bytes of the shared ones are those of the upload that sent them.
+    sent = {file["filename"]: file["sha256"] for file in manifest_of(second)} | {
+        file["filename"]: file["sha256"] for file in manifest_of(first)
+    }
+    assert {file["filename"]: file["sha256"] for file in says["files"]} == sent
+    assert {file["adopted"] for file in says["files"]} == {False}
+
+
+def test_a_receipt_states_no_bytes_that_were_not_sent(connected: Simulator, tmp_path: Path) -> None:
+    """A list that is exported anew has the same names and other bytes, and WeChat Pay keeps those that it has."""
+    first, second = uploaded(tmp_path, name="first"), uploaded(tmp_path, name="second")
+    assert not any("adopted" in task for task in first["tasks"])
+    assert [task["adopted"] for task in second["tasks"]] == [True] * 4
+    says = written(sensor(upload=second, receipt_path=str(tmp_path)).execute(of_run()))
+    assert {(file["sha256"], file["serial_no"], file["adopted"]) for file in says["files"]} == {(None, None, True)}
+    # The numbers are those of the second export nevertheless, and all of them are there.
+    assert {tuple(file["exports"]) for file in says["files"]} == {(second["manifest"].rpartition("#")[2],)}
+    assert says["sums"]["agree"] is True
+
+
+def test_a_result_of_an_older_version_tells_of_no_adoption(connected: Simulator, tmp_path: Path) -> None:
+    first, second = uploaded(tmp_path, rows=10, name="first"), uploaded(tmp_path, rows=10, name="second")
+    for task in second["tasks"]:
+        del task["adopted"]
+    # Both seem to have sent it, and they cannot both have. (The tasks of one must differ from those of the other.)
+    del second["tasks"][-1]
+    says = written(sensor(upload=[first, second], receipt_path=str(tmp_path)).execute(of_run()))
+    shared = [file for file in says["files"] if file["filename"] == second["tasks"][0]["filename"]]
+    assert [(file["sha256"], file["adopted"]) for file in shared] == [(None, False)]
+
+
+@pytest.mark.parametrize("without", [1, 4])
+def test_without_the_rows_of_some_files_nothing_is_said_to_disagree(
+    connected: Simulator, run: Run, tmp_path: Path, without: int
+) -> None:
+    upload = uploaded(tmp_path)
+    for task in upload["tasks"][:without]:
+        del task["rows"]
+    says = written(sensor(upload=upload, receipt_path=str(tmp_path)).execute(of_run()))
+    rows = 20 - 5 * without or None
+    assert (says["sums"]["rows"], says["sums"]["agree"]) == (rows, None)
+    assert run("verify", str(tmp_path / "receipt.json"))[0] == 0
 
 
 # When it is written.
@@ -284,6 +343,45 @@ def test_a_place_that_cannot_be_is_told_before_the_wait(
         with pytest.raises(InvalidInput, match=message):
             sensor(upload=upload, receipt_path=path).execute(of_run())
     assert (tmp_path / "receipt.json").read_text() == "a file of somebody else"
+
+
+@pytest.mark.parametrize("store", ["disk", pytest.param("sftp", marks=NEEDS_SFTP)])
+@pytest.mark.parametrize("what", ["a file on the way", "a link to nowhere", "a folder"])
+def test_a_place_on_a_disk_that_cannot_be_is_told_before_the_wait(
+    new_simulator: NewSimulator, connect: Connect, tmp_path: Path, what: str, store: str,
+    request: pytest.FixtureRequest, airflow_connection: Any,
+) -> None:  # fmt: skip
+    if store == "sftp":
+        airflow_connection("place", request.getfixturevalue("sftp"))
+    connect(new_simulator(processing_seconds=3600.0))
+    upload = uploaded(tmp_path)
+    (tmp_path / "kept").mkdir()
+    if what == "a file on the way":
+        (tmp_path / "kept/2026").write_text("a file")
+    if what == "a link to nowhere":
+        (tmp_path / "kept/2026/june").mkdir(parents=True)
+        (tmp_path / "kept/2026/june/receipt.json").symlink_to(tmp_path / "nowhere.json")
+    if what == "a folder":
+        (tmp_path / "kept/2026/june/receipt.json").mkdir(parents=True)
+    path = f"{tmp_path}/kept/2026/june"
+    with pytest.raises(InvalidInput, match=r"kept/2026"):
+        sensor(upload=upload, receipt_path=path if store == "disk" else f"sftp://place@{path}").execute(of_run())
+    assert not (tmp_path / "nowhere.json").exists()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "Manifest.JSON"])
+def test_a_receipt_takes_no_name_that_an_export_removes(connected: Simulator, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidInput, match="has the name of a manifest, which the next export into this folder"):
+        sensor(package_id=PACKAGE, receipt_path=str(tmp_path / name)).execute(of_run())
+
+
+def test_a_manifest_whose_identity_was_cut_is_told_in_the_receipt(connected: Simulator, tmp_path: Path) -> None:
+    upload = uploaded(tmp_path)
+    upload["manifest"] = upload["manifest"][:-3]
+    says = written(sensor(upload=upload, receipt_path=str(tmp_path)).execute(of_run()))
+    (export,) = says["exports"]
+    assert (export["manifest"], export["identity"]) == (str(tmp_path / "out/manifest.json"), None)
+    assert "are not the 16 digits of an export's result" in export["problem"]
 
 
 def test_lineage_carries_the_digest_of_the_receipt(connected: Simulator, tmp_path: Path) -> None:
@@ -377,6 +475,9 @@ def receipt(connected: Simulator, tmp_path: Path) -> Path:
     return path_of(sensor(upload=upload, receipt_path=str(tmp_path), max_fail_ratio=0.5).execute(of_run()))
 
 
+ALL_OK = dict.fromkeys(("receipt", "run", "exports", "sums", "verdict"), "ok")
+
+
 def steps(out: str) -> dict[str, str]:
     return {step["step"]: step["outcome"] for step in json.loads(out)}
 
@@ -391,12 +492,90 @@ def test_a_receipt_is_verified_without_asking_wechat_pay(run: Run, connected: Si
     identity = identity_of(receipt.read_bytes())
     assert run("verify", f"{receipt}#{identity}")[0] == 0
     code, out, _ = run("verify", f"{receipt}#{'0' * 16}", "-o", "json")
-    assert (code, steps(out)) == (10, {"receipt": "failed", "run": "skipped", "sums": "skipped"})
+    assert (code, steps(out)) == (
+        10,
+        {"receipt": "failed", **dict.fromkeys(("run", "exports", "sums", "verdict"), "skipped")},
+    )
 
 
-def key() -> bytes:
-    settings = WxBankHook().get_conn().settings
-    return naming_key(settings.merchant.signer, settings.naming_secret)
+def key() -> Seal:
+    return seal_of(WxBankHook().get_conn())
+
+
+def told(out: str, step: str) -> str:
+    """The message of a step."""
+    (message,) = [one["message"] for one in json.loads(out) if one["step"] == step]
+    return str(message)
+
+
+def test_what_a_receipt_does_not_know_of_its_export_is_told(run: Run, connected: Simulator, tmp_path: Path) -> None:
+    upload = uploaded(tmp_path)
+    manifest = Path(upload["manifest"].rpartition("#")[0])
+    manifest.write_bytes(manifest.read_bytes() + b" ")
+    # Half of the export was lost on the way, and nobody can know.
+    del upload["tasks"][2:]
+    path = path_of(sensor(upload=upload, receipt_path=str(tmp_path)).execute(of_run()))
+    assert json.loads(path.read_bytes())["sums"]["agree"] is None
+    code, out, _ = run("verify", str(path), "-o", "json")
+    assert (code, steps(out)) == (0, {**ALL_OK, "exports": "skipped", "sums": "skipped"})
+    assert told(out, "exports").startswith("of 1 of 1 its rows and files are not known: ")
+    assert "was truncated or altered after its export" in told(out, "exports")
+
+
+def test_the_export_and_the_verdict_are_told(run: Run, receipt: Path) -> None:
+    out = run("verify", str(receipt), "-o", "json")[1]
+    assert told(out, "exports") == "1, of 20 rows; 1 invalid rows were skipped"
+    assert told(out, "verdict") == "0.00% did not match, and max_fail_ratio allowed 50.00%"
+
+
+def test_an_import_that_was_not_accepted_is_told(
+    run: Run, new_simulator: NewSimulator, connect: Connect, tmp_path: Path
+) -> None:
+    connect(new_simulator(unmatched_ratio=1.0))
+    with pytest.raises(WaitFailed):
+        sensor(upload=uploaded(tmp_path), receipt_path=str(tmp_path), max_fail_ratio=0.2).execute(of_run())
+    code, out, _ = run("verify", str(tmp_path), "-o", "json")
+    # As the wait itself ended: the receipt is genuine.
+    assert (code, steps(out)) == (8, {**ALL_OK, "verdict": "failed"})
+    assert "the import was not accepted" in told(out, "verdict")
+
+
+def test_many_receipts_are_verified_at_once(run: Run, connected: Simulator, tmp_path: Path) -> None:
+    upload = uploaded(tmp_path)
+    paths = [str(tmp_path / name) for name in ("1.json", "2.json", "no_such.json", "3.json")]
+    for number, path in enumerate(paths):
+        if "no_such" not in path:
+            sensor(upload=upload, receipt_path=path).execute(of_run(run_id=f"manual__{number}"))
+    code, out, _ = run("verify", *paths, "-o", "json")
+    assert code == 3
+    found = [step for step in json.loads(out) if step["step"] == "receipt"]
+    assert [step["outcome"] for step in found] == ["ok", "ok", "failed", "ok"]
+    assert all(path in step["message"] for path, step in zip(paths, found, strict=True))
+    assert run("verify", *paths[:2])[0] == 0
+
+
+def test_another_merchant_with_the_same_naming_secret_does_not_verify_a_receipt(
+    run: Run, connected: Simulator, connect: Connect, new_simulator: NewSimulator, tmp_path: Path
+) -> None:
+    secret = {"naming_secret": "one secret of thirty-two characters for both"}
+    connect(connected, extra={**connected.airflow_connection()["extra"], **secret})
+    sensor(upload=uploaded(tmp_path), receipt_path=str(tmp_path)).execute(of_run())
+    assert run("verify", str(tmp_path))[0] == 0
+    other = new_simulator(mchid="1900000002")
+    connect(other, extra={**other.airflow_connection()["extra"], **secret})
+    code, out, _ = run("verify", str(tmp_path), "-o", "json")
+    assert code == 10
+    assert "is a receipt of merchant 1900000001, and the connection's is 1900000002" in told(out, "receipt")
+
+
+@pytest.mark.parametrize("output", ["table", "plain"])
+def test_names_do_nothing_to_a_terminal(run: Run, connected: Simulator, tmp_path: Path, output: str) -> None:
+    user = "eve\nok       sums         all is well\x1b[31m"
+    told = of_run(user=user, run_id="manual\x1b[2J\n1")
+    sensor(upload=uploaded(tmp_path), receipt_path=str(tmp_path)).execute(told)
+    out = run("verify", str(tmp_path), "-o", output)[1]
+    assert "\x1b" not in out
+    assert not any(line.startswith("ok       sums         all is well") for line in out.splitlines())
 
 
 def test_a_receipt_that_was_altered_in_any_byte_is_refused(receipt: Path) -> None:
@@ -447,7 +626,7 @@ def test_a_receipt_that_was_altered_in_any_field_is_refused(run: Run, receipt: P
 def test_a_receipt_whose_sums_are_not_those_of_its_files_is_refused(receipt: Path) -> None:
     """Even if it has the right seal: whoever has the key must not make sums up by mistake."""
     rest = receipt.read_bytes().partition(b'"hmac_sha256": "')[2][64:]
-    changed = sealed("receipt", rest.replace(b'"success_count": 20', b'"success_count": 21'), key())
+    changed = sealed("receipt", rest.replace(b'"success_count": 20', b'"success_count": 21'), key().key)
     with pytest.raises(WrongReceipt, match="states sums that are not those of its files"):
         read_receipt(changed, "it", key())
 
@@ -485,14 +664,14 @@ def test_rows_that_are_not_accounted_for_do_not_agree(run: Run, connected: Simul
     connected.add_fault(Fault("lost-rows", on="upload", times=1))
     path = path_of(sensor(upload=uploaded(tmp_path), receipt_path=str(tmp_path)).execute(of_run()))
     code, out, _ = run("verify", str(path), "-o", "json")
-    assert (code, steps(out)) == (10, {"receipt": "ok", "run": "ok", "sums": "failed"})
+    assert (code, steps(out)) == (10, {**ALL_OK, "sums": "failed"})
     assert "By 1 numbers they do not agree" in out
 
 
 def test_online_wechat_pay_says_the_same(run: Run, connected: Simulator, receipt: Path) -> None:
     before = connected.report()["requests"]
     code, out, _ = run("verify", str(receipt), "--online", "-o", "json")
-    assert (code, steps(out)) == (0, {"receipt": "ok", "run": "ok", "sums": "ok", "WeChat Pay": "ok"})
+    assert (code, steps(out)) == (0, {**ALL_OK, "WeChat Pay": "ok"})
     after = connected.report()["requests"]
     assert (after["find"] - before["find"], after["list"] - before["list"]) == (4, 0)
 

@@ -90,10 +90,12 @@ def test_a_second_try_of_the_same_run_adopts_and_the_next_run_imports_anew(
     connected: Simulator, file: str, logged: Callable[[], str]
 ) -> None:
     first = upload(file=file)
-    assert upload(file=file) == first
+    again = [{**task, "adopted": True} for task in first["tasks"]]
+    assert upload(file=file) == {**first, "tasks": again}
     assert "0 files uploaded, 2 adopted, 0 failed" in logged()
-    again = UploadTaskOperator(task_id="upload", package_id=PACKAGE, bank_type="ICBC_DEBIT", file=file)
-    other = again.execute(context(run_id="manual__2"))
+    other = UploadTaskOperator(task_id="upload", package_id=PACKAGE, bank_type="ICBC_DEBIT", file=file).execute(
+        context(run_id="manual__2")
+    )
     assert not {task["filename"] for task in other["tasks"]} & {task["filename"] for task in first["tasks"]}
 
 
@@ -329,7 +331,9 @@ def test_a_retry_neither_asks_for_nor_reads_what_the_state_of_the_task_has(
     assert [after["requests"][step] - before[step] for step in ("find", "upload")] == [1, 5]
     assert {task["filename"]: task["task_id"] for task in result["tasks"]}.items() >= done.items()
     assert after["packages"][PACKAGE]["numbers_digest"] == numbers_digest(numbers(60))
-    assert run_upload(store, manifest=uri) == result
+    assert [task.get("adopted", False) for task in result["tasks"]] == [True] * 7 + [False] * 5
+    again = [{**task, "adopted": True} for task in result["tasks"]]
+    assert run_upload(store, manifest=uri) == {**result, "tasks": again}
     assert connected.report()["requests"] == after["requests"]
 
 
@@ -443,7 +447,7 @@ def test_a_manifest_that_was_replaced_is_not_uploaded(connected: Simulator, tmp_
 def test_a_cleared_export_meets_its_own_files(connected: Simulator, tmp_path: Path) -> None:
     result = upload(manifest=exported(tmp_path), bank_type=None)
     again = upload(manifest=exported(tmp_path), bank_type=None)
-    assert again["tasks"] == result["tasks"]
+    assert again["tasks"] == [{**task, "adopted": True} for task in result["tasks"]]
     assert again["manifest"] != result["manifest"]
     assert set(connected.report()["whole_bodies"].values()) == {1}
 
