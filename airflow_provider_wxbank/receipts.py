@@ -15,8 +15,9 @@ from airflow_provider_wxbank import __version__
 from airflow_provider_wxbank.agreements.files import AgreementFile, naming_key
 from airflow_provider_wxbank.agreements.manifest import NAME as MANIFEST
 from airflow_provider_wxbank.agreements.manifest import read_manifest, split_identity
-from airflow_provider_wxbank.agreements.private import is_sftp
+from airflow_provider_wxbank.agreements.private import disk_of
 from airflow_provider_wxbank.agreements.seal import Seal, identified, identity_of
+from airflow_provider_wxbank.agreements.storage_errors import telling
 from airflow_provider_wxbank.packages.reconcile import rows_of
 from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wanted import Wanted
@@ -189,15 +190,17 @@ def check_place(where: Location, run: Run, seal: Seal) -> None:
 
     :raises InvalidInput: something else is there, or on the way to it.
     """
-    # In an object store there are no folders, and only writing shows what may be written.
-    if where.is_local or is_sftp(where.filesystem):
-        folder = where.parent
-        while folder.path and not folder.exists():
-            folder = folder.parent
-        if folder.path and not where.filesystem.isdir(folder.path):
-            raise InvalidInput(f"{where.uri} cannot be written: {folder.uri} is no folder")
-    if where.exists():
-        _own(where.read(MAX_RECEIPT_BYTES), where.uri, run, seal)
+    with telling(where.uri, "read"):
+        # In an object store there are no folders, and only writing shows what may be written.
+        if disk := disk_of(where.filesystem, is_local=where.is_local):
+            folder = where.parent
+            while folder.path and not disk.has(folder.path):
+                folder = folder.parent
+            if folder.path and not disk.is_folder(folder.path):
+                raise InvalidInput(f"{where.uri} cannot be written: {folder.uri} is no folder")
+        is_there = where.exists() if disk is None else disk.has(where.path)
+    if is_there:
+        _own(where.read(MAX_RECEIPT_BYTES, ": a link of this name leads nowhere"), where.uri, run, seal)
 
 
 def write_receipt(written: str, waited: Waited, client: Client, tell: Observer = nobody) -> str:

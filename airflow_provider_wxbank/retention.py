@@ -20,7 +20,7 @@ from typing import Literal
 
 from airflow_provider_wxbank.agreements.folders import Entry, real_files
 from airflow_provider_wxbank.agreements.manifest import NAME, Manifest, read_manifest
-from airflow_provider_wxbank.agreements.private import LocalDisk, SftpDisk, is_sftp
+from airflow_provider_wxbank.agreements.private import disk_of
 from airflow_provider_wxbank.agreements.seal import Seal
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.agreements.storage_errors import telling
@@ -167,13 +167,9 @@ def _files_in(folder: Location) -> AbstractSet[str]:
         filesystem.invalidate_cache()
         if filesystem.isfile(folder.path):
             raise InvalidInput(f"{folder.uri} is a file: give the folder that it is in, or a folder of such folders")
-        if _is_on_disk(folder):
+        if disk_of(filesystem, is_local=folder.is_local) is not None:
             return set(real_files(filesystem, Entry(folder.path.rstrip("/"), is_folder=True)))
         return set(filesystem.find(folder.path))
-
-
-def _is_on_disk(where: Location) -> bool:
-    return where.is_local or is_sftp(where.filesystem)
 
 
 def _child(folder: Location, path: str) -> Location:
@@ -253,9 +249,9 @@ def _remove(root: Location, manifest: Location, state: object, filenames: Sequen
             return False
         where.delete()
     # A folder of a bucket is no more than the names of what is in it.
-    if not _is_on_disk(root):
+    disk = disk_of(root.filesystem, is_local=root.is_local)
+    if disk is None:
         return True
-    disk = LocalDisk() if root.is_local else SftpDisk(root.filesystem)
     with contextlib.suppress(Exception):  # something else is in it
         while folder.path.startswith(f"{root.path.rstrip('/')}/"):
             disk.remove_folder(folder.path)

@@ -23,6 +23,9 @@ _FOLDER_MODE = 0o700
 class Disk(Protocol):
     """What is needed of a disk, wherever it is. Paths are absolute."""
 
+    def has(self, path: str) -> bool:
+        """Whether something has this name, and be it a link that leads nowhere."""
+
     def is_folder(self, path: str) -> bool:
         """Whether there is a folder, or a link to one."""
 
@@ -81,6 +84,9 @@ def _make_folders(disk: Disk, folder: str) -> None:
 class LocalDisk:
     """This machine's disk."""
 
+    def has(self, path: str) -> bool:
+        return os.path.lexists(path)
+
     def is_folder(self, path: str) -> bool:
         return Path(path).is_dir()
 
@@ -106,7 +112,7 @@ class LocalDisk:
             raise
         except OSError:
             # Not every disk can; and the one moment is short in which another file may get the name.
-            if os.path.lexists(target):
+            if self.has(target):
                 raise FileExistsError(target) from None
             self.rename(path, target)
         else:
@@ -127,6 +133,12 @@ class SftpDisk:
 
     def __init__(self, filesystem: Any) -> None:
         self._filesystem = filesystem
+
+    def has(self, path: str) -> bool:
+        async def ask(sftp: Any) -> bool:
+            return bool(await sftp.lexists(path))
+
+        return self._run(ask)
 
     def is_folder(self, path: str) -> bool:
         async def ask(sftp: Any) -> bool:
@@ -214,6 +226,13 @@ class SftpDisk:
         except BaseException:
             future.cancel()
             raise
+
+
+def disk_of(filesystem: Any, *, is_local: bool) -> Disk | None:
+    """The disk that a filesystem is of; None for an object store."""
+    if is_local:
+        return LocalDisk()
+    return SftpDisk(filesystem) if is_sftp(filesystem) else None
 
 
 def is_sftp(filesystem: object) -> bool:

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from airflow_provider_wxbank.agreements.folders import GLOB_CHARACTERS, Entry, below, is_no_list, matches
-from airflow_provider_wxbank.agreements.private import LocalDisk, SftpDisk, is_sftp, temporary_name, write_whole
+from airflow_provider_wxbank.agreements.private import disk_of, is_sftp, temporary_name, write_whole
 from airflow_provider_wxbank.agreements.storage_errors import telling
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater
 
@@ -115,10 +115,8 @@ class Location:
         :raises TryLater: there is no room for it, or its place was not reached.
         """
         with telling(self.uri, "written"), contextlib.suppress(*[FileExistsError] if only_new else []):
-            if self.is_local:
-                write_whole(LocalDisk(), self.path, content, only_new=only_new)
-            elif is_sftp(self.filesystem):
-                write_whole(SftpDisk(self.filesystem), self.path, content, only_new=only_new)
+            if disk := disk_of(self.filesystem, is_local=self.is_local):
+                write_whole(disk, self.path, content, only_new=only_new)
             else:
                 # An object appears whole, and its bucket says who reads it.
                 (self._create if only_new else self.filesystem.pipe_file)(self.path, content)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,13 +12,18 @@ from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.reporting.events import Finished, FinishedFile
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WaitFailed
 
+MAX_NAMES = 5
+"""Files that a message names one by one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
     """The sums over finished tasks.
 
     :param success_user_count: WeChat Pay users matched; a number may belong to several.
-    :param failed_files: files in which every row failed: most likely the key or the bank type is wrong.
+    :param failed_files: files in which every row failed: most likely the key or the bank type is wrong. The first of
+        them, if they were written with fewer names.
+    :param unnamed: how many more such files there are.
     :param rows: numbers that were sent in the tasks' files; None if that is not known.
     :param unaccounted: by how many numbers the counts differ from the rows, file by file; None if that is not known.
     """
@@ -30,6 +35,17 @@ class Counts:
     failed_files: tuple[str, ...] = ()
     rows: int | None = None
     unaccounted: int | None = None
+    unnamed: int = 0
+
+    @property
+    def failed(self) -> int:
+        """How many files failed in every row."""
+        return len(self.failed_files) + self.unnamed
+
+    def with_few_names(self) -> Counts:
+        """The same, with no more names than a message shows: Airflow's database has little room for an event."""
+        names = self.failed_files[:MAX_NAMES]
+        return replace(self, failed_files=names, unnamed=self.failed - len(names))
 
     @property
     def fail_ratio(self) -> float:
@@ -45,6 +61,7 @@ class Counts:
             self.fail_count + more.fail_count,
             self.success_user_count + more.success_user_count,
             self.failed_files + more.failed_files,
+            unnamed=self.unnamed + more.unnamed,
         )
 
     def since(self, earlier: Counts) -> Counts:
@@ -73,6 +90,8 @@ class Counts:
             _number(fields, "fail_count"),
             _number(fields, "success_user_count"),
             tuple(map(str, names)),
+            # An older version has written all names.
+            unnamed=_number(fields, "unnamed") if "unnamed" in fields else 0,
         )
 
     def of_package(self, package_id: str) -> dict[str, Any]:
@@ -96,7 +115,7 @@ class Counts:
             self.success_count,
             self.fail_count,
             self.success_user_count,
-            len(self.failed_files),
+            self.failed,
             self.rows,
             self.unaccounted,
         )
@@ -147,9 +166,10 @@ def likely_mistake(counts: Counts) -> str | None:
     """What to say about files in which every row failed; None if there are none."""
     if not counts.failed_files:
         return None
-    shown = ", ".join(counts.failed_files[:5]) + (", ..." if len(counts.failed_files) > 5 else "")
+    named = counts.failed_files[:MAX_NAMES]
+    shown = ", ".join(named) + (", ..." if counts.failed > len(named) else "")
     return (
-        f"Not one number matched in {len(counts.failed_files)} files ({shown}). Most likely they were encrypted with "
+        f"Not one number matched in {counts.failed} files ({shown}). Most likely they were encrypted with "
         "another key than the one declared, or bank_type is wrong"
     )
 

@@ -15,7 +15,7 @@ MAX_NEWEST = 100
 """Tasks that are known one by one. A task may be listed late, so the very newest one alone would not do."""
 
 
-_NOT_KEPT = ("failed_files", "rows", "unaccounted")
+_NOT_KEPT = ("failed_files", "unnamed", "rows", "unaccounted")
 """Of the counts: names that would grow, and what no list tells."""
 
 

@@ -82,7 +82,11 @@ class Accounted:
 
 def finished_event(tasks: Collection[UploadTask]) -> dict[str, Any]:
     """What a trigger tells of finished tasks, however many they are: their counts, and how many numbers of each."""
-    return {"status": "finished", "counts": asdict(count(tasks)), "accounted": Accounted.of(tasks).write()}
+    return {
+        "status": "finished",
+        "counts": asdict(count(tasks).with_few_names()),
+        "accounted": Accounted.of(tasks).write(),
+    }
 
 
 def sent_files(results: Iterable[Any]) -> dict[str, SentFile] | None:

@@ -279,7 +279,8 @@ def test_an_export_that_cannot_be_removed_keeps_no_other(tmp_path: Path) -> None
         imported(str(tmp_path / name), str(tmp_path / f"receipts/{name}"), f"manual__{name}")
     open_to_all(tmp_path)
     (tmp_path / "b").chmod(0o555)
-    secret, found = seal_of(WxBankHook().get_conn()), []
+    secret = seal_of(WxBankHook().get_conn())
+    found: list[FoundExport] = []
     with without_rights(), pytest.raises(InvalidInput, match="^1 exports below .* could not be removed; all others"):
         found.extend(retention.clean(str(tmp_path), secret))
     assert outcomes(found) == {"a": "removed", "b": "failed", "c": "removed"}

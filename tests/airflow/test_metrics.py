@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -266,3 +267,23 @@ def test_alerts_are_there_for_what_a_bank_must_notice_and_say_what_to_do() -> No
         groups = re.findall(r"by \(([\w, ]+)\)", rule["expr"])
         assert set(labels) <= set(groups[0].split(", "))
         assert len(rule["annotations"]["description"]) > 20
+
+
+@pytest.mark.parametrize("otel_on", ["maybe", "True"])
+def test_metrics_that_cannot_be_sent_take_no_result_from_a_task(
+    simulator: Simulator, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    logged: Callable[[], str], otel_on: str,
+) -> None:  # fmt: skip
+    connect(simulator)
+    (tmp_path / "users.csv").write_text("\n".join(numbers(7)))
+    upload = UploadTaskOperator(
+        task_id="upload", package_id=PACKAGE, file=str(tmp_path / "users.csv"), bank_type="ICBC_DEBIT"
+    )
+    monkeypatch.setenv("AIRFLOW__METRICS__OTEL_ON", otel_on)
+    if otel_on == "True":
+        # As without Airflow's extra.
+        monkeypatch.setitem(sys.modules, "opentelemetry.metrics", None)
+    result = upload.execute(context())
+    waiting = TaskFinishedSensor(task_id="finished", upload=result, poke_interval=0.05, timeout=PATIENCE)
+    assert waiting.execute(context(task_id="finished"))["success_count"] == 7
+    assert "Metrics were not sent: " in logged()

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from airflow_provider_wxbank.packages.counts import count
+from airflow_provider_wxbank.packages.counts import Counts, count, likely_mistake
 from airflow_provider_wxbank.packages.reconcile import (
     Accounted,
     Difference,
@@ -83,6 +84,25 @@ def test_an_event_of_6000_tasks_stays_small() -> None:
     counts, different = reconciled(count(many), sent(*range(5999), 6001), None)
     assert (counts.unaccounted, different) == (2, ())
     assert "in files that cannot be told" in (disagreement(PACKAGE, counts, different) or "")
+
+
+def test_an_event_that_contradicts_itself_hides_nothing() -> None:
+    """Its counts say that 3 of 20 were counted, and its accounts that all were."""
+    counts = replace(count(tasks(*[(5, 0)] * 4)), success_count=3)
+    found, different = reconciled(counts, sent(5, 5, 5, 5), Accounted(5, {}))
+    assert (found.unaccounted, different) == (17, ())
+
+
+def test_an_event_of_files_that_all_failed_stays_small() -> None:
+    """Such as with a wrong key: just then it has to arrive."""
+    failed = tasks(*[(0, 5500)] * 6000)
+    event = finished_event(failed)
+    assert len(json.dumps(event)) < 5000
+    read = Counts.read(event["counts"])
+    assert read.failed == 6000
+    assert read.event(PACKAGE, ()).failed_files == 6000
+    assert likely_mistake(read) == likely_mistake(count(failed))
+    assert "Not one number matched in 6000 files (0.csv, 1.csv, 2.csv, 3.csv, 4.csv, ...)" in str(likely_mistake(read))
 
 
 def test_a_warning_of_very_many_files_names_some() -> None:
