@@ -21,7 +21,7 @@ from typing import Literal
 from airflow_provider_wxbank.agreements.folders import Entry, real_files
 from airflow_provider_wxbank.agreements.manifest import NAME, Manifest, read_manifest
 from airflow_provider_wxbank.agreements.private import disk_of
-from airflow_provider_wxbank.agreements.seal import Seal
+from airflow_provider_wxbank.agreements.seal import BEGINNING, IDENTITY_DIGITS, Seal
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.agreements.storage_errors import telling
 from airflow_provider_wxbank.parameters import location
@@ -143,15 +143,15 @@ def _cleaned(
 
     :raises WxBankError: it could not be read or removed.
     """
-    # Before it is read: what changes afterwards is another export.
-    state = manifest.state()
     try:
+        # Before it is read: what changes afterwards is another export.
+        mark = _mark(manifest)
         export = read_manifest(manifest, seal.key)
     except InvalidInput as failure:
         return FoundExport(manifest.uri, "left", str(failure))
     there = [file for file in export.files if manifest.parent.child(file.filename).path in paths]
     outcome, why = _judged(export, manifest, finished, older_than, now())
-    if outcome == "removed" and not dry_run and not _remove(root, manifest, state, [file.filename for file in there]):
+    if outcome == "removed" and not dry_run and not _remove(root, manifest, mark, [file.filename for file in there]):
         outcome, why = "kept", "another export into this folder began meanwhile"
     size = sum(file.bytes for file in there)
     return FoundExport(manifest.uri, outcome, why, export.created_at, len(there), export.rows, size)
@@ -236,16 +236,24 @@ def _days(age: timedelta) -> str:
     return f"{age.days} d {age.seconds // 3600} h"
 
 
-def _remove(root: Location, manifest: Location, state: object, filenames: Sequence[str]) -> bool:
+def _mark(manifest: Location) -> object:
+    """What another manifest in this place does not have, at little cost."""
+    if disk_of(manifest.filesystem, is_local=manifest.is_local) is None:
+        return manifest.state()
+    # Over SFTP times are in seconds. An object store would send more than is asked for.
+    return manifest.beginning(len(BEGINNING) + IDENTITY_DIGITS)
+
+
+def _remove(root: Location, manifest: Location, mark: object, filenames: Sequence[str]) -> bool:
     """Remove an export, its manifest last: as long as it is there, the next removal knows what belongs to the export.
 
-    :param state: of the manifest, when it was read.
+    :param mark: of the manifest, when it was read.
     :return: whether it was removed. Another export into the folder removes the manifest first of all: then the files
         that are there may be its, of the same names.
     """
     folder = manifest.parent
     for where in (*map(folder.child, filenames), manifest):
-        if manifest.state() != state:
+        if _mark(manifest) != mark:
             return False
         where.delete()
     # A folder of a bucket is no more than the names of what is in it.

@@ -58,7 +58,7 @@ def verify(written: str, client: Client, *, online: bool) -> Iterator[Step]:
         yield from (Step(name, "skipped", "after the failure of receipt") for name in skipped)
         return
     path = written.removesuffix(f"#{receipt.identity}")
-    yield Step("receipt", "ok", f"{path}#{receipt.identity}, as it was written on {receipt.written_at}")
+    yield Step("receipt", "ok", f"{receipt.identity}, as it was written on {receipt.written_at}: {path}")
     by = "nobody, as far as Airflow told" if receipt.run.triggered_by is None else receipt.run.triggered_by
     yield Step("run", "ok", f"{receipt.run}, triggered by {by}; merchant {receipt.mchid}")
     yield _exports(receipt)

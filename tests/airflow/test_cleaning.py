@@ -227,7 +227,6 @@ def test_an_export_that_begins_meanwhile_keeps_its_files(root: str, how: str) ->
 
     def now() -> datetime:
         if not again:
-            # Its time as an object store has it is in seconds.
             again.append(exported(folder))
         return datetime.now(UTC) + timedelta(days=8)
 
