@@ -47,7 +47,6 @@ NOT_RUN = {
     r"(apt-get|pip|pip-audit|uv)\b": "needs a package index; CI's `make` installs the package and its extras",
     r"\.venv\S*/bin/python -m pytest\b": "runs these tests",
     r"airflow standalone\b": "runs until Ctrl-C, on fixed ports; the tests of the page start its parts on others",
-    r"find /var/lib/wxbank\b": "removes files of the machine",
 }
 """Commands that are not run here, and why."""
 
@@ -155,7 +154,7 @@ class PageRun:
             piece = os.read(process.stdout.fileno(), 65536).decode() if readable else ""
             assert piece, f"$ {command}\n{said}"
             said += piece
-        self._address = re.findall(r"http://(127\.0\.0\.1:\d+)", said)[0]
+        self._address = re.findall(r"https?://(127\.0\.0\.1:\d+)", said)[0]
         return said
 
 
