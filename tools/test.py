@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the tests in several environments, show what each part printed, what was skipped, and the coverage of all.
 
-Parts run beside one another, but no more of them than there are cores: a machine that does more at once than it can
-tests its own patience. Tests of what imports nothing of Airflow are run once, in the last environment. Measuring what
-is covered takes half as long again, so it is done where WXBANK_COVERAGE is set, as in CI, and where it finds something:
-in the tests of what imports nothing of Airflow, and in those of the rest in the first environment.
+Parts run beside one another, one more of them than there are cores: a fifth of their time they wait, for answers and
+for processes that start. A machine that does more at once than it can tests its own patience. Tests of what imports
+nothing of Airflow are run once, in the last environment. Measuring what is covered takes half as long again, so it is
+done where WXBANK_COVERAGE is set, as in CI, and where it finds something: in the tests of what imports nothing of
+Airflow, and in those of the rest in the first environment.
 
 Usage: python -m tools.test PYTHON [PYTHON ...]; set PYTEST to pass arguments to pytest.
 """
@@ -64,10 +65,10 @@ def main(pythons: list[str]) -> int:
         Job(f"Airflow {version}, {name}", [python, *PYTEST, *options, *arguments])
         for name, python, version, options in parts(list(zip(pythons, versions, strict=True)))
     ]
-    cores = len(os.sched_getaffinity(0))
-    print(f"== Testing on Airflow {' and '.join(versions)}, {min(cores, len(jobs))} parts at a time", flush=True)
+    at_once = min(len(os.sched_getaffinity(0)) + 1, len(jobs))
+    print(f"== Testing on Airflow {' and '.join(versions)}, {at_once} parts at a time", flush=True)
     with tempfile.TemporaryDirectory(prefix="wxbank-coverage-") as folder:
-        run_all(jobs, cores, Path(folder))
+        run_all(jobs, at_once, Path(folder))
         code = int(any(job.code for job in jobs)) or coverage(pythons[0], folder)
     for line, count in Counter(line for job in jobs for line in skipped(job)).items():
         print(f"   skipped {line}" + (f" ({count} times)" if count > 1 else ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -128,7 +129,8 @@ def test_a_token_that_is_pulled_in_the_middle_leaves_the_rest_to_a_retry(
             ended.set()
         pulling.result()
     assert not isinstance(raised.value, OutcomeUnknown)
-    assert "put it back" in str(raised.value)
+    # SoftHSM says either, as it is pulled before a session or within one.
+    assert re.search("put it back|is it plugged in", str(raised.value))
     assert 3 <= taken() < rows // 5
     # The token is back: the retry uploads what is missing, and nothing else.
     assert len(upload(manifest)["tasks"]) == rows // 5
