@@ -77,13 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def kill_forked(folder: Path, pids: list[int], dice: random.Random, uploads: int, exports: int) -> list[Row]:
-    """Kill processes that execute an operator; a row each for uploads, exports and lost files.
+    """Kill processes that execute an operator; a row each for uploads, waits, exports and lost files.
 
     :param pids: takes the processes that were started.
     """
     folder.mkdir(exist_ok=True)
     small, large = bank_of(folder / "small.db", SMALL[0]), bank_of(folder / "large.db", LARGE[0])
     upload = Row("upload, execute() in a process")
+    receipts = Row("wait for these, and its receipt")
     export = Row("export, execute() in a process")
     lost = Row("files lost before the upload")
     settings = SimulatorSettings(latency_seconds=LATENCY_SECONDS, processing_seconds=0.0)
@@ -94,14 +95,14 @@ def kill_forked(folder: Path, pids: list[int], dice: random.Random, uploads: int
         try:
             exported = runs.run("ExportUsersOperator", export_arguments(folder / "once", SMALL[1], "once"))
             if exported[0] == "done":
-                kill_uploads(upload, runs, watch, folder / "once", small, uploads, dice)
+                kill_uploads(upload, receipts, runs, watch, folder / "once", small, uploads, dice)
             else:
                 upload.add_wrong(f"the export {exported}")
             kill_exports(export, larges, watch, large, folder, LARGE[1], exports, dice)
             lose_disk(lost, runs, watch, small, folder, SMALL[1])
         finally:
             pids += runs.pids + larges.pids
-    return [upload, export, lost]
+    return [upload, receipts, export, lost]
 
 
 def still_there(pids: Sequence[int], path: str) -> list[str]:

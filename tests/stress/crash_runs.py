@@ -35,6 +35,7 @@ TRY_SECONDS = PATIENCE
 PRELOADED = [
     "tests.stress.crash_runs",
     "airflow_provider_wxbank.operators",
+    "airflow_provider_wxbank.sensors",
     # What they import when they are executed; a module that this Airflow does not have is left out.
     "airflow.providers.amazon.aws.hooks.s3",
     "airflow.providers.sqlite.hooks.sqlite",
@@ -151,12 +152,13 @@ def execute(operator: str, arguments: dict[str, Any], variables: Mapping[str, st
     for standard in (1, 2):
         os.dup2(descriptor, standard)
     os.environ.update(variables)
-    from airflow_provider_wxbank import operators
+    from airflow_provider_wxbank import operators, sensors
     from airflow_provider_wxbank.wechatpay.errors import WxBankError
 
     context: Any = {"ti": SimpleNamespace(dag_id=DAG_ID, run_id="manual", task_id="export", map_index=-1)}
     try:
-        result = getattr(operators, operator)(task_id="task", **arguments).execute(context)
+        kind = getattr(operators, operator, None) or getattr(sensors, operator)
+        result = kind(task_id="task", **arguments).execute(context)
     except WxBankError as failure:
         pipe.send(("failed", f"{type(failure).__name__}: {failure}"))
     else:

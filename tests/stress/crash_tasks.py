@@ -18,12 +18,18 @@ from tests.stress.crash_checks import (
     merchant_key,
     note_end,
 )
+from tests.stress.crash_receipts import wait_for_receipt
 from tests.stress.crash_runs import Ended, Runs, export_arguments, upload
 from tests.stress.crash_watch import GRACE_SECONDS, Moment, Watch, export_moment, upload_moment
 
 
-def kill_uploads(row: Row, runs: Runs, watch: Watch, folder: Path, bank: Bank, kills: int, dice: random.Random) -> None:
-    """Import the same export into one package after the other, killed until there were so many kills."""
+def kill_uploads(
+    row: Row, receipts: Row, runs: Runs, watch: Watch, folder: Path, bank: Bank, kills: int, dice: random.Random
+) -> None:
+    """Import the same export into one package after the other, killed until there were so many kills.
+
+    :param receipts: the row for the waits that follow, and for their receipts.
+    """
     files = len(list(folder.glob("*.csv")))
     package = 80_000_000
     while row.kills < kills and not row.hung:
@@ -44,6 +50,7 @@ def kill_uploads(row: Row, runs: Runs, watch: Watch, folder: Path, bank: Bank, k
         note_end(row, f"package {package_id}", ended)
         if ended[0] == "done":
             check_result(row, watch, package_id, ended[1])
+            wait_for_receipt(receipts, runs, watch, ended[1], folder.parent, dice)
         check_package(row, watch, package_id, bank)
 
 

@@ -30,13 +30,14 @@ def stopped() -> Iterator[None]:
 
 def test_every_number_arrives_once_whatever_is_killed(tmp_path: Path) -> None:
     pids: list[int] = []
-    upload, export, lost = rows = crash.kill_forked(tmp_path, pids, random.Random(7), uploads=4, exports=2)
+    upload, receipts, export, lost = rows = crash.kill_forked(tmp_path, pids, random.Random(7), uploads=4, exports=2)
     assert not any(row.is_bad for row in rows), [crash.table(rows), *(row.notes for row in rows)]
     assert (upload.kills, export.kills) == (4, 2)
     assert upload.runs > 4
     assert export.runs > 2
     assert lost.runs == 9
-    assert len(pids) >= upload.runs + export.runs + lost.runs
+    assert receipts.runs > receipts.kills
+    assert len(pids) >= upload.runs + receipts.runs + export.runs + lost.runs
     assert crash.still_there(pids, str(tmp_path)) == []
 
 
