@@ -98,12 +98,13 @@ def parts(environments: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, s
     :return: name, interpreter, version of Airflow, and arguments of pytest.
     """
     first, *later = environments
+    once = [f"--ignore={path}" for path in ONCE]
     others = [*(f"--ignore={path}" for path in ("tests/browser", *WITHOUT_AIRFLOW, *SYSTEM)), "tests"]
-    yield "whole Airflow", *first, SYSTEM
+    yield "faults and documentation", *first, [path for path in ONCE if path.startswith(SYSTEM)]
+    yield "whole Airflow", *first, [*once, *SYSTEM]
     yield "without Airflow", *environments[-1], [*MEASURED, *WITHOUT_AIRFLOW]
     yield "with Airflow", *first, [*MEASURED, *others]
     for environment in later:
-        once = [f"--ignore={path}" for path in ONCE]
         yield "whole Airflow", *environment, [*once, *SYSTEM]
         yield "with Airflow", *environment, [*once, *others]
 
