@@ -236,10 +236,11 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
             )
         if not (self.package_id is None and self.task_ids is None and self.filenames is None):
             raise InvalidInput("give upload, or package_id with task_ids or filenames, and not both")
-        return wanted_of(results_of(self.upload))
+        return wanted_of(self._uploads)
 
+    @cached_property
     def _uploads(self) -> list[Mapping[str, Any]]:
-        """The results of uploads; none if tasks are named otherwise."""
+        """The results of uploads; none if tasks are named otherwise. Those of mapped tasks are asked for one by one."""
         return [] if self.upload is None else results_of(self.upload)
 
     def _check_receipt(self, context: Context) -> None:
@@ -251,7 +252,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         """The receipt's URI with its identity, once it is written; None without one."""
         if self.receipt_path is None:
             return None
-        waited = Waited(target, self._uploads(), tasks, run_of(context), self.max_fail_ratio)
+        waited = Waited(target, self._uploads, tasks, run_of(context), self.max_fail_ratio)
         return write_receipt(self.receipt_path, waited, self.hook.get_conn(), self._observer(context, target))
 
     def _result_of(self, context: Context, target: Wanted, tasks: Sequence[UploadTask]) -> dict[str, Any]:
@@ -267,7 +268,7 @@ class TaskFinishedSensor(TextParameters, ReportsLineage, BaseSensorOperator):
         files: Iterable[FinishedFile],
         tasks: Sequence[UploadTask] = (),
     ) -> dict[str, Any]:
-        uploads = self._uploads()
+        uploads = self._uploads
         counts, differing = reconciled(counts, sent_files(uploads) if uploads else None, accounted)
         # Told before the check below, so that the counts are also recorded when they fail the task.
         self._observer(context, target)(counts.event(target.package_id, files))

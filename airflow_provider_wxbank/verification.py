@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from airflow_provider_wxbank.agreements.seal import IDENTITY_DIGITS, Seal
 from airflow_provider_wxbank.packages.connection_check import Step
+from airflow_provider_wxbank.packages.counts import some_of
 from airflow_provider_wxbank.packages.poll import Memory, wanted_tasks
 from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wanted import Wanted
@@ -77,7 +78,8 @@ def _exports(receipt: Receipt) -> Step:
     if not receipt.exports:
         return Step("exports", "skipped", "it tells of none")
     if problems:
-        message = f"of {len(problems)} of {len(receipt.exports)} its rows and files are not known: {_some(problems)}"
+        told = some_of(problems, MAX_TOLD)
+        message = f"of {len(problems)} of {len(receipt.exports)} its rows and files are not known: {told}"
         return Step("exports", "skipped", message)
     rows, skipped = (sum(getattr(one, name) or 0 for one in receipt.exports) for name in ("rows", "skipped"))
     return Step("exports", "ok", f"{len(receipt.exports)}, of {rows} rows; {skipped} invalid rows were skipped")
@@ -92,11 +94,6 @@ def _verdict(receipt: Receipt) -> Step:
     if receipt.is_accepted:
         return Step("verdict", "ok", message)
     return Step.failed("verdict", WaitFailed(f"{message}: the import was not accepted, and its task failed"))
-
-
-def _some(texts: Sequence[str]) -> str:
-    """The first few of some texts."""
-    return "; ".join(texts[:MAX_TOLD]) + (f"; and {len(texts) - MAX_TOLD} more" if len(texts) > MAX_TOLD else "")
 
 
 def verify_sums(receipt: Receipt) -> Step:
@@ -132,7 +129,7 @@ async def verify_online(client: Caller, receipt: Receipt) -> Step:
     if differing:
         message = (
             f"WeChat Pay says something else of {len(differing)} of {len(receipt.files)} tasks today: "
-            f"{_some(differing)}"
+            f"{some_of(differing, MAX_TOLD)}"
         )
         return Step.failed("WeChat Pay", WrongReceipt(message))
     return Step("WeChat Pay", "ok", f"lists all {len(receipt.files)} tasks, finished, with the same counts")

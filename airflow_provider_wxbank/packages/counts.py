@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -50,8 +50,7 @@ class Counts:
     @property
     def fail_ratio(self) -> float:
         """Share of the numbers that did not match, 0 to 1."""
-        # An import without a number has not failed.
-        return self.fail_count / max(self.success_count + self.fail_count, 1)
+        return fail_ratio(self.success_count, self.fail_count)
 
     def plus(self, more: Counts) -> Counts:
         """The counts of these tasks and of others. Nothing is known of the rows of others."""
@@ -160,6 +159,17 @@ def finished_file(task: UploadTask) -> FinishedFile:
 
 def _unix(time: datetime | None) -> int | None:
     return None if time is None else int(time.timestamp())
+
+
+def fail_ratio(success_count: int, fail_count: int) -> float:
+    """Share of the numbers that did not match, 0 to 1."""
+    # An import without a number has not failed.
+    return fail_count / max(success_count + fail_count, 1)
+
+
+def some_of(texts: Sequence[str], most: int) -> str:
+    """The first of some texts, and how many more there are."""
+    return "; ".join(texts[:most]) + (f"; and {len(texts) - most} more" if len(texts) > most else "")
 
 
 def likely_mistake(counts: Counts) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeGuard
 
-from airflow_provider_wxbank.packages.counts import Counts, count
+from airflow_provider_wxbank.packages.counts import Counts, count, some_of
 from airflow_provider_wxbank.packages.tasks import UploadTask
 
 MAX_OTHERS = 20_000
@@ -141,12 +141,8 @@ def disagreement(package_id: str, counts: Counts, differing: Iterable[Difference
     """What to say about counts that do not add up; None if they do, or if that is not known."""
     if not counts.unaccounted:
         return None
-    differing = tuple(differing)
-    named = "; ".join(
-        f"{one.filename} (task {one.task_id}): {one.rows} rows, {one.counted} counted" for one in differing[:MAX_NAMED]
-    )
-    more = f"; and {len(differing) - MAX_NAMED} more" if len(differing) > MAX_NAMED else ""
-    files = f": {named}{more}" if named else ", in files that cannot be told"
+    told = [f"{one.filename} (task {one.task_id}): {one.rows} rows, {one.counted} counted" for one in differing]
+    files = f": {some_of(told, MAX_NAMED)}" if told else ", in files that cannot be told"
     return (
         f"Package {package_id}: what WeChat Pay counted does not add up to what was sent, by {counts.unaccounted} of "
         f"{counts.rows} numbers{files}. Ask WeChat Pay what became of them"

@@ -14,6 +14,7 @@ from functools import wraps
 from typing import Literal, ParamSpec, TypeVar
 
 from airflow_provider_wxbank._compat import metrics_client, send_metrics
+from airflow_provider_wxbank.packages.counts import fail_ratio
 from airflow_provider_wxbank.reporting.events import (
     CallMade,
     CallRepeated,
@@ -144,8 +145,7 @@ class Metrics:
             counts = {"matched": event.success_count, "failed": event.fail_count, "users": event.success_user_count}
             for name, number in {**counts, "unaccounted": event.unaccounted or 0}.items():
                 self._send(f"wxbank.wait.{name}", number, package=package)
-            # An import without a number has not failed.
-            ratio = event.fail_count / max(event.success_count + event.fail_count, 1)
+            ratio = fail_ratio(event.success_count, event.fail_count)
             self._send("wxbank.wait.fail_ratio", ratio, package=package)
             self._send("wxbank.wait.processing", 0, package=package)
             return

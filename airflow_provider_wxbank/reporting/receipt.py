@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from airflow_provider_wxbank.agreements.seal import BEGINNING, Seal, identity_of, is_authentic, sealed
+from airflow_provider_wxbank.packages.counts import fail_ratio
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WrongReceipt
 
 NAME = "receipt.json"
@@ -177,8 +178,7 @@ class Receipt:
     @property
     def fail_ratio(self) -> float:
         """Share of the numbers that did not match, 0 to 1."""
-        failed = _sum(file.fail_count for file in self.files)
-        return failed / max(failed + _sum(file.success_count for file in self.files), 1)
+        return fail_ratio(_sum(file.success_count for file in self.files), _sum(file.fail_count for file in self.files))
 
     def says_the_same_as(self, other: Receipt) -> bool:
         """Whether another try of the same task found out the same."""
