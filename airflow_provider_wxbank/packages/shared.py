@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import Hashable
 from typing import Any
 
 from airflow_provider_wxbank.packages.poll import Memory
@@ -40,20 +39,33 @@ _IN_USE: dict[Hashable, tuple[Any, int]] = {}
 """By event loop and connection, and by package."""
 
 
-@asynccontextmanager
-async def shared_by(settings: Settings, package_id: str, tell: Observer = nobody) -> AsyncIterator[Shared]:
+class shared_by:  # noqa: N801  # used as contextlib's own are
     """What the waits for a package over a connection share, until the last of them leaves it.
 
     :param tell: hears of the calls, if this wait is the first.
     """
-    place = asyncio.get_running_loop(), settings.identity
-    with (
-        shared_in(_IN_USE, place, lambda: _client(settings, tell)) as client,
-        shared_in(_IN_USE, (place, package_id), lambda: Shared(client, package_id)) as shared,
-    ):
+
+    __slots__ = ("_client", "_package_id", "_place", "_shared", "_sockets")
+
+    def __init__(self, settings: Settings, package_id: str, tell: Observer = nobody) -> None:
+        self._place = asyncio.get_running_loop(), settings.identity
+        self._package_id = package_id
+        self._client = shared_in(_IN_USE, self._place, lambda: _client(settings, tell))
         # Held open, so that a poll finds the connection of the last one.
-        async with sockets():
-            yield shared
+        self._sockets = sockets()
+
+    async def __aenter__(self) -> Shared:
+        client: AsyncClient = self._client.__enter__()
+        package_id = self._package_id
+        self._shared = shared_in(_IN_USE, (self._place, package_id), lambda: Shared(client, package_id))
+        shared: Shared = self._shared.__enter__()
+        await self._sockets.__aenter__()
+        return shared
+
+    async def __aexit__(self, *_: object) -> None:
+        self._shared.__exit__()
+        self._client.__exit__()
+        await self._sockets.__aexit__()
 
 
 def _client(settings: Settings, tell: Observer) -> AsyncClient:

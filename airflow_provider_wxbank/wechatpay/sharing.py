@@ -3,25 +3,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 K = TypeVar("K")
 T = TypeVar("T")
 
 
-@contextmanager
-def shared_in(held: dict[K, tuple[T, int]], place: K, new: Callable[[], T]) -> Iterator[T]:
+class shared_in(Generic[K, T]):  # noqa: N801  # used as contextlib's own are
     """What everybody in a place has, from the first who comes to the last who goes. For one thread a place.
+
+    A class, since thousands of waits hold some of these, and whatever they hold the collector has to look through,
+    while the event loop stands still: a generator with its frame would be five things instead of one.
 
     :param held: what is shared now, and how many share it.
     """
-    one, users = held[place] if place in held else (new(), 0)
-    held[place] = one, users + 1
-    try:
-        yield one
-    finally:
-        users = held.pop(place)[1] - 1
-        if users:
-            held[place] = one, users
+
+    __slots__ = ("_held", "_new", "_place")
+
+    def __init__(self, held: dict[K, tuple[T, int]], place: K, new: Callable[[], T]) -> None:
+        self._held = held
+        self._place = place
+        self._new: Callable[[], T] | None = new
+
+    def __enter__(self) -> T:
+        new, self._new = self._new, None
+        assert new is not None, "it is entered once"
+        one, users = self._held[self._place] if self._place in self._held else (new(), 0)
+        self._held[self._place] = one, users + 1
+        return one
+
+    def __exit__(self, *_: object) -> None:
+        one, users = self._held.pop(self._place)
+        if users > 1:
+            self._held[self._place] = one, users - 1

@@ -9,7 +9,7 @@ import ssl
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,19 +116,24 @@ class Pool:
 _POOLS: dict[asyncio.AbstractEventLoop, tuple[Pool, int]] = {}
 
 
-@asynccontextmanager
-async def sockets() -> AsyncIterator[Pool]:
+class sockets:  # noqa: N801  # used as contextlib's own are
     """The sockets of the running event loop. They stay open as long as anybody uses them."""
-    loop = asyncio.get_running_loop()
-    with ExitStack() as sharing:
-        pool = sharing.enter_context(shared_in(_POOLS, loop, Pool))
-        try:
-            yield pool
-        finally:
-            # First, so that nobody comes to one that is being closed.
-            sharing.close()
-            if loop not in _POOLS:
-                await pool.session.close()
+
+    __slots__ = ("_loop", "_pool", "_sharing")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sharing = shared_in(_POOLS, self._loop, Pool)
+
+    async def __aenter__(self) -> Pool:
+        self._pool = self._sharing.__enter__()
+        return self._pool
+
+    async def __aexit__(self, *_: object) -> None:
+        # First, so that nobody comes to one that is being closed.
+        self._sharing.__exit__()
+        if self._loop not in _POOLS:
+            await self._pool.session.close()
 
 
 class _BoundedHandler(ResponseHandler):
