@@ -13,6 +13,7 @@ AIRFLOW := 3.3.2
 AIRFLOW_OLD := 2.11.2
 UV_VERSION := 0.13.9
 SECONDS_EACH ?= 300
+PATIENCE ?= 600
 SUITE ?= rsa
 UV := .venv-uv/bin/uv
 BIN := .venv/bin
@@ -45,8 +46,8 @@ install: .venv/.made ## Make the environment .venv with Airflow 3.3.2 and this p
 demo: .venv/.made ## Export 20,000 generated users and import them into the simulator; SUITE=sm2 in national cryptography
 	@SUITE="$(SUITE)" exec $(BIN)/python -m tools.demo
 
-ui: .venv/.made ## Run an Airflow to look at, with the simulator and imports in every state, until Ctrl-C
-	@exec $(BIN)/python -m tools.ui
+ui: .venv/.made ## Run an Airflow to look at, with imports in every state, until Ctrl-C; PATIENCE=n waits n seconds for each
+	@WXBANK_PATIENCE="$(PATIENCE)" exec $(BIN)/python -m tools.ui
 
 test-ui: .venv-ui/.made ## Test the pages in a browser, and take screenshots into build/screenshots
 	@exec .venv-ui/bin/python -m pytest -q tests/browser $(PYTEST)

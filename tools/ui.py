@@ -14,7 +14,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from airflow_provider_wxbank.simulator import Simulator, serve
 from tests.harness.airflow_parts import Airflow
 from tests.harness.bank import make_bank
 from tests.harness.terminal import say
+from tests.harness.waiting import PATIENCE
 from tools.ui_imports import SAMPLE, SETTINGS, Imports, connections, users, write_dags
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,11 +45,12 @@ class Ui:
 
 
 @contextlib.contextmanager
-def running_ui(folder: Path, port: int | None = None) -> Iterator[Ui]:
+def running_ui(folder: Path, port: int | None = None, tell: Callable[[str], None] = lambda _: None) -> Iterator[Ui]:
     """An Airflow with the simulator, the sample DAGs and two connections; no import yet.
 
     :param folder: an empty one.
     :param port: of the web page; None for a free one.
+    :param tell: is told what is waited for.
     """
     make_bank(folder / "bank.db", users())
     write_dags(folder / "dags")
@@ -72,7 +74,7 @@ def running_ui(folder: Path, port: int | None = None) -> Iterator[Ui]:
         for name, value in connections(simulator, folder / "bank.db").items():
             extra = json.dumps(value.get("extra", {}))
             airflow.post("connections", {"connection_id": name, **value, "extra": extra})
-        yield Ui(airflow, simulator, Imports(airflow, simulator, folder / "exports"))
+        yield Ui(airflow, simulator, Imports(airflow, simulator, folder / "exports", tell))
 
 
 def main() -> int:
@@ -104,8 +106,9 @@ def show(folder: Path) -> None:
     :raises KeyboardInterrupt: it came.
     """
     say("Starting Airflow and the simulator, half a minute or a few")
-    with running_ui(folder, PORT if is_free(PORT) else None) as ui:
+    with running_ui(folder, PORT if is_free(PORT) else None, say) as ui:
         say("Running imports, a minute or a few; the page can be opened meanwhile")
+        say(f"No state is waited for longer than {PATIENCE:g} s; make ui PATIENCE=n changes that")
         print_how_to_sign_in(ui)
         ui.imports.run_all()
         say("There are imports that are finished, being processed, being uploaded, and failed half-way")

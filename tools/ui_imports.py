@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -101,12 +101,16 @@ class Imports:
     """Runs imports, and brings them into the states that are to be seen.
 
     :param exports: folder for the exported files.
+    :param tell: is told what is waited for.
     """
 
-    def __init__(self, airflow: Airflow, simulator: Simulator, exports: Path) -> None:
+    def __init__(
+        self, airflow: Airflow, simulator: Simulator, exports: Path, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._airflow = airflow
         self._simulator = simulator
         self._exports = exports
+        self._tell = tell
 
     def run_all(self) -> None:
         """Run an import of each state; the first package gets its past ones, too."""
@@ -165,6 +169,8 @@ class Imports:
 
         :raises RuntimeError: it ended in another one.
         """
+
+        self._tell(f"Waiting until {task_id} of {dag_id} is {state}")
 
         def is_there() -> bool:
             path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances"

@@ -25,8 +25,9 @@ from airflow_provider_wxbank.ui import database
 from airflow_provider_wxbank.ui.audit import Visits
 from airflow_provider_wxbank.ui.elsewhere import POLL_SECONDS, Listed, Packages
 from airflow_provider_wxbank.ui.files import columns, file_rows
-from airflow_provider_wxbank.ui.imports import Import, imports
+from airflow_provider_wxbank.ui.imports import Import, State, imports
 from airflow_provider_wxbank.ui.permissions import Reader
+from airflow_provider_wxbank.ui.search import Wanted, search
 from airflow_provider_wxbank.ui.today import Today, used_today
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
@@ -42,14 +43,19 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 
-RUNS = 50
-"""DAG runs in an answer."""
+IMPORTS = 50
+"""Imports in an answer. One DAG run may have several, so there may be some more."""
 
 MAX_PARAMETER = 250
 """Characters of an id, as Airflow has them."""
 
 MAX_RUN = 2**31 - 1
 """The largest id of a DAG run in Airflow's database."""
+
+MAX_SECONDS = 2.0**35
+"""Unix seconds of the last moment that can be asked for, in the year 3058."""
+
+Moment = Annotated[float | None, Query(ge=0, le=MAX_SECONDS)]
 
 
 def new_app(packages: Packages | None = None) -> FastAPI:
@@ -100,28 +106,41 @@ def static(name: str) -> FileResponse:
     return FileResponse(FILES[name], headers={**HEADERS, "Cache-Control": "no-cache"})
 
 
+def _wanted(
+    text: str = "",
+    state: State | None = None,
+    package_id: str | None = None,
+    since: Moment = None,
+    until: Moment = None,
+) -> Wanted:
+    return Wanted(text, state, package_id, since, until)
+
+
 @router.get("/api/imports")
 def list_imports(
     user: GetUserDep,
     session: SessionDep,
+    wanted: Annotated[Wanted, Depends(_wanted)],
+    dag_id: str | None = None,
     before: Annotated[int | None, Query(ge=0, le=MAX_RUN)] = None,
-    limit: Annotated[int, Query(ge=1, le=RUNS)] = RUNS,
+    limit: Annotated[int, Query(ge=1, le=IMPORTS)] = IMPORTS,
 ) -> Response:
-    """The newest imports of the DAGs that the user may read."""
+    """The newest imports of the DAGs that the user may read, those that are wanted, and about as many as the limit."""
     reader = _reader_of_imports(user)
     dag_ids = reader.dags_with_imports(database.dags_with_imports(session))
-    runs, has_more = database.recent_runs(session, dag_ids, limit, before)
-    tasks, unreadable = database.tasks_of(session, runs)
     now = time.time()
+    searched = [one for one in dag_ids if dag_id in (None, one)]
+    found = search(session, searched, wanted, limit, before, now)
     midnight = day_of(now)
     today = used_today(database.recorded_since(session, dag_ids, midnight), midnight) if before is None else []
     return _json(
         now=now,
         docs=_docs(),
         today=[_used(one, reader) for one in today],
-        imports=[_shown(one, reader) for run in runs for one, _ in imports(run, tasks.get(run.id, []), now)],
-        unreadable=unreadable,
-        before=runs[-1].id if has_more else None,
+        imports=[_shown(one, reader) for one in found.imports],
+        dags=sorted(dag_ids),
+        unreadable=found.unreadable,
+        before=found.before,
         may_ask=reader.may_read_connection(None),
         connections=[one for one in database.connection_ids(session) if reader.may_read_connection(one)],
     )

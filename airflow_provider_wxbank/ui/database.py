@@ -64,11 +64,17 @@ def _dead(*of: Any) -> Any:
 
 
 def recent_runs(
-    session: Session, dag_ids: Collection[str], limit: int, before: int | None = None
+    session: Session,
+    dag_ids: Collection[str],
+    limit: int,
+    before: int | None = None,
+    since: float | None = None,
+    until: float | None = None,
 ) -> tuple[list[Run], bool]:
     """The newest DAG runs of some DAGs that have an import.
 
     :param before: the id of a run; only older ones are given.
+    :param since: unix seconds; only runs that began then or later, and before ``until``.
     :return: the runs, newest first, and whether there are more.
     """
     recorded = select(XComModel.dag_run_id).where(XComModel.key.in_(KEYS))
@@ -82,6 +88,10 @@ def recent_runs(
     )
     if before is not None:
         query = query.where(DagRun.id < before)
+    if since is not None:
+        query = query.where(DagRun.start_date >= datetime.fromtimestamp(since, UTC))
+    if until is not None:
+        query = query.where(DagRun.start_date < datetime.fromtimestamp(until, UTC))
     runs = [_run(*row) for row in session.execute(query)]
     return runs[:limit], len(runs) > limit
 

@@ -340,6 +340,89 @@ def test_older_imports_come_by_and_by(ask_as: Any) -> None:
     assert older["before"] is None
 
 
+DAY = 86_400.0
+
+
+def add_imports(now: float) -> None:
+    """Imports of two DAGs into two packages, one a day, the oldest first."""
+    for days, (dag_id, run_id, package_id, user, matched) in enumerate(
+        [
+            ("salary_users", "manual__a", PACKAGE, "li.na", 5400),
+            ("salary_users", "manual__b", PACKAGE, None, 100),
+            ("card_users", "scheduled__c", "9000001", "wang.xiaoming", 5400),
+            ("card_users", "scheduled__d", PACKAGE, None, 5400),
+        ]
+    ):
+        begin = now - (3 - days) * DAY
+        tasks = whole_import(package_id, begin, 1, matched=matched, prefix=run_id)
+        add_run(dag_id, run_id, begin, tasks, "success", user=user)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({}, "dcba"),
+        ({"text": "SALARY"}, "ba"),
+        ({"text": "wang"}, "c"),
+        ({"text": "9000001"}, "c"),
+        ({"text": " users  scheduled "}, "dc"),
+        ({"text": "salary scheduled"}, ""),
+        ({"text": "%"}, ""),
+        ({"text": "_"}, "dcba"),
+        ({"state": "unmatched"}, "b"),
+        ({"state": "finished"}, "dca"),
+        ({"state": "failed"}, ""),
+        ({"dag_id": "card_users"}, "dc"),
+        ({"dag_id": "card"}, ""),
+        ({"package_id": PACKAGE}, "dba"),
+        ({"package_id": PACKAGE[:-1]}, ""),
+        ({"since": 1.5}, "dc"),
+        ({"until": 1.5}, "ba"),
+        ({"since": 2.5, "until": 0.5}, "cb"),
+        ({"state": "finished", "dag_id": "salary_users", "since": 3.5}, "a"),
+        ({"state": "finished", "dag_id": "salary_users", "since": 2.5}, ""),
+    ],
+    ids=str,
+)
+def test_imports_are_searched_and_filtered(ask_as: Any, wanted: dict[str, Any], expected: str) -> None:
+    """Here times are in days before now."""
+    now = time.time()
+    add_imports(now)
+    times = {name: now - days * DAY for name, days in wanted.items() if name in ("since", "until")}
+    found = ask_as("viewer")("api/imports", **{**wanted, **times}).json()
+    assert "".join(one["run_id"][-1] for one in found["imports"]) == expected
+    assert found["dags"] == ["card_users", "salary_users"]
+
+
+def test_what_is_wanted_is_found_however_many_others_are_newer(ask_as: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on where one question had read enough, and loses and repeats none."""
+    monkeypatch.setattr("airflow_provider_wxbank.ui.search.MAX_RUNS", 20)
+    begin = time.time() - 1000
+    for index in range(50):
+        matched = 100 if index in (0, 1, 35) else 5400
+        add_run("import_users", f"manual__{index}", begin + index, whole_import(PACKAGE, begin, 1, matched=matched))
+    ask = ask_as("viewer")
+    found: list[str] = []
+    answers = 0
+    before: dict[str, int] = {}
+    while before is not None and answers < 10:
+        answer = ask("api/imports", state="unmatched", limit=10, **before).json()
+        found += [one["run_id"] for one in answer["imports"]]
+        before = None if answer["before"] is None else {"before": answer["before"]}  # type: ignore[assignment]
+        answers += 1
+    assert found == ["manual__35", "manual__1", "manual__0"]
+    assert 2 < answers < 5
+
+
+def test_a_search_finds_nothing_of_dags_that_the_user_may_not_read(ask_as: Any) -> None:
+    begin = time.time()
+    add_run(HIDDEN_DAG, "manual__hidden", begin, whole_import(PACKAGE, begin, 1), user="somebody")
+    ask = ask_as(who_lacks("XCOM"))
+    for wanted in ({"text": "somebody"}, {"dag_id": HIDDEN_DAG}, {"package_id": PACKAGE}, {"state": "finished"}):
+        found = ask("api/imports", **wanted).json()
+        assert (found["imports"], found["dags"], found["before"]) == ([], [], None)
+
+
 def test_runs_without_an_import_are_not_listed(ask_as: Any) -> None:
     add_run("other", "manual__1", time.time(), [Left("other", "wait", "running", None, operator="EmptyOperator")])
     assert ask_as("admin")("api/imports").json()["imports"] == []
@@ -644,6 +727,11 @@ NO_IDS = ["\0", "a\0b", "x" * 251]
     ("path", "name"),
     [
         ("api/imports", "before"),
+        ("api/imports", "text"),
+        ("api/imports", "dag_id"),
+        ("api/imports", "package_id"),
+        ("api/imports", "state"),
+        ("api/imports", "since"),
         ("api/import", "dag_id"),
         ("api/import", "run_id"),
         ("api/package", "wxbank_conn_id"),
@@ -659,6 +747,12 @@ def test_what_no_id_can_be_is_refused(ask_as: Any, path: str, name: str, value: 
 @pytest.mark.parametrize("number", [-1, 2**31, 2**63, 99999999999999999999999, "9" * 200, "1e9", "NaN"])
 def test_a_number_that_no_run_has_is_refused(ask_as: Any, name: str, number: object) -> None:
     assert ask_as("admin")("api/imports", **{name: number}).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["since", "until"])
+@pytest.mark.parametrize("moment", [-1, 1e11, "1e400", "NaN", "inf", "-inf", "yesterday"])
+def test_a_time_that_no_run_has_is_refused(ask_as: Any, name: str, moment: object) -> None:
+    assert ask_as("admin")("api/imports", **{name: moment}).status_code == 422
 
 
 def test_a_silent_connection_holds_nobody(

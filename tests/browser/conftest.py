@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
+from tests.harness.waiting import PATIENCE
 from tools.ui import Ui, running_ui
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +23,7 @@ SWITCHES = (
     "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
     "disable-component-update", "disable-sync",
 )  # fmt: skip
-WAIT_MILLISECONDS = 300_000
+WAIT_MILLISECONDS = PATIENCE * 1000 / 4
 
 OpenPage = Callable[..., Page]
 TakePicture = Callable[..., None]
@@ -105,6 +106,9 @@ def open_page(ui: Ui, browser: Browser, tokens: dict[str, str]) -> Iterator[Open
 
     yield open_one
     for context in contexts:
+        # A page may be asking still, and nobody answers it any more.
+        for page in context.pages:
+            page.unroute_all(behavior="ignoreErrors")
         context.close()
     assert not faults
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import datetime, timedelta
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import FrameLocator, Locator, Page, Route, expect
+from playwright.sync_api import Frame, FrameLocator, Locator, Page, Route, expect
 
 from tests.browser.conftest import OpenPage, TakePicture
 from tools.ui import Ui
@@ -31,6 +33,8 @@ from tools.ui_imports import (
 PAGE = "/wxbank/"
 IN_AIRFLOW = "/plugin/wxbank"
 REFRESH_MILLISECONDS = 300_000
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 LANGUAGES = {"en-US": "WeChat Pay packages", "zh-CN": "微信支付号码包"}
 
@@ -90,7 +94,7 @@ def contrast_of(page: Page) -> list[tuple[float, str]]:
     return sorted((ratio, text) for ratio, text in found)
 
 
-def assert_axe_finds_nothing(page: Page) -> None:
+def assert_axe_finds_nothing(page: Page | Frame) -> None:
     """By axe's rules, of which the best practices are not rules of WCAG: those too."""
     found = Axe().run(page).response["violations"]
     assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found] == []
@@ -169,10 +173,131 @@ def test_files_are_sorted_searched_and_filtered(ui: Ui, open_page: OpenPage) -> 
     expect(rows).to_have_count(1)
 
 
+def shown(page: Page | FrameLocator) -> Locator:
+    return page.locator("[data-import]")
+
+
+def test_imports_are_searched_filtered_and_sorted_and_the_address_keeps_it(ui: Ui, open_page: OpenPage) -> None:
+    page = open_page(PAGE)
+    summary = page.locator("#summary")
+    expect(summary).to_contain_text(re.compile(r"^\d+ imports into \d+ packages: .*1 failed.*numbers, [\d.]+% matched"))
+    search = page.get_by_role("searchbox")
+    search.fill(SAMPLE.upper())
+    expect(shown(page)).to_have_count(len(PAST_IMPORTS))
+    expect(summary).to_contain_text(f"{len(PAST_IMPORTS)} imports: ")
+    page.get_by_role("combobox", name="State", exact=True).select_option("unmatched")
+    expect(shown(page)).to_have_count(1)
+    expect(summary).to_contain_text("1 import: 1 finished, many not matched")
+    assert page.url.endswith(f"?search={SAMPLE.upper()}&state=unmatched")
+    page.reload()
+    expect(search).to_have_value(SAMPLE.upper())
+    expect(shown(page)).to_have_count(1)
+    # Whoever comes back finds the list as it was left.
+    shown(page).get_by_role("link").first.click()
+    expect(page.locator("[data-file]").first).to_be_visible()
+    page.locator("#back").click()
+    expect(shown(page)).to_have_count(1)
+    search.fill("no such import")
+    expect(page.get_by_text("No import is like that.")).to_be_visible()
+    page.get_by_role("button", name="Reset").click()
+    expect(imports_of(page, UPLOADING)).to_have_count(1)
+    assert page.url.endswith(PAGE)
+    page.get_by_role("combobox", name="DAG", exact=True).select_option(SAMPLE)
+    page.get_by_role("combobox", name="Order", exact=True).select_option("rate")
+    expect(shown(page)).to_have_count(len(PAST_IMPORTS))
+    expect(shown(page).first).to_have_attribute("data-state", "unmatched")
+    expect(shown(page).first).to_contain_text(f"Package {FINISHED}")
+    page.get_by_role("combobox", name="Order", exact=True).select_option("numbers")
+    expect(shown(page).first).to_contain_text("of 22,000 matched")
+
+
+def test_imports_of_some_days_are_found_in_the_time_zone_of_the_page(ui: Ui, open_page: OpenPage) -> None:
+    """In Shanghai an import at 17:00 UTC is of the next day."""
+    begun = [run["start_date"] for run in ui.airflow.get(f"dags/{SAMPLE}/dagRuns", limit=100)["dag_runs"]]
+    days = {datetime.fromisoformat(begin).astimezone(SHANGHAI).date() for begin in begun}
+    page = open_page(f"{PAGE}?dag={SAMPLE}&from={min(days)}&to={max(days)}")
+    expect(shown(page)).to_have_count(len(PAST_IMPORTS))
+    page.get_by_label("Begun from").fill(str(max(days) + timedelta(1)))
+    page.get_by_label("to", exact=True).fill("")
+    expect(page.get_by_text("No import is like that.")).to_be_visible()
+    page.get_by_label("Begun from").fill("")
+    page.get_by_label("to", exact=True).fill(str(min(days) - timedelta(1)))
+    expect(page.get_by_text("No import is like that.")).to_be_visible()
+    moments = page.evaluate("""
+        async () => {
+            const { dayBegins } = await import('/wxbank/static/words.js');
+            return ['2026-11-26', '2024-02-29'].map(dayBegins);
+        }
+    """)
+    assert moments == [datetime(*day, tzinfo=SHANGHAI).timestamp() for day in ((2026, 11, 26), (2024, 2, 29))]
+
+
+def test_a_whole_row_and_a_column_of_a_chart_lead_to_the_import(open_page: OpenPage) -> None:
+    page = open_page(PAGE)
+    bars = imports_of(page, FAILED).locator(".track").first
+    expect(bars).to_be_visible()
+    box = bars.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(page).to_have_url(re.compile("import.*autumn_discount"))
+    page.locator("#back").click()
+    column = page.locator(f"[data-package='{FINISHED}'] [data-column]").last
+    run_id = column.get_attribute("data-column") or ""
+    column.click()
+    expect(page).to_have_url(re.compile(re.escape(f"run_id={quote(run_id, safe='')}").replace("%20", ".")))
+    expect(page.locator("[data-file]").first).to_be_visible()
+
+
+def test_in_airflows_frame_the_colours_are_airflows_and_the_address_tells_the_search(
+    ui: Ui, open_page: OpenPage, take_picture: TakePicture
+) -> None:
+    page = open_page(IN_AIRFLOW)
+    frame = page.frame_locator("iframe")
+    state = imports_of(frame, FAILED).locator(".state")
+    expect(state).to_contain_text("Upload failed")
+    theirs = page.evaluate("""
+        () => {
+            const probe = document.body.appendChild(document.createElement('i'));
+            probe.style.background = 'var(--chakra-colors-failed-subtle)';
+            const { backgroundColor } = getComputedStyle(probe);
+            probe.remove();
+            return backgroundColor;
+        }
+    """)
+    assert state.evaluate("one => getComputedStyle(one).backgroundColor") == theirs
+    frame.get_by_role("combobox", name="State", exact=True).select_option("failed")
+    expect(page).to_have_url(re.compile(rf"{IN_AIRFLOW}{PAGE}\?state=failed$"))
+    page.reload()
+    expect(shown(frame).first).to_be_visible()
+    expect(shown(frame).locator(".state:not([data-state='failed'])")).to_have_count(0)
+    inner = next(one for one in page.frames if PAGE in one.url and one != page.main_frame)
+    assert_axe_finds_nothing(inner)
+    take_picture(page, "in-airflow-failed", full=False)
+    shown(frame).locator("a.open").first.click()
+    expect(page).to_have_url(re.compile(rf"{IN_AIRFLOW}{PAGE}import\?dag_id="))
+
+
+def test_axe_finds_what_is_wrong(open_page: OpenPage) -> None:
+    """Otherwise that it finds nothing says nothing."""
+    page = open_page(PAGE)
+    expect(shown(page).first).to_be_visible()
+    page.evaluate(
+        "document.querySelector('#list-state').closest('label').replaceWith(document.querySelector('#list-state'))"
+    )
+    with pytest.raises(AssertionError, match="select-name"):
+        assert_axe_finds_nothing(page)
+
+
 def test_everything_can_be_done_with_the_keyboard(open_page: OpenPage, take_picture: TakePicture) -> None:
     page = open_page(PAGE)
     wanted = imports_of(page, FINISHED).first.locator("a").first
     expect(wanted).to_be_visible()
+    tab_to(page, page.get_by_role("searchbox"))
+    page.keyboard.type(SAMPLE)
+    expect(shown(page)).to_have_count(len(PAST_IMPORTS))
+    tab_to(page, page.get_by_role("button", name="Reset"))
+    page.keyboard.press("Enter")
+    expect(imports_of(page, UPLOADING)).to_have_count(1)
     tab_to(page, wanted)
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
     take_picture(page, "keyboard-focus", full=False)

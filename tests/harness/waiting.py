@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 
-PATIENCE = 600.0
-"""Seconds that only a failure waits out, on any machine."""
+PATIENCE = float(os.environ.get("WXBANK_PATIENCE") or 600)
+"""Seconds that only a failure waits out. Where even that is too short, ``WXBANK_PATIENCE`` says how many."""
 
 
 def until(is_so_far: Callable[[], bool], seconds: float = PATIENCE, otherwise: str = "nothing happened") -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_wxbank.agreements import manifest as manifests
+from airflow_provider_wxbank.agreements.files import naming_key
 from airflow_provider_wxbank.simulator import Simulator, numbers_digest
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
+from airflow_provider_wxbank.wechatpay.settings import read_settings
 from tests.harness.bank import Bank
-from tests.harness.keys import naming_key_of_pem
 from tests.stress.crash_runs import Ended, Runs, upload
 from tests.stress.crash_watch import Watch
 
@@ -87,8 +88,9 @@ def check_package(row: Row, watch: Watch, package_id: str, bank: Bank) -> None:
 
 def merchant_key(simulator: Simulator) -> bytes:
     """The key of the filenames and manifests of a simulator's merchant."""
-    pem = simulator.airflow_connection()["extra"]["merchant_private_key"]
-    return naming_key_of_pem(pem)
+    told = simulator.airflow_connection()
+    settings = read_settings(told["login"], told["password"], told["host"], told["extra"])
+    return naming_key(settings.merchant.signer, settings.naming_secret)
 
 
 def manifest_state(folder: Path, key: bytes, rows: int) -> str:

@@ -41,6 +41,7 @@ from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
 from tests.harness.drivers import sender_of
 from tests.harness.waiting import until
 from tests.stress.fault_cases import PERMANENT, WITHDRAWN, Case, Driver, Event, Task
+from tests.stress.receipts_told import wrong_in_receipt
 
 PACKAGE = "8473295"
 PLAIN = "622588013700"
@@ -295,7 +296,9 @@ class _Run:
         """Poke until it is done; a sensor that waited in vain goes on when it is called again, one that failed ends."""
         from airflow_provider_wxbank.sensors import TaskFinishedSensor
 
-        sensor = self.sensor or TaskFinishedSensor(task_id="finished", upload=self.results["upload"])
+        sensor = self.sensor or TaskFinishedSensor(
+            task_id="finished", upload=self.results["upload"], receipt_path=str(self.folder / "receipt")
+        )
         self.sensor = None
         for _ in range(POKES):
             seen = sensor.poke(self.context)
@@ -364,7 +367,7 @@ class _Run:
         missed = [fault.kind for fault in self.case.faults if not done[fault.kind]]
         if missed or self.events:
             return f"never happened: {missed} {self.events}"
-        return ""
+        return "; ".join(wrong_in_receipt(self.simulator, self.folder / "receipt", PACKAGE))
 
     def ended(self, ended: str, note: str) -> Outcome:
         """Count what WeChat Pay has, and look for what should not be told."""
@@ -376,7 +379,7 @@ class _Run:
             missing = 1
         over_quota = report["refused"].get("FREQUENCY_LIMIT_EXCEED", 0)
         twice = sum(report["whole_bodies"].values()) - len(own) - over_quota
-        files = [path.read_text() for path in (self.folder / "export").glob("*")]
+        files = [path.read_text() for name in ("export", "receipt") for path in (self.folder / name).glob("*")]
         texts = [*self.told, json.dumps(self.results), *files]
         secrets = [PLAIN, *_merchant_key(self.case.suite).splitlines()[1:-1]]
         plain = sum(text.count(secret) for text in texts for secret in secrets)

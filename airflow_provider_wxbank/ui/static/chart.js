@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The imports of a package over time, a column each, oldest first: how many numbers matched, and how long it took.
 import { draw, make } from "./elements.js";
+import { address } from "./links.js";
 import { day, duration, percent, time, words } from "./words.js";
 
 const HEIGHT = 56;
@@ -31,16 +32,22 @@ const columns = (imports, { title, said, values, most, scale, kind }) => {
     if (suspect) {
       picture.append(draw("text", { x: index * STEP + STEP / 2, y: Math.max(HEIGHT - height - 2, 10), class: "mark" }, "!"));
     }
-    picture.append(
-      draw(
-        "rect",
-        {
-          x: index * STEP + (STEP - COLUMN) / 2, y: 1 + HEIGHT - height, width: COLUMN, height,
-          class: `column ${kind} ${suspect ? "suspect" : ""}`,
-        },
-        draw("title", null, said[index]),
-      ),
+    const column = draw(
+      "rect",
+      {
+        x: index * STEP + (STEP - COLUMN) / 2, y: 1 + HEIGHT - height, width: COLUMN, height,
+        class: `column ${kind} ${suspect ? "suspect" : ""}`,
+      },
+      draw("title", null, said[index]),
     );
+    // What is low is easily hit, too. With the keyboard, the import itself is the link.
+    const open = () => location.assign(address(one));
+    const whole = draw(
+      "rect",
+      { x: index * STEP, y: 0, width: STEP, height: HEIGHT + 2, class: "hit", "data-column": one.run_id, onclick: open },
+      draw("title", null, said[index]),
+    );
+    picture.append(column, whole);
   });
   const ends = [imports[0], imports.at(-1)].map((one) => day(one.begin));
   return make(

@@ -16,6 +16,13 @@ const filled = (element, attributes, children) => {
 export const make = (tag, attributes, ...children) => filled(document.createElement(tag), attributes, children);
 export const draw = (tag, attributes, ...children) => filled(document.createElementNS(SVG, tag), attributes, children);
 
+// Puts new content in the place of the old, and the focus where it was.
+export const replace = (element, ...content) => {
+  const focused = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  element.replaceChildren(...content.flat().filter(Boolean));
+  if (focused) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+};
+
 // States differ by shape and by text as well as by colour.
 const SHAPES = {
   todo: ["circle", { cx: 8, cy: 8, r: 5.5 }],

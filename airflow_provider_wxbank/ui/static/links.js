@@ -1,5 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-// Links out of the frame that Airflow shows the page in. The frame itself lets none out.
+// Links within the page, and out of the frame that Airflow shows it in. The frame itself lets none out.
+import { make } from "./elements.js";
+import { words } from "./words.js";
+
+const LIST = "wxbank-list";
+
+export const address = (one) => `import?${new URLSearchParams({ dag_id: one.dag_id, run_id: one.run_id })}`;
+
+// Whoever goes back finds the list as it was left.
+export const keepList = (query) => sessionStorage.setItem(LIST, query);
+
+export const backLink = () => {
+  const query = sessionStorage.getItem(LIST);
+  return make("a", { href: query ? `./?${query}` : "./", class: "back", id: "back" }, `← ${words.back}`);
+};
+
+// The address around the frame; undefined if there is none. Another site's frame cannot show this page.
+const around = () => (parent === window ? undefined : parent.location);
+
+// Where Airflow's own address says to begin. Its frame before 3.3 begins with the list, whatever is asked for.
+export const wantedByAirflow = (route) => {
+  const outer = around();
+  if (!outer || route !== "" || location.search || document.referrer !== outer.href) return undefined;
+  if (outer.pathname.endsWith("/wxbank/import")) return `import${outer.search}`;
+  return outer.pathname.endsWith("/wxbank/wxbank/") && outer.search ? `./${outer.search}` : undefined;
+};
+
+// Airflow's address says what is seen, so that it can be kept and sent.
+export const tellAirflow = () => {
+  const outer = around();
+  const [base] = outer?.pathname.split("/plugin/wxbank") ?? [];
+  if (base === undefined || !outer.pathname.startsWith(`${base}/plugin/wxbank`)) return;
+  const page = location.pathname.slice(location.pathname.lastIndexOf("/wxbank/"));
+  parent.history.replaceState(parent.history.state, "", `${base}/plugin/wxbank${page}${location.search}`);
+};
 
 const keepsWindow = (event) => event.ctrlKey || event.metaKey || event.shiftKey;
 

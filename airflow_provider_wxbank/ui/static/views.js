@@ -2,18 +2,40 @@
 // What is seen of an import: its steps, its bars, its facts.
 import { bar, fact, make, shape } from "./elements.js";
 import { matchRate } from "./chart.js";
-import { number, percent, time, words } from "./words.js";
+import { moment as asText } from "./downloads.js";
+import { exactTime, number, percent, time, words } from "./words.js";
 
 const FINISHED = ["finished", "unmatched", "unaccounted"];
 const KINDS = { none: "skipped", todo: "todo", running: "busy", retrying: "busy", done: "done", failed: "failed", skipped: "skipped" };
 
 export const isFinished = (one) => FINISHED.includes(one.state);
 
-export const address = (one) => `import?${new URLSearchParams({ dag_id: one.dag_id, run_id: one.run_id })}`;
+export const moment = (seconds) =>
+  seconds === undefined ? null : make("time", { datetime: asText(seconds), title: exactTime(seconds) }, time(seconds));
+
+export const importAttributes = (one) => ({
+  "data-import": true, "data-dag-id": one.dag_id, "data-run-id": one.run_id, "data-package-id": one.package_id,
+  "data-state": one.state,
+});
+
+export const packageLinks = (one) =>
+  one.package_id === undefined
+    ? []
+    : (one.wxbank_conn_ids ?? []).map((conn) =>
+        make(
+          "a",
+          {
+            class: "quiet", "data-key": `package-${one.package_id}-${conn}`,
+            href: `package?${new URLSearchParams({ wxbank_conn_id: conn, package_id: one.package_id })}`,
+          },
+          words.wholePackage,
+        ),
+      );
 
 const failedStep = (one) => ["export", "upload", "wait"].find((step) => one.steps[step] === "failed");
 
 export const stateText = (one) => {
+  if (one.state === "unmatched" && one.fail_count === undefined) return words.states.unmatched;
   if (one.state === "unmatched") return words.unmatched(percent(one.fail_count / (one.success_count + one.fail_count)));
   if (one.state === "unaccounted") return words.unaccounted(number(one.unaccounted));
   const failed = failedStep(one);

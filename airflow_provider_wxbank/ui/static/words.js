@@ -68,7 +68,7 @@ const ENGLISH = {
   rows: "Rows",
   uploadedAt: "Uploaded",
   finishedAt: "Finished",
-  shown: (count, all) => (count === all ? `${all} files` : `${count} of ${all} files`),
+  shown: (count, all) => `${count === all ? all : `${count} of ${all}`} ${all === "1" ? "file" : "files"}`,
   more: (count) => `Show ${count} more`,
   countsLater: "Each file's state and counts are shown once WeChat Pay has finished them all.",
   noFiles: "No files are recorded yet.",
@@ -128,6 +128,23 @@ const ENGLISH = {
     Other: "The task's log says more.",
   },
   sentToday: (files, quota, conn) => `About ${quota === null ? files : `${files} of ${quota}`} files were sent today (Asia/Shanghai)${conn ? `, with ${conn}` : ""}.`,
+  imports: "Imports",
+  states: {
+    failed: "Failed", unaccounted: "Finished, counts differ", unmatched: "Finished, many not matched", exporting: "Exporting", exported: "Exported",
+    uploading: "Uploading", uploaded: "Uploaded", processing: "Processing", finished: "Finished", skipped: "Skipped",
+  },
+  searchImports: "Search imports",
+  searchImportsHint: "DAG, run, package or user",
+  dag: "DAG",
+  from: "Begun from",
+  to: "to",
+  order: "Order",
+  orders: { package: "By package", newest: "Newest first", oldest: "Oldest first", state: "By state, failed first", rate: "Lowest match rate first", numbers: "Most numbers first" },
+  reset: "Reset",
+  noSuchImports: "No import is like that.",
+  stateCount: (count, state) => `${count} ${state.toLowerCase()}`,
+  summary: (text, count, packages, states, numbers, rate) =>
+    `${count === 1 ? "1 import" : `${text} imports`}${packages > 1 ? ` into ${packages} packages` : ""}${states.length ? `: ${states.join("; ")}` : ""} · ${numbers === "1" ? "1 number" : `${numbers} numbers`}${rate === null ? "" : `, ${rate} matched`}`,
   download: "Download what is shown",
   downloadAs: (kind) => `Download what is shown as ${kind}`,
 };
@@ -257,6 +274,23 @@ const CHINESE = {
     Other: "详见任务日志。",
   },
   sentToday: (files, quota, conn) => `今日（北京时间）约已发送 ${quota === null ? files : `${files} / ${quota}`} 个文件${conn ? `（连接 ${conn}）` : ""}。`,
+  imports: "导入",
+  states: {
+    failed: "失败", unaccounted: "已完成，数目不符", unmatched: "已完成，大量未匹配", exporting: "导出中", exported: "已导出",
+    uploading: "上传中", uploaded: "已上传", processing: "处理中", finished: "已完成", skipped: "已跳过",
+  },
+  searchImports: "搜索导入",
+  searchImportsHint: "DAG、运行、号码包或用户",
+  dag: "DAG",
+  from: "开始日期从",
+  to: "至",
+  order: "排序",
+  orders: { package: "按号码包", newest: "最新在前", oldest: "最早在前", state: "按状态，失败在前", rate: "匹配率低者在前", numbers: "协议号多者在前" },
+  reset: "重置",
+  noSuchImports: "没有符合条件的导入。",
+  stateCount: (count, state) => `${count} 次${state}`,
+  summary: (text, count, packages, states, numbers, rate) =>
+    `${text} 次导入${packages > 1 ? `，${packages} 个号码包` : ""}${states.length ? `：${states.join("；")}` : ""} · ${numbers} 个协议号${rate === null ? "" : `，匹配率 ${rate}`}`,
   download: "下载所显示的内容",
   downloadAs: (kind) => `以 ${kind} 格式下载所显示的内容`,
 };
@@ -298,6 +332,20 @@ export const clockTime = (seconds) => clocks.format(seconds * 1000);
 export const time = (seconds) => {
   const moment = new Date(seconds * 1000);
   return (moment.getFullYear() === new Date().getFullYear() ? times : yearTimes).format(moment);
+};
+
+// How far the page's time zone is ahead of UTC at a moment, both in milliseconds.
+const zoneParts = new Intl.DateTimeFormat("en-US", {
+  timeZone, hourCycle: "h23", year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", second: "numeric",
+});
+const ahead = (moment) => {
+  const part = Object.fromEntries(zoneParts.formatToParts(moment).map(({ type, value }) => [type, Number(value)]));
+  return Date.UTC(part.year, part.month - 1, part.day, part.hour, part.minute, part.second) - moment;
+};
+// Unix seconds at which a day such as 2026-03-31 begins. Asked for twice, it is right where clocks are changed.
+export const dayBegins = (text) => {
+  const midnight = Date.parse(`${text}T00:00:00Z`);
+  return (midnight - ahead(midnight - ahead(midnight))) / 1000;
 };
 
 export const day = (seconds) => (seconds === undefined ? "" : days.format(seconds * 1000));
