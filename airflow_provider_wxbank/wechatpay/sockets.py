@@ -121,11 +121,9 @@ class sockets:  # noqa: N801  # used as contextlib's own are
 
     __slots__ = ("_loop", "_pool", "_sharing")
 
-    def __init__(self) -> None:
+    async def __aenter__(self) -> Pool:
         self._loop = asyncio.get_running_loop()
         self._sharing = shared_in(_POOLS, self._loop, Pool)
-
-    async def __aenter__(self) -> Pool:
         self._pool = self._sharing.__enter__()
         return self._pool
 
