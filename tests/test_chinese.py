@@ -107,7 +107,7 @@ def test_the_code_is_the_same_and_what_explains_it_is_chinese(english: Path, chi
 @pytest.mark.parametrize(
     ("language", "code", "comments"),
     [
-        ("python", 'a = "# 1"  # 2\nb = \'#3\'#4\n', ["# 2", "#4"]),
+        ("python", "a = \"# 1\"  # 2\nb = '#3'#4\n", ["# 2", "#4"]),
         ("python", 'def f():\n    """1."""\n    return """2."""\n', ['"""1."""']),
         ("console", "$ a#1 '# 2' \"# 3\" # 4\n# 5\n", ["# 4"]),
         ("ini", "# 1\n[a]\nb = # 2\n", ["# 1"]),
