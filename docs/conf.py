@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
 
 from docutils import nodes
 from sphinx.search.en import SearchEnglish
@@ -87,10 +88,16 @@ class Diagram(SphinxDirective):
             from sphinxcontrib.svgbob._svgbob import to_svg
         except ImportError:
             return [nodes.literal_block(text, text, language="text")]
+        # To svgbob, a wide character within quotation marks is three columns wide: two narrow ones stand for it.
+        wide = dict.fromkeys(one for one in text if east_asian_width(one) in "WF")
+        pairs = {ord(one): chr(0xE000 + number) * 2 for number, one in enumerate(wide)}
+        narrow = re.sub(r'"[^"\n]*"', lambda quoted: quoted[0].translate(pairs), text)
         svg = to_svg(
-            text, stroke_color="currentColor", fill_color="currentColor", background_color="transparent",
+            narrow, stroke_color="currentColor", fill_color="currentColor", background_color="transparent",
             stroke_width=1.5, font_size=13, font_family="var(--font-stack--monospace)",
         )  # fmt: skip
+        for one, pair in pairs.items():
+            svg = svg.replace(pair, chr(one))
         label = nodes.unescape(self.arguments[0]).replace('"', "&quot;")
         html = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
         width = re.search(r'width="(\d+)" height="(\d+)"', html)

@@ -39,13 +39,11 @@ NAMES |= {path.stem for path in (ROOT / "airflow_provider_wxbank").iterdir()}
 def code_and_text(block: Block) -> tuple[object, list[str]]:
     """A block in two parts: what must be the same in both languages, and the texts in it, which are translated.
 
-    Code must have comments in the same places, and a drawing its lines. A Chinese character is as wide as two others,
-    or as three where quotation marks keep a text from being drawn: so svgbob counts.
+    Code must have comments in the same places, and a drawing its lines. A Chinese character is as wide as two others.
     """
     language, *title = block.language.split(maxsplit=1)
     if language == "{diagram}" or re.search("[\u2500-\u257f]", block.code):
-        quoted = re.sub(r'"[^"\n]*"', lambda text: re.sub(WIDE, "xxx", text[0]), block.code)
-        lines = re.sub(WIDE, "xx", quoted).splitlines()
+        lines = re.sub(WIDE, "xx", block.code).splitlines()
         drawing = [[(one.start(), one[0]) for one in re.finditer(DRAWN, line)] for line in lines]
         return (language, drawing), [*title, *re.sub(DRAWN, " ", block.code).splitlines()]
     if language == "text" and re.match(r"\S+/\n", block.code):
