@@ -147,6 +147,10 @@ def test_everything_in_the_reference_can_be_imported() -> None:
         assert hasattr(import_module(module), attribute), name
 
 
+def test_the_chinese_reference_names_everything_that_the_english_one_describes() -> None:
+    assert {name.rpartition(".")[2] for name in public_names()} - named("docs/zh/reference.md") == set()
+
+
 def test_examples_import_only_what_the_reference_lists() -> None:
     """So that a reader who copies one depends on nothing that may change at any time."""
     sources = [block.code for page in PAGES for block in blocks(page, "python")]
