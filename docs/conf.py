@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import posixpath
 import re
 import shutil
 import tempfile
@@ -67,7 +68,13 @@ copybutton_here_doc_delimiter = "EOF"
 copybutton_exclude = ".linenos, .gp, .go"
 
 ROOT = Path(__file__).resolve().parent.parent
-FROM_ROOT = {"changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md", "security": "SECURITY.md"}
+FROM_ROOT = {
+    "changelog": "CHANGELOG.md",
+    "contributing": "CONTRIBUTING.md",
+    "security": "SECURITY.md",
+    "zh/changelog": "CHANGELOG.zh-CN.md",
+    "zh/security": "SECURITY.zh-CN.md",
+}
 """Pages whose text is at the root of the repository, where its readers look for it."""
 
 
@@ -107,18 +114,17 @@ class Diagram(SphinxDirective):
 
 
 def read_from_root(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Put a file of the root in the place of the page that points to it, with its links as seen from ``docs``."""
+    """Put a file of the root in the place of the page that points to it, with its links as seen from that page."""
     if docname in FROM_ROOT:
         path = ROOT / FROM_ROOT[docname]
         app.env.note_dependency(str(path))
-        source[0] = re.sub(r"(?<=\]\()(?![a-z]+:|#)[^)]+(?=\))", _link_from_docs, path.read_text("utf-8"))
+        folder = posixpath.dirname(f"docs/{docname}")
+        pages = {name: f"docs/{page}.md" for page, name in FROM_ROOT.items()}
 
+        def link(match: re.Match[str]) -> str:
+            return posixpath.relpath(pages.get(match[0], match[0]), folder)
 
-def _link_from_docs(match: re.Match[str]) -> str:
-    target = match[0]
-    if target.startswith("docs/"):
-        return target.removeprefix("docs/")
-    return next((f"{page}.md" for page, name in FROM_ROOT.items() if name == target), f"../{target}")
+        source[0] = re.sub(r"(?<=\]\()(?![a-z]+:|#)[^)]+(?=\))", link, path.read_text("utf-8"))
 
 
 HAN = r"[\u4e00-\u9fff]"

@@ -22,8 +22,11 @@ MADE = {"build", "dist", "_build", "venv", "__pycache__"}
 
 
 def test_the_newest_version_of_the_changelog_is_the_packages() -> None:
-    version, _ = released_version((ROOT / "CHANGELOG.md").read_text("utf-8"))
+    (version, date), chinese = (
+        released_version((ROOT / name).read_text("utf-8")) for name in ("CHANGELOG.md", "CHANGELOG.zh-CN.md")
+    )
     assert version == airflow_provider_wxbank.__version__
+    assert chinese == (version, date)
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,8 @@ IN_WHEEL = (
 )
 IN_SDIST = ("/pyproject.toml", "/README.md", "/CHANGELOG.md", "/SECURITY.md", "/LICENSE", "/PKG-INFO", *IN_WHEEL[:3])
 TOP_OF_SDIST = {
-    NAME, "dags", "docs", "pyproject.toml", "README.md", "README.zh-CN.md", "CHANGELOG.md", "SECURITY.md", "LICENSE",
-    "PKG-INFO", ".gitignore",
+    NAME, "dags", "docs", "pyproject.toml", "LICENSE", "PKG-INFO", ".gitignore",
+    "README.md", "README.zh-CN.md", "CHANGELOG.md", "CHANGELOG.zh-CN.md", "SECURITY.md", "SECURITY.zh-CN.md",
 }  # fmt: skip
 SUFFIXES = {
     ".py", ".typed", ".txt", ".md", ".toml", ".svg", ".png", ".html", ".css", ".js", ".json", ".woff2", "",
