@@ -327,9 +327,10 @@ def test_it_is_readable(
 ) -> None:
     """In both languages, light and dark, wide and narrow."""
     page = open_page(PAGE, language=language, theme=theme, width=width)
-    documented = language == "en-US" and theme == "light" and width == 1280
+    ours = {"en-US": "import", "zh-CN": "import-zh"}[language] if (theme, width) == ("light", 1280) else None
     views = {
         "list": PAGE,
+        "by-time": f"{PAGE}?sort=newest",
         "finished": path_of(ui, SAMPLE),
         "processing": path_of(ui, "spring_discount"),
         "failed": path_of(ui, "autumn_discount"),
@@ -344,7 +345,7 @@ def test_it_is_readable(
         assert_axe_finds_nothing(page)
         assert contrast_of(page)[0][0] >= 4.5, contrast_of(page)[:3]
         take_picture(
-            page, f"{name}-{language}-{theme}-{width}", for_docs="import" if documented and name == "finished" else None
+            page, f"{name}-{language}-{theme}-{width}", for_docs=ours if name == "finished" else None
         )
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     brightness = sum(map(int, re.findall(r"\d+", background)[:3])) / 3
@@ -359,6 +360,7 @@ def test_it_follows_airflows_theme(open_page: OpenPage, take_picture: TakePictur
     take_picture(page, "in-airflow-dark", for_docs="packages-dark", full=False)
     page.evaluate("document.documentElement.classList.replace('dark', 'light')")
     expect(frame.locator("html")).to_have_attribute("data-theme", "light")
+    take_picture(page, "in-airflow-zh", for_docs="packages-zh", full=False)
 
 
 def test_who_may_see_no_import_sees_none(ui: Ui, open_page: OpenPage, take_picture: TakePicture) -> None:
