@@ -73,6 +73,7 @@ FROM_ROOT = {
     "contributing": "CONTRIBUTING.md",
     "security": "SECURITY.md",
     "zh/changelog": "CHANGELOG.zh-CN.md",
+    "zh/contributing": "CONTRIBUTING.zh-CN.md",
     "zh/security": "SECURITY.zh-CN.md",
 }
 """Pages whose text is at the root of the repository, where its readers look for it."""

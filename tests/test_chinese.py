@@ -35,7 +35,9 @@ DRAWN = r"[|<>^\u2500-\u257f]|[.']?-{2,}[.']?|(?<!\S)v(?!\S)"
 WIDE = "[\u3000-\u9fff\uff00-\uff60]"
 
 WORD = r"(?:WeChat|[A-Za-z][a-z]*)(?:-[a-z]+)*"
-NAMES = {"Airflow", "Hive", "Parquet", "triggerer", "worker"}
+NAMES = {"Airflow", "Authorization", "Counts", "Hive", "Hook", "Operator", "Parquet", "Sensor", "Step"}
+NAMES |= {"aiohttp", "airflow", "extra", "fsspec", "shangmi", "trigger", "triggerer", "worker"}
+NAMES |= {"wxbank", "wxbank-simulator"}
 NAMES |= {path.stem for path in (ROOT / "airflow_provider_wxbank").iterdir()}
 """Names that look like English words, and are written so in Chinese, too."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 CHINESE = {
-    **{ROOT / f"{name}.md": ROOT / f"{name}.zh-CN.md" for name in ("README", "SECURITY", "CHANGELOG")},
+    **{ROOT / f"{name}.md": ROOT / f"{name}.zh-CN.md" for name in ("README", "SECURITY", "CHANGELOG", "CONTRIBUTING")},
     **{
         ROOT / "docs" / f"{name}.md": ROOT / "docs/zh" / f"{name}.md"
         for name in (
@@ -19,7 +19,7 @@ CHINESE = {
             "metrics", "evidence", "campaigns", "watch", "how-it-works", "comparison",
             "sources", "source-oracle", "source-jdbc", "source-gaussdb", "source-mysql", "source-hive",
             "source-maxcompute", "source-odbc", "source-text", "source-sftp", "source-s3",
-            "large", "lineage", "upgrading", "reference", "performance", "security", "changelog",
+            "large", "lineage", "upgrading", "reference", "performance", "security", "changelog", "contributing",
         )
     },
 }  # fmt: skip
