@@ -119,7 +119,7 @@ def split_identity(uri: str) -> tuple[str, str | None]:
     if not re.fullmatch(f"[0-9a-f]{{{IDENTITY_DIGITS}}}", identity):
         raise InvalidInput(
             f"the manifest {path} is followed by # and {len(identity)} characters that are not the {IDENTITY_DIGITS} "
-            "digits of an export's result: give the result as it is, or the path alone"
+            "hexadecimal digits of an export's result: give the result as it is, or the path alone"
         )
     return path, identity
 

@@ -434,7 +434,7 @@ def test_a_manifest_tells_its_task_whatever_that_is_called(tmp_path: Path, name:
 
 @pytest.mark.parametrize("digits", ["", "0" * 15, "0" * 17, "A" * 16, "0" * 16 + "#" + "0" * 16])
 def test_an_identity_that_is_none_is_told(digits: str) -> None:
-    with pytest.raises(InvalidInput, match="digits of an export's result"):
+    with pytest.raises(InvalidInput, match="are not the 16 hexadecimal digits of an export's result"):
         split_identity(f"/export/manifest.json#{digits}")
 
 

@@ -381,7 +381,7 @@ def test_a_manifest_whose_identity_was_cut_is_told_in_the_receipt(connected: Sim
     says = written(sensor(upload=upload, receipt_path=str(tmp_path)).execute(of_run()))
     (export,) = says["exports"]
     assert (export["manifest"], export["identity"]) == (str(tmp_path / "out/manifest.json"), None)
-    assert "are not the 16 digits of an export's result" in export["problem"]
+    assert "are not the 16 hexadecimal digits of an export's result" in export["problem"]
 
 
 def test_lineage_carries_the_digest_of_the_receipt(connected: Simulator, tmp_path: Path) -> None:
