@@ -59,8 +59,9 @@ def watched_number_package(
 def finished_imports(context: Context) -> list[dict[str, Any]]:
     """The imports that triggered a DAG run, from sensors and watchers alike, oldest first.
 
-    :return: ``[{"package_id", "tasks", "success_count", "fail_count", "success_user_count"}]``; empty if no import
-        triggered the run.
+    :return: ``[{"package_id", "tasks", "rows", "success_count", "fail_count", "success_user_count", "unaccounted"}]``,
+        each as :class:`.TaskFinishedSensor` returns it, also with ``"receipt"`` if it wrote one; from a watcher,
+        ``rows`` and ``unaccounted`` are None. Empty if no import triggered the run.
     """
     triggering: Any = context.get("triggering_asset_events") or context.get("triggering_dataset_events") or {}
     # An event that came through an alias is listed twice: under the asset, and under the alias, which is passed over.
