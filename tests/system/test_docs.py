@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every code block of the README and the documentation runs, in the order of its page.
 
-The Chinese pages have the same blocks, which :mod:`tests.test_chinese` checks, so those are not run again.
+The Chinese pages have the same code, which :mod:`tests.test_chinese` checks, so those are not run again.
 
 * ``python`` is executed, in a DAG. One that begins with ``# folder/name.py`` is also written to that file.
 * ``console`` has commands after ``$ ``, which a shell runs, each with the environment and in the folder that the one
