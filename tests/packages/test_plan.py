@@ -7,11 +7,12 @@ import pytest
 
 from airflow_provider_wxbank.packages.plan import planned
 from airflow_provider_wxbank.packages.upload import Upload
+from airflow_provider_wxbank.packages.upload_once import upload_once
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.wechatpay.client import Client
 from airflow_provider_wxbank.wechatpay.errors import Refused
 from tests.conftest import PACKAGE, NewClient
-from tests.harness.files import outgoing
+from tests.harness.files import outgoing, outgoing_file
 
 WORKERS = 8
 NOW = 1_764_000_000.0
@@ -43,6 +44,15 @@ def test_what_an_interrupted_upload_has_sent_is_counted_with_few_calls(
     assert planned(client, PACKAGE, outgoing(client, 300), WORKERS, NOW).listed_files == there
     # Halving 300 files takes 9 questions.
     assert finds(simulator) - before <= 9 + 2 * WORKERS
+
+
+def test_files_that_are_missing_between_others_are_not_counted(simulator: Simulator, new_client: NewClient) -> None:
+    """So an upload of several files at a time may have ended."""
+    client = new_client(simulator)
+    there = {*range(10), 12, 14} - {7}
+    for index in there:
+        upload_once(client, PACKAGE, outgoing_file(client, index))
+    assert planned(client, PACKAGE, outgoing(client, 100), WORKERS, NOW).listed_files == len(there)
 
 
 @pytest.mark.parametrize(("quota", "files", "days"), [(6000, 3, 1), (3, 3, 1), (2, 3, 2), (1, 3, 3)])
