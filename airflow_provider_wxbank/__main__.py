@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+# PYTHON_ARGCOMPLETE_OK
 """``python -m airflow_provider_wxbank``: the commands of ``airflow wxbank``, also for Airflow before 3.2."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+
+import argcomplete
 
 from airflow_provider_wxbank.cli.definition import get_cli_commands
 
@@ -13,10 +16,15 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the commands."""
     # Made from what Airflow is given, so that both command lines are the same.
     group = get_cli_commands()[0]
-    made = argparse.ArgumentParser(prog=f"python -m {__package__}", description=group.description, epilog=group.epilog)
+    raw = argparse.RawDescriptionHelpFormatter
+    made = argparse.ArgumentParser(
+        prog=f"python -m {__package__}", description=group.description, epilog=group.epilog, formatter_class=raw
+    )
     subparsers = made.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
     for command in group.subcommands:
-        one = subparsers.add_parser(command.name, help=command.help, description=command.help, epilog=command.epilog)
+        one = subparsers.add_parser(
+            command.name, help=command.help, description=command.help, epilog=command.epilog, formatter_class=raw
+        )
         for arg in command.args:
             arg.add_to_parser(one)
         one.set_defaults(func=command.func)
@@ -25,7 +33,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; the exit code is in SystemExit unless it is 0."""
-    args = parser().parse_args(arguments)
+    made = parser()
+    # As Airflow's own command does: this is what a shell asks that completes it.
+    argcomplete.autocomplete(made)
+    args = made.parse_args(arguments)
     args.func(args)
 
 

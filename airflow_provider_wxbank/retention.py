@@ -25,6 +25,7 @@ from airflow_provider_wxbank.agreements.seal import BEGINNING, IDENTITY_DIGITS, 
 from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.agreements.storage_errors import telling
 from airflow_provider_wxbank.parameters import location
+from airflow_provider_wxbank.plurals import number_of
 from airflow_provider_wxbank.reporting.receipt import (
     BEGINNING_BYTES,
     MAX_RECEIPT_BYTES,
@@ -123,8 +124,8 @@ def clean(
         # What may pass is worth a retry, which finds the rest done.
         may_pass = not all(isinstance(failure, InvalidInput) for failure in failures)
         raise (TryLater if may_pass else InvalidInput)(
-            f"{len(failures)} exports below {root.uri} could not be removed; all others were looked at. The first: "
-            f"{failures[0]}"
+            f"{number_of(len(failures), 'export')} below {root.uri} could not be removed; all others were looked at. "
+            f"The first: {failures[0]}"
         )
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from airflow_provider_wxbank.databases import query
 from airflow_provider_wxbank.packages.bank_types import is_known
 from airflow_provider_wxbank.packages.endpoints import tasks_path
 from airflow_provider_wxbank.packages.pace import processing_seconds
+from airflow_provider_wxbank.packages.plan import UploadPlan, planned
 from airflow_provider_wxbank.packages.upload import Upload, check_max_workers, result_of
 from airflow_provider_wxbank.parameters import WHY_NONE, check_nothing_inside, location, text
 from airflow_provider_wxbank.reporting.events import Began, Ended, Observer, Step, all_of, nobody
@@ -206,10 +208,12 @@ def upload(
     known: Callable[[], Mapping[str, str]] = dict,
     tell: Observer = nobody,
     starts: Callable[[Upload], None] = lambda upload: None,
+    asks: Callable[[Outgoing, Client], None] = lambda outgoing, client: None,
 ) -> dict[str, Any]:
     """Upload a list into a package.
 
     :param known: gives filename to task id of what an earlier try has uploaded.
+    :param asks: is called with what was checked, before anything is sent. What it raises ends the upload.
     :param starts: is called with the upload before it begins, so that the caller can stop it.
     :return: the result as users get it.
     """
@@ -220,6 +224,7 @@ def upload(
             # Before the files are read: those that were uploaded before need not be.
             uploaded_before = known()
             outgoing = given.outgoing(client, prefix, uploaded_before)
+            asks(outgoing, client)
             upload = Upload(client, given.package_id, max_workers=given.max_workers, known=uploaded_before, tell=tell)
             starts(upload)
             result = result_of(given.package_id, outgoing, upload.run(outgoing))
@@ -231,6 +236,14 @@ def upload(
         round(processing_seconds(result["rows"]) / 60),
     )
     return result
+
+
+def plan_upload(given: UploadInput, hook: WxBankHook, prefix: str) -> UploadPlan:
+    """What :func:`upload` would do. Everything is read and checked alike, and nothing is sent."""
+    given.check()
+    with closing(hook.get_conn()) as client:
+        outgoing = given.outgoing(client, prefix, ())
+        return planned(client, given.package_id, outgoing, given.max_workers, time.time())
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from airflow_provider_wxbank.packages.counts import some_of
 from airflow_provider_wxbank.packages.poll import Memory, wanted_tasks
 from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wanted import Wanted
+from airflow_provider_wxbank.plurals import number_of
 from airflow_provider_wxbank.receipts import receipt_place, seal_of
 from airflow_provider_wxbank.reporting.receipt import MAX_RECEIPT_BYTES, Receipt, ReceiptFile, read_receipt
 from airflow_provider_wxbank.wechatpay.client import Client
@@ -41,7 +42,9 @@ def find_receipt(written: str, seal: Seal) -> Receipt:
     where = receipt_place(path, "receipt")
     receipt = read_receipt(where.read(MAX_RECEIPT_BYTES), where.uri, seal)
     if identity not in (None, receipt.identity):
-        raise WrongReceipt(f"{where.uri} has the identity {receipt.identity}, not {identity}: it is another receipt")
+        raise WrongReceipt(
+            f"{where.uri} has the identity {receipt.identity}, not {identity}: it is another receipt", "other_receipt"
+        )
     return receipt
 
 
@@ -79,10 +82,12 @@ def _exports(receipt: Receipt) -> Step:
         return Step("exports", "skipped", "it tells of none")
     if problems:
         told = some_of(problems, MAX_TOLD)
-        message = f"of {len(problems)} of {len(receipt.exports)} its rows and files are not known: {told}"
+        exports = number_of(len(receipt.exports), "export")
+        message = f"of {len(problems)} of {exports} the rows and files are not known: {told}"
         return Step("exports", "skipped", message)
     rows, skipped = (sum(getattr(one, name) or 0 for one in receipt.exports) for name in ("rows", "skipped"))
-    return Step("exports", "ok", f"{len(receipt.exports)}, of {rows} rows; {skipped} invalid rows were skipped")
+    left_out = number_of(skipped, "invalid row was", "invalid rows were")
+    return Step("exports", "ok", f"{len(receipt.exports)}, of {number_of(rows, 'row')}; {left_out} skipped")
 
 
 def _verdict(receipt: Receipt) -> Step:
@@ -100,19 +105,20 @@ def verify_sums(receipt: Receipt) -> Step:
     """Whether what WeChat Pay counted accounts for every row."""
     sums, agree = receipt.sums(), receipt.agree
     counted = (
-        f"{sums['success_count']} matched and {sums['fail_count']} did not, in {sums['files']} files of package "
-        f"{receipt.package_id}"
+        f"{sums['success_count']:,} matched and {sums['fail_count']:,} did not, in {number_of(sums['files'], 'file')} "
+        f"of package {receipt.package_id}"
     )
     if agree is None:
         return Step("sums", "skipped", f"{counted}; whether these are all rows that were exported is not known")
+    sent = f"{number_of(sums['rows'] or 0, 'row was', 'rows were')} sent: {counted}"
     if agree:
-        return Step("sums", "ok", f"{sums['rows']} rows were sent: {counted}")
+        return Step("sums", "ok", sent)
     message = (
-        f"{sums['rows']} rows were sent: {counted}. By {sums['unaccounted']} numbers they do not agree"
+        f"{sent}. By {number_of(sums['unaccounted'], 'number')} they do not agree"
         if sums["unaccounted"]
         else f"{counted}, and the manifest of the export says another number of rows"
     )
-    return Step.failed("sums", WrongReceipt(message))
+    return Step.failed("sums", WrongReceipt(message, "sums"))
 
 
 async def verify_online(client: Caller, receipt: Receipt) -> Step:
@@ -125,17 +131,17 @@ async def verify_online(client: Caller, receipt: Receipt) -> Step:
     target = Wanted(receipt.package_id, filenames=frozenset(file.filename for file in receipt.files))
     memory = Memory(client, receipt.package_id)
     listed = {task.filename: task async for task in wanted_tasks(client, target, memory)}
-    differing = list(_differences(receipt.files, listed))
-    if differing:
-        message = (
-            f"WeChat Pay says something else of {len(differing)} of {len(receipt.files)} tasks today: "
-            f"{some_of(differing, MAX_TOLD)}"
-        )
-        return Step.failed("WeChat Pay", WrongReceipt(message))
-    return Step("WeChat Pay", "ok", f"lists all {len(receipt.files)} tasks, finished, with the same counts")
+    count = len(receipt.files)
+    if differing := list(_differences(receipt.files, listed)):
+        told = some_of(differing, MAX_TOLD)
+        message = f"WeChat Pay says something else of {len(differing):,} of {number_of(count, 'task')} today: {told}"
+        return Step.failed("WeChat Pay", WrongReceipt(message, "differs_now"))
+    listed_now = "its task" if count == 1 else f"all {count:,} tasks"
+    return Step("WeChat Pay", "ok", f"lists {listed_now}, finished, with the same counts")
 
 
 def _differences(files: Sequence[ReceiptFile], listed: Mapping[str, UploadTask]) -> Iterator[str]:
+    """What WeChat Pay says otherwise, once for each file."""
     for file in files:
         task = listed.get(file.filename)
         if task is None:
@@ -144,7 +150,9 @@ def _differences(files: Sequence[ReceiptFile], listed: Mapping[str, UploadTask])
             yield f"{file.filename} is task {task.task_id}, not {file.task_id}"
         elif not task.is_finished:
             yield f"{file.filename} is not finished"
-        else:
-            for name in ("success_count", "fail_count", "success_user_count"):
-                if (now := getattr(task, name)) != (then := getattr(file, name)):
-                    yield f"{file.filename} has {name} {now}, not {then}"
+        elif counts := [
+            f"{name} {now}, not {then}"
+            for name in ("success_count", "fail_count", "success_user_count")
+            if (now := getattr(task, name)) != (then := getattr(file, name))
+        ]:
+            yield f"{file.filename} has {' and '.join(counts)}"

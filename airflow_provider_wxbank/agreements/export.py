@@ -23,6 +23,7 @@ from airflow_provider_wxbank.agreements.numbers import OnInvalid, Tally, Values,
 from airflow_provider_wxbank.agreements.processes import EncryptionProcesses
 from airflow_provider_wxbank.agreements.seal import identified, identity_of
 from airflow_provider_wxbank.agreements.storage import Location
+from airflow_provider_wxbank.plurals import number_of
 from airflow_provider_wxbank.reporting.events import Exported, FileExported, Observer, nobody
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, without_advice
@@ -74,8 +75,8 @@ def export(
         files = tuple(_write(plain, folder, names, tell))
         if not files:
             raise InvalidInput(
-                f"there is no number to export ({tally.skipped} rows were skipped); an empty list is taken for a "
-                "mistake"
+                f"there is no number to export ({number_of(tally.skipped, 'row was', 'rows were')} skipped); an empty "
+                "list is taken for a mistake"
             )
         _check_rows(tally.rows, expected_rows)
         manifest = Manifest(bank_type, prefix, now().isoformat(), files, tally.positions, origin)
@@ -95,8 +96,8 @@ def export(
 def _check_rows(rows: int, expected: int | None) -> None:
     if expected not in (None, rows):
         raise InvalidInput(
-            f"the source has {rows} rows, and expected_rows is {expected}: one of them is another day's, or not whole. "
-            "Nothing was sent"
+            f"the source has {number_of(rows, 'row')}, and expected_rows is {expected:,}: one of them is another "
+            "day's, or not whole. Nothing was sent"
         )
 
 

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from airflow_provider_wxbank.cli.command import Exit, exit_code
+from airflow_provider_wxbank.cli.command import Exit, NotConfirmed, exit_code
 from airflow_provider_wxbank.reporting.audit import leave_row, system_user
 from airflow_provider_wxbank.reporting.events import Event, Exported, FileUploaded, UploadPlanned
 
@@ -67,7 +67,8 @@ def audited(name: str, wxbank_conn_id: str, package_id: str | None = None) -> It
         ended = {"outcome": "interrupted"}
         raise
     except Exception as failure:
-        ended = {"outcome": "failed", "exit_code": int(exit_code(failure)), "error": type(failure).__name__}
+        outcome = "declined" if isinstance(failure, NotConfirmed) else "failed"
+        ended = {"outcome": outcome, "exit_code": int(exit_code(failure)), "error": type(failure).__name__}
         raise
     finally:
         leave_row(f"cli_wxbank_{name}_ended", user, {**facts, **ended, **counts.facts})

@@ -49,12 +49,17 @@ class Exit(IntEnum):
     WAIT_FAILED = 8
     TIMED_OUT = 9
     WRONG_RECEIPT = 10
+    NOT_CONFIRMED = 11
     INTERRUPTED = 128 + signal.SIGINT
     PIPE_CLOSED = 128 + signal.SIGPIPE
 
 
 class Failed(WxBankError):
     """A command cannot be run here; the message says why."""
+
+
+class NotConfirmed(WxBankError):
+    """What cannot be undone was not agreed to, or nobody could be asked; nothing was sent."""
 
 
 class TimedOut(WaitFailed):
@@ -77,20 +82,31 @@ _CODES: tuple[tuple[type[BaseException], Exit], ...] = (
     (UnverifiedAnswer, Exit.UNVERIFIED),
     (TimedOut, Exit.TIMED_OUT),
     (WaitFailed, Exit.WAIT_FAILED),
+    (NotConfirmed, Exit.NOT_CONFIRMED),
 )
 
 _HINTS = {
     Exit.UNEXPECTED: "-v shows where it happened",
     Exit.CREDENTIALS: "the command check tells which part of the connection is wrong",
-    Exit.TRY_LATER: "the same command again goes on where this one ended; no file is uploaded twice",
+    Exit.TRY_LATER: "nothing has to be changed: run the same command again later",
     Exit.UNVERIFIED: "the command check tells whether the platform keys are right",
     Exit.TIMED_OUT: "the same command again goes on waiting",
+}
+
+_HINTS_OF_UPLOAD = {
+    **_HINTS,
+    Exit.TRY_LATER: "the same command again goes on where this one ended; no file is uploaded twice",
 }
 
 
 def exit_code(failure: BaseException) -> Exit:
     """The exit code of an error."""
     return next((code for kind, code in _CODES if isinstance(failure, kind)), Exit.UNEXPECTED)
+
+
+def kind_of(failure: BaseException) -> str:
+    """A word for programs for what went wrong. It tells apart what has the exit code of a wrong receipt."""
+    return failure.kind if isinstance(failure, WrongReceipt) else exit_code(failure).name.lower()
 
 
 def command(function: Callable[[argparse.Namespace], int | None]) -> Callable[[argparse.Namespace], None]:
@@ -110,14 +126,15 @@ def command(function: Callable[[argparse.Namespace], int | None]) -> Callable[[a
                 code = 128 + (received[0] if received else signal.SIGINT)
             except Exception as failure:
                 code = exit_code(failure)
-                _tell(failure, code, verbose=verbose)
+                hints = _HINTS_OF_UPLOAD if function.__name__ == "upload" else _HINTS
+                _tell(failure, hints.get(code), verbose=verbose)
         if code:
             sys.exit(int(code))
 
     return run
 
 
-def _tell(failure: Exception, code: Exit, *, verbose: bool) -> None:
+def _tell(failure: Exception, hint: str | None, *, verbose: bool) -> None:
     """Print an error in one line, and what helps. Of an error that is not ours, only the first line is printed."""
     if verbose:
         say("".join(traceback.format_exception(failure)).rstrip())
@@ -126,7 +143,7 @@ def _tell(failure: Exception, code: Exit, *, verbose: bool) -> None:
         text = f"{type(failure).__name__}: {next(iter(text.splitlines()), '')[:500]}"
     notes = "".join(f" ({note})" for note in getattr(failure, "__notes__", ()))
     say(f"error: {printable(text + notes)}")
-    if (hint := _HINTS.get(code)) and not isinstance(failure, Failed):
+    if hint and not isinstance(failure, Failed):
         say(f"hint: {hint}")
 
 

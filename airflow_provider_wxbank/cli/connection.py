@@ -12,10 +12,11 @@ from airflow.cli.simple_table import AirflowConsole
 from rich.table import Table
 from rich.text import Text
 
-from airflow_provider_wxbank.cli.command import Exit, command, exit_code, printable, say
-from airflow_provider_wxbank.cli.output import Column, local_minute, render, rfc3339, show
+from airflow_provider_wxbank.cli.command import Exit, command, exit_code, kind_of, printable, say
+from airflow_provider_wxbank.cli.output import Column, Row, local_minute, render, rfc3339, show
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.packages.connection_check import Step
+from airflow_provider_wxbank.plurals import number_of
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey, is_public_key_id
 
 DAY = 86_400
@@ -39,29 +40,37 @@ _KEY_COLUMNS = (
 def check(args: argparse.Namespace) -> int:
     """Examine the connection, step by step."""
     steps = WxBankHook(args.wxbank_conn_id).examine(args.package_id)
-    return show_steps(args.output, steps)
+    return show_steps(args.output, (({}, step) for step in steps))
 
 
-def show_steps(output: str, steps: Iterable[Step]) -> Exit:
-    """Print steps, in a table each when it is done. The exit code is that of the first that failed."""
+def show_steps(output: str, steps: Iterable[tuple[Row, Step]]) -> Exit:
+    """Print steps, in a table each when it is done. The exit code is that of the first that failed.
+
+    :param steps: each with what JSON, YAML and plain text say besides.
+    """
     found = list(_told(steps) if output == "table" else steps)
     if output != "table":
-        rows = [{"step": step.name, "outcome": step.outcome, "message": step.message} for step in found]
+        rows = [{**_said(step), **besides} for besides, step in found]
         show(output, rows, rows, ())
-    return next((exit_code(step.failure) for step in found if step.failure), Exit.OK)
+    return next((exit_code(step.failure) for _, step in found if step.failure), Exit.OK)
 
 
-def _told(steps: Iterable[Step]) -> Iterable[Step]:
+def _said(step: Step) -> Row:
+    kind = None if step.failure is None else kind_of(step.failure)
+    return {"step": step.name, "outcome": step.outcome, "message": step.message, "kind": kind}
+
+
+def _told(steps: Iterable[tuple[Row, Step]]) -> Iterable[tuple[Row, Step]]:
     """The steps, each printed when it is done."""
     console = AirflowConsole()
-    for step in steps:
+    for besides, step in steps:
         line = Table.grid(padding=(0, 2))
         line.add_column(width=7)
         line.add_column(width=11)
         line.add_column(overflow="fold")
         line.add_row(Text(step.outcome, _COLORS[step.outcome]), Text(step.name), Text(printable(step.message)))
         render(line, console)
-        yield step
+        yield besides, step
 
 
 @command
@@ -89,8 +98,8 @@ def ends_soon(current: PlatformKey, now: float) -> str | None:
     if days >= WARN_DAYS:
         return None
     return (
-        f"the certificate that encrypts ends in {days:.0f} days, and WeChat Pay lists none in force that follows: see "
-        "the merchant platform, under API security"
+        f"the certificate that encrypts ends in {number_of(round(days), 'day')}, and WeChat Pay lists none in force "
+        "that follows: see the merchant platform, under API security"
     )
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
+
 from airflow.cli.cli_config import (
     ARG_OUTPUT,
     ARG_VERBOSE,
@@ -17,11 +19,45 @@ from airflow_provider_wxbank.simulator.options import OPTIONS
 DEFAULT_PREFIX = "cli"
 """First part of the filenames without a DAG run. It is fixed, so that the same numbers make the same files again."""
 
-_EXIT_CODES = (
-    "Exit codes: 0 done, 1 unexpected error, 2 wrong usage, 3 wrong input, 4 wrong connection, 5 refused by WeChat "
-    "Pay, 6 try again later, 7 answer not verified, 8 too many numbers did not match, 9 timed out, 10 wrong "
-    "receipt, 130 Ctrl-C, 141 output closed."
-)
+EXIT_CODES = {
+    0: "done",
+    1: "unexpected error, or it cannot run here",
+    2: "wrong usage",
+    3: "wrong input",
+    4: "wrong connection",
+    5: "refused by WeChat Pay",
+    6: "try again later",
+    7: "answer not verified",
+    8: "too many numbers did not match",
+    9: "timed out",
+    10: "wrong receipt",
+    11: "not confirmed, nothing was sent",
+    130: "Ctrl-C",
+    141: "output closed",
+}
+"""What ``--help`` says of exit codes; :class:`.command.Exit` names them."""
+
+IMPORT_STATES = (
+    "exporting", "exported", "uploading", "uploaded", "processing", "finished", "unmatched", "unaccounted", "failed",
+    "skipped",
+)  # fmt: skip
+"""States of an import, as :data:`airflow_provider_wxbank.ui.imports.State` has them."""
+
+_ANY = (0, 1, 2, 130, 141)
+_CALLS = (3, 4, 5, 6, 7)
+"""Of commands that call WeChat Pay."""
+
+
+def _epilog(*codes: int) -> str:
+    lines = "\n".join(f"  {code:<4} {EXIT_CODES[code]}" for code in sorted(codes))
+    return f"exit codes:\n{lines}"
+
+
+def _at_least_one(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise ArgumentTypeError(f"{text} is not 1 or more")
+    return int(text)
+
 
 ARG_CONNECTION = Arg(
     ("--wxbank-conn-id",),
@@ -29,18 +65,24 @@ ARG_CONNECTION = Arg(
     default="wxbank_default",
     metavar="CONN_ID",
 )
-ARG_PACKAGE = Arg(("package_id",), help="number package, as the merchant platform shows it, for example 8473295")
+ARG_PACKAGE = Arg(
+    ("package_id",), help="number package, as the merchant platform shows it, for example 8473295 (required)"
+)
 ARG_PREFIX = Arg(
     ("--prefix",),
     help=f"first part of the filenames (default {DEFAULT_PREFIX}); another one imports the same numbers anew",
 )
 
 _EXPORT = (
-    Arg(("--bank-type",), help="bank and kind of card, for example ICBC_DEBIT", required=True),
-    Arg(("--output-path",), help="folder, or a URL like s3://conn_id@bucket/folder, for the files", required=True),
-    Arg(("--sql",), help="a query for the numbers, with ORDER BY"),
+    Arg(("--bank-type",), help="bank and kind of card, for example ICBC_DEBIT (required)", required=True),
+    Arg(
+        ("--output-path",),
+        help="folder, or a URL like s3://conn_id@bucket/folder, for the files (required)",
+        required=True,
+    ),
+    Arg(("--sql",), help="a query for the numbers, with ORDER BY (required: this, --sql-file or --source)"),
     Arg(("--sql-file",), help="instead of --sql, a file with the query", metavar="PATH"),
-    Arg(("--sql-conn-id",), help="connection of the bank's database", metavar="CONN_ID"),
+    Arg(("--sql-conn-id",), help="connection of the bank's database (required with a query)", metavar="CONN_ID"),
     Arg(("--parameters",), help='values for :name in the query, as JSON, for example {"city": "Shenzhen"}'),
     Arg(("--source",), help="instead of a query, text or Parquet files; * matches many", metavar="PATH"),
     Arg(("--column",), help="the column with the numbers: its name, its number from 1, or characters such as 1-18"),
@@ -57,13 +99,15 @@ _EXPORT = (
 )
 _UPLOAD = (
     ARG_PACKAGE,
-    Arg(("--manifest",), help="an export's manifest.json, as a path or URL", metavar="PATH"),
+    Arg(("--manifest",), help="an export's manifest.json, as a path or URL (required: this or --file)", metavar="PATH"),
     Arg(("--file",), help="instead of --manifest, a file with one plain number a line", metavar="PATH"),
-    Arg(("--bank-type",), help="for --file, for example ICBC_DEBIT"),
+    Arg(("--bank-type",), help="for --file, for example ICBC_DEBIT (required with --file)"),
     Arg(("--encrypted",), help="the lines of --file are encrypted already", action="store_true"),
-    Arg(("--serial-no",), help="for --encrypted, the serial of the platform key that encrypted the lines"),
+    Arg(("--serial-no",), help="serial of the platform key that encrypted the lines (required with --encrypted)"),
     ARG_PREFIX,
     Arg(("--max-workers",), help="uploads at a time, 1 to 64 (default %(default)s)", type=int, default=8, metavar="N"),
+    Arg(("--dry-run",), help="only say what would be uploaded, and how long it would take", action="store_true"),
+    Arg(("-y", "--yes"), help="do not ask; needed where there is no terminal to ask on", action="store_true"),
 )
 _TASKS = (
     ARG_PACKAGE,
@@ -103,17 +147,31 @@ _CERTIFICATES = (
     ),
 )
 _CHECK = (Arg(("package_id",), help="a number package that should be readable", nargs="?"),)
+_IMPORTS = (
+    Arg(("-d", "--dag-id"), help="only imports of this DAG"),
+    Arg(("--package-id",), help="only imports into this number package"),
+    Arg(
+        ("--state",),
+        help=f"only imports in this state: {', '.join(IMPORT_STATES)}",
+        choices=IMPORT_STATES,
+        metavar="STATE",
+    ),
+    Arg(
+        ("--limit",), help="imports at most, 1 or more (default %(default)s)", type=_at_least_one, default=50,
+        metavar="N",
+    ),
+)  # fmt: skip
 _VERIFY = (
     Arg(
         ("receipts",),
-        help="receipts, as paths or URLs, with or without the # and digits of the sensor's result",
+        help="receipts, as paths or URLs, with or without the # and digits of the sensor's result (required)",
         nargs="+",
         metavar="receipt",
     ),
     Arg(("--online",), help="ask WeChat Pay whether it says the same today", action="store_true"),
 )
 _CLEAN = (
-    Arg(("output_path",), help="folder, or a URL like s3://conn_id@bucket/folder, in which exports are"),
+    Arg(("output_path",), help="folder, or a URL like s3://conn_id@bucket/folder, in which exports are (required)"),
     Arg(
         ("--older-than",),
         help="remove also exports of which no receipt says that they are finished, if they are older, for example 7d",
@@ -131,30 +189,42 @@ def get_cli_commands() -> list[GroupCommand]:
             name="wxbank",
             help="Import numbers into WeChat Pay number packages",
             description="Export agreement numbers, upload them into a number package of WeChat Pay, and wait.",
-            epilog=_EXIT_CODES,
+            epilog=_epilog(*EXIT_CODES),
             subcommands=COMMANDS,
         )
     ]
 
 
-def _command(module: str, name: str, text: str, *args: Arg) -> ActionCommand:
+_COMMON = (ARG_OUTPUT, ARG_VERBOSE)
+_CONNECTED = (ARG_CONNECTION, *_COMMON)
+
+
+def _command(
+    module: str, name: str, text: str, args: tuple[Arg, ...], common: tuple[Arg, ...] = _CONNECTED,
+    codes: tuple[int, ...] = _CALLS,
+) -> ActionCommand:  # fmt: skip
     func = lazy_load_command(f"{__package__}.{module}.{name}")
-    return ActionCommand(name, text, func, (*args, ARG_CONNECTION, ARG_OUTPUT, ARG_VERBOSE), epilog=_EXIT_CODES)
+    return ActionCommand(name, text, func, (*args, *common), epilog=_epilog(*_ANY, *codes))
 
 
 COMMANDS = (
-    _command("files", "export", "Export agreement numbers into encrypted files and a manifest", *_EXPORT),
-    _command("files", "upload", "Upload an export, or one file, into a number package, each file once", *_UPLOAD),
-    _command("tasks", "tasks", "List the upload tasks of a number package", *_TASKS),
-    _command("tasks", "wait", "Wait until upload tasks are finished", *_WAIT),
-    _command("evidence", "verify", "Verify the receipt of an import", *_VERIFY),
-    _command("evidence", "clean", "Remove exports that are not needed any more", *_CLEAN),
-    _command("connection", "certificates", "List the platform keys, and until when they are valid", *_CERTIFICATES),
-    _command("connection", "check", "Examine the connection, step by step", *_CHECK),
+    _command("files", "export", "Export agreement numbers into encrypted files and a manifest", _EXPORT),
+    _command(
+        "upload", "upload", "Upload an export, or one file, into a number package, each file once", _UPLOAD,
+        codes=(*_CALLS, 11),
+    ),
+    _command("tasks", "tasks", "List the upload tasks of a number package", _TASKS),
+    _command("tasks", "wait", "Wait until upload tasks are finished", _WAIT, codes=(*_CALLS, 8, 9)),
+    _command("imports", "imports", "List the newest imports of DAGs", _IMPORTS, _COMMON, codes=()),
+    _command("evidence", "verify", "Verify the receipt of an import", _VERIFY, codes=(*_CALLS, 8, 10)),
+    _command("evidence", "clean", "Remove exports that are not needed any more", _CLEAN, codes=(3, 4, 6)),
+    _command("connection", "certificates", "List the platform keys, and until when they are valid", _CERTIFICATES),
+    _command("connection", "check", "Examine the connection, step by step", _CHECK),
     ActionCommand(
         "simulate",
         "Run the simulator, a local WeChat Pay that is not for production",
         lazy_load_command(f"{__package__}.simulate.simulate"),
         tuple(Arg((name,), **settings) for name, settings in OPTIONS),
+        epilog=_epilog(0, 1, 2),
     ),
-)
+)  # fmt: skip

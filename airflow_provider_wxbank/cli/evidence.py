@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 from contextlib import closing, nullcontext
 from dataclasses import asdict
-from itertools import chain
 
 from airflow_provider_wxbank.cli.audit import Counts, audited
 from airflow_provider_wxbank.cli.command import command, say
@@ -16,7 +15,7 @@ from airflow_provider_wxbank.cli.output import Column, local_minute, show, thous
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.receipts import seal_of
 from airflow_provider_wxbank.retention import FoundExport, age_of, summed
-from airflow_provider_wxbank.retention import clean as removed
+from airflow_provider_wxbank.retention import clean as cleaned
 from airflow_provider_wxbank.verification import verify as steps_of
 
 _CLEAN_COLUMNS = (
@@ -33,8 +32,12 @@ _CLEAN_COLUMNS = (
 def verify(args: argparse.Namespace) -> int:
     """Verify receipts of imports."""
     with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client:
-        steps = (steps_of(absolute(receipt), client, online=args.online) for receipt in args.receipts)
-        return show_steps(args.output, chain.from_iterable(steps))
+        steps = (
+            ({"receipt": receipt}, step)
+            for receipt in args.receipts
+            for step in steps_of(absolute(receipt), client, online=args.online)
+        )
+        return show_steps(args.output, steps)
 
 
 @command
@@ -60,13 +63,15 @@ def _clean(args: argparse.Namespace, found: list[FoundExport]) -> None:
     with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client:
         places = {"output_path": absolute(args.output_path), "receipts": absolute(args.receipts)}
         # One by one: whatever ends this, those before are there.
-        found.extend(removed(seal=seal_of(client), older_than=older_than, dry_run=args.dry_run, **places))
+        found.extend(cleaned(seal=seal_of(client), older_than=older_than, dry_run=args.dry_run, **places))
 
 
 def _show(args: argparse.Namespace, found: list[FoundExport]) -> None:
+    removed = "removed"
     if args.dry_run:
         say("Nothing was removed: this is what would be")
+        removed = "would be removed"
     sums = summed(found)
-    rows = [asdict(one) for one in found]
-    last = {"manifest": f"{sums['removed']} removed", "files": sums["files"], "bytes": sums["bytes"]}
+    rows = [{**asdict(one), "outcome": removed if one.outcome == "removed" else one.outcome} for one in found]
+    last = {"manifest": f"{sums['removed']:,} {removed}", "files": sums["files"], "bytes": sums["bytes"]}
     show(args.output, rows, rows, _CLEAN_COLUMNS, last)

@@ -19,6 +19,7 @@ from rich.text import Text
 from tabulate import tabulate
 
 from airflow_provider_wxbank.cli.command import PipeClosed, printable
+from airflow_provider_wxbank.plurals import number_of
 
 Row = Mapping[str, object]
 
@@ -168,6 +169,17 @@ def local_minute(text: str) -> str:
 def rfc3339(unix_seconds: float) -> str:
     """A moment in RFC 3339, UTC."""
     return datetime.fromtimestamp(unix_seconds, UTC).isoformat()
+
+
+def duration(seconds: float) -> str:
+    """A guess of some seconds, written for a person."""
+    if seconds < 60:
+        return "less than a minute"
+    if seconds < 90 * 60:
+        return f"about {number_of(round(seconds / 60), 'minute')}"
+    if seconds < 36 * 3600:
+        return f"about {number_of(round(seconds / 3600), 'hour')}"
+    return f"about {number_of(round(seconds / 86_400), 'day')}"
 
 
 def thousands(value: int) -> str:

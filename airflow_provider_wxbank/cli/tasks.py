@@ -20,6 +20,7 @@ from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wait import Look, Seen, looked
 from airflow_provider_wxbank.packages.wait import wait as poll_loop
 from airflow_provider_wxbank.packages.wanted import Wanted, wanted
+from airflow_provider_wxbank.plurals import number_of
 from airflow_provider_wxbank.reporting.events import (
     Ended,
     Event,
@@ -70,8 +71,8 @@ def _sums(found: list[UploadTask]) -> dict[str, object]:
     finished = [task for task in found if task.is_finished]
     counts = count(finished)
     return {
-        "task_id": f"{len(found)} tasks",
-        "status": f"{len(finished)} finished",
+        "task_id": number_of(len(found), "task"),
+        "status": f"{len(finished):,} finished",
         "success_count": counts.success_count,
         "fail_count": counts.fail_count,
         "success_user_count": counts.success_user_count,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from airflow_provider_wxbank.packages.endpoints import list_tasks_page, tasks_path
+from airflow_provider_wxbank.plurals import number_of
 from airflow_provider_wxbank.reporting.events import AnswerReceived
 from airflow_provider_wxbank.wechatpay.calls import Call, parsed, target
 from airflow_provider_wxbank.wechatpay.client import Client
@@ -220,16 +221,15 @@ class _Asked:
 
 def _ask(client: Client) -> WxBankError | None:
     """What comes of a harmless call: an error, which may be a signed refusal, or None if the answer is right."""
-    asked = None
     try:
         if client.settings.mode == "certificates":
             client.refresh_keys()
         _probe(client)
     except WxBankError as failure:
-        asked = failure
-    if asked is None or _is_signed_refusal(asked):
-        return _signed_by_certificate(client) or asked
-    return asked
+        if not _is_signed_refusal(failure):
+            return failure
+        return _signed_by_certificate(client) or failure
+    return _signed_by_certificate(client)
 
 
 def _is_signed_refusal(failure: WxBankError) -> bool:
@@ -272,7 +272,7 @@ def _package(client: Client, package_id: str) -> Step:
         page = list_tasks_page(client, package_id, limit=1)
     except WxBankError as failure:
         return Step.failed("package", failure, _told(failure, client.settings))
-    return Step("package", "ok", f"package {package_id} has {page.total_count} upload tasks")
+    return Step("package", "ok", f"package {package_id} has {number_of(page.total_count, 'upload task')}")
 
 
 def _told(failure: WxBankError, settings: Settings) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_wxbank.packages.tasks import UploadTask
+from airflow_provider_wxbank.plurals import number_of
 from airflow_provider_wxbank.reporting.events import Finished, FinishedFile
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WaitFailed
 
@@ -179,7 +180,7 @@ def likely_mistake(counts: Counts) -> str | None:
     named = counts.failed_files[:MAX_NAMES]
     shown = ", ".join(named) + (", ..." if counts.failed > len(named) else "")
     return (
-        f"Not one number matched in {counts.failed} files ({shown}). Most likely they were encrypted with "
+        f"Not one number matched in {number_of(counts.failed, 'file')} ({shown}). Most likely they were encrypted with "
         "another key than the one declared, or bank_type is wrong"
     )
 
@@ -194,6 +195,7 @@ def check_matched(counts: Counts, max_fail_ratio: float | None) -> None:
     """:raises WaitFailed: more than this share of the numbers did not match."""
     if max_fail_ratio is not None and counts.fail_ratio > max_fail_ratio:
         raise WaitFailed(
-            f"{counts.fail_count} of {counts.success_count + counts.fail_count} numbers did not match "
+            f"{counts.fail_count:,} of "
+            f"{number_of(counts.success_count + counts.fail_count, 'number did not match', 'numbers did not match')} "
             f"({counts.fail_ratio:.2%}); max_fail_ratio allows {max_fail_ratio:.2%}"
         )

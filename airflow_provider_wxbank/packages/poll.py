@@ -14,6 +14,7 @@ from airflow_provider_wxbank.packages.known import MAX_NEWEST, Known
 from airflow_provider_wxbank.packages.newest import new_tasks, newest_tasks
 from airflow_provider_wxbank.packages.tasks import MAX_PAGE, TaskPage, UploadTask
 from airflow_provider_wxbank.packages.wanted import Wanted
+from airflow_provider_wxbank.plurals import number_of
 from airflow_provider_wxbank.wechatpay.errors import AGAIN, TryLater, WxBankError, for_another, is_lasting
 from airflow_provider_wxbank.wechatpay.flows import Caller, run
 
@@ -118,7 +119,7 @@ async def poll(
         if task is not None and not task.is_finished:
             return Poll(None, watched, "still processing")
     first = await memory.processing(max_age)
-    note = f"{first.total_count} tasks of the package are processing"
+    note = _processing(first.total_count)
     # Ours may be on the pages behind this one, too: then only the total is an upper bound.
     if ours := sum(target.includes(task) for task in first.tasks):
         return Poll(None, note=note, unfinished=first.total_count if _is_part(first) else ours)
@@ -159,13 +160,12 @@ async def poll_new(
         return Poll(None, note="no new task")
     processing = await memory.processing(max_age)
     if processing.total_count:
-        note = f"{processing.total_count} tasks of the package are processing"
-        return Poll(None, note=note, unfinished=processing.total_count)
+        return Poll(None, note=_processing(processing.total_count), unfinished=processing.total_count)
     new = await new_tasks(client.patient, package_id, first, more, known.is_new, MAX_NEWEST)
     if new is None:
         return replace(await _collect(client.patient, Wanted(package_id), memory), are_all=True)
     unfinished = [task for task in new if not task.is_finished]
-    return Poll(None, note=f"{len(unfinished)} tasks are still processing") if unfinished else Poll(tuple(new))
+    return Poll(None, note=_still(len(unfinished))) if unfinished else Poll(tuple(new))
 
 
 async def wanted_tasks(client: Caller, target: Wanted, memory: Memory) -> AsyncGenerator[UploadTask, None]:
@@ -196,6 +196,14 @@ async def wanted_tasks(client: Caller, target: Wanted, memory: Memory) -> AsyncG
                     return
 
 
+def _processing(tasks: int) -> str:
+    return number_of(tasks, "task of the package is processing", "tasks of the package are processing")
+
+
+def _still(tasks: int) -> str:
+    return number_of(tasks, "task is still processing", "tasks are still processing")
+
+
 def _is_part(page: TaskPage) -> bool:
     return page.total_count > len(page.tasks)
 
@@ -208,11 +216,11 @@ async def _collect(client: Caller, target: Wanted, memory: Memory) -> Poll:
     missing, names = target.missing(tasks)
     if missing:
         left = missing + sum(not task.is_finished for task in tasks)
-        return Poll(None, note=f"{missing} of the tasks are not listed yet{names and ': '}{names}", unfinished=left)
+        note = number_of(missing, "of the tasks is not listed yet", "of the tasks are not listed yet")
+        return Poll(None, note=f"{note}{names and ': '}{names}", unfinished=left)
     if not tasks:
         return Poll(None, note="the package has no upload task yet")
     unfinished = [task for task in tasks if not task.is_finished]
     if unfinished:
-        note = f"{len(unfinished)} tasks are still processing"
-        return Poll(None, unfinished[0].filename, note, unfinished=len(unfinished))
+        return Poll(None, unfinished[0].filename, _still(len(unfinished)), unfinished=len(unfinished))
     return Poll(tasks)

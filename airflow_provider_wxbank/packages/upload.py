@@ -15,6 +15,7 @@ from airflow_provider_wxbank.packages.endpoints import find_task
 from airflow_provider_wxbank.packages.pace import processing_seconds
 from airflow_provider_wxbank.packages.quota import files_left_today
 from airflow_provider_wxbank.packages.upload_once import Uploaded, adopted, upload_once
+from airflow_provider_wxbank.plurals import number_of
 from airflow_provider_wxbank.reporting.events import (
     FileNotUploaded,
     FileUploaded,
@@ -122,7 +123,7 @@ class Upload:
         if failures:
             raise failures[0][1]
         if self._stopped.is_set():
-            raise TryLater(f"stopped after {len(results)} files; run it again to upload the rest")
+            raise TryLater(f"stopped after {number_of(len(results), 'file')}; run it again to upload the rest")
         return [results[index] for index in sorted(results)]
 
     def _upload(self, file: OutgoingFile) -> Uploaded:

@@ -257,10 +257,12 @@ def read_receipt(content: bytes, where: str, seal: Seal) -> Receipt:
             identity=identity_of(content),
         )
         if value["sums"] != read.sums() or value["verdict"] != _verdict(read):
-            raise WrongReceipt(f"{where} states sums that are not those of its files")
+            raise WrongReceipt(f"{where} states sums that are not those of its files", "sums")
         # Merchants may share a naming_secret.
         if read.mchid != seal.mchid:
-            raise WrongReceipt(f"{where} is a receipt of merchant {read.mchid}, and the connection's is {seal.mchid}")
+            raise WrongReceipt(
+                f"{where} is a receipt of merchant {read.mchid}, and the connection's is {seal.mchid}", "other_merchant"
+            )
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as failure:
         if isinstance(failure, WrongReceipt):
             raise

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import shlex
 import signal
@@ -61,10 +62,20 @@ def run(options: argparse.Namespace) -> int:
             print(f"export AIRFLOW_CONN_WXBANK_DEFAULT={shlex.quote(connection)}", flush=True)
             stop.wait()
     except (ImportError, OSError, OverflowError, ValueError) as failure:
-        reason = failure.strerror if isinstance(failure, OSError) and failure.strerror else str(failure)
-        print(f"wxbank-simulator: {options.host}:{options.port}: {reason}", file=sys.stderr)
+        print(f"wxbank-simulator: {options.host}:{options.port}: {_reason(failure)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _reason(failure: Exception) -> str:
+    """Why it could not start, and what to do."""
+    reason = failure.strerror if isinstance(failure, OSError) and failure.strerror else str(failure)
+    if isinstance(failure, OSError) and failure.errno == errno.EADDRINUSE:
+        return (
+            f"{reason}: a simulator that still runs, or another program, has this port (ss -ltnp shows which). End it, "
+            "or choose another port with --port, 0 for a free one"
+        )
+    return reason
 
 
 def _parser() -> argparse.ArgumentParser:

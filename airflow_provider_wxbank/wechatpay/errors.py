@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field
+from typing import Literal
 
 AGAIN = ". Run it again later"
 """The advice at the end of errors that may pass."""
@@ -31,8 +32,20 @@ class InvalidInput(WxBankError, ValueError):
     """The input is wrong: correct it. Raised before anything is sent."""
 
 
+ReceiptProblem = Literal["altered", "other_receipt", "other_merchant", "sums", "differs_now"]
+
+
 class WrongReceipt(InvalidInput):
-    """A receipt was altered, is not whole, or says something else than WeChat Pay says now."""
+    """A receipt was altered, is not whole, or says something else than WeChat Pay says now.
+
+    :ivar kind: ``altered`` if it is not as it was written, or was sealed with another secret; ``other_receipt`` if it
+        has not the identity that was asked for; ``other_merchant``; ``sums`` if its sums do not agree; ``differs_now``
+        if WeChat Pay says something else today.
+    """
+
+    def __init__(self, message: str, kind: ReceiptProblem = "altered") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class InvalidCredentials(WxBankError):

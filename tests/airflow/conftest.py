@@ -6,11 +6,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from airflow_provider_wxbank.simulator import Simulator
+from tests.conftest import numbers
 from tests.harness.databases import (  # noqa: F401  # fixtures
     duck,
     mariadb,
@@ -22,6 +25,46 @@ from tests.harness.databases import (  # noqa: F401  # fixtures
     sftp,
     sqlite,
 )
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process: its exit code, and what it printed on stdout and stderr."""
+    from airflow_provider_wxbank.__main__ import main
+
+    def make(*arguments: str) -> tuple[int, str, str]:
+        code: Any = 0
+        try:
+            main(arguments)
+        except SystemExit as ended:
+            code = ended.code
+        return code, *capsys.readouterr()
+
+    return make
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> Path:
+    """A file of 12 plain numbers."""
+    path = tmp_path / "users.csv"
+    path.write_text("".join(f"{number}\n" for number in numbers(12)))
+    return path
+
+
+@pytest.fixture
+def connected(simulator: Simulator, connect: Callable[..., None]) -> Simulator:
+    """A simulator to which ``wxbank_default`` leads."""
+    connect(simulator)
+    return simulator
+
+
+def posts(simulator: Simulator) -> int:
+    """How many uploads a simulator was asked for."""
+    count = simulator.report()["requests"]["upload"]
+    assert isinstance(count, int)
+    return count
 
 
 @pytest.fixture(autouse=True)

@@ -280,7 +280,7 @@ def test_an_export_that_cannot_be_removed_keeps_no_other(tmp_path: Path) -> None
     (tmp_path / "b").chmod(0o555)
     secret = seal_of(WxBankHook().get_conn())
     found: list[FoundExport] = []
-    with without_rights(), pytest.raises(InvalidInput, match="^1 exports below .* could not be removed; all others"):
+    with without_rights(), pytest.raises(InvalidInput, match="^1 export below .* could not be removed; all others"):
         found.extend(retention.clean(str(tmp_path), secret))
     assert outcomes(found) == {"a": "removed", "b": "failed", "c": "removed"}
     assert "permission was denied" in found[1].why
@@ -299,7 +299,7 @@ def test_the_command_shows_what_it_removed_before_it_failed(run: Run, tmp_path: 
         code, out, err = run("clean", str(tmp_path), "-o", "json")
     assert code == 3
     assert outcomes([FoundExport(**one) for one in json.loads(out)]) == {"a": "removed", "b": "failed"}
-    assert "error: 1 exports below" in err
+    assert "error: 1 export below" in err
 
 
 def test_an_export_of_a_worker_whose_clock_is_wrong_is_as_old_as_its_file(tmp_path: Path) -> None:
@@ -382,11 +382,10 @@ def test_the_command_removes_and_tells(run: Run, tmp_path: Path) -> None:  # noq
     imported(str(tmp_path / "done"), str(tmp_path / "receipts"))
     exported(str(tmp_path / "waiting"))
     code, out, err = run("clean", str(tmp_path), "--dry-run", "--older-than", "7d", "-o", "json")
-    assert (code, outcomes([FoundExport(**one) for one in json.loads(out)])) == (
-        0,
-        {"done": "removed", "waiting": "kept"},
-    )
+    found = outcomes([FoundExport(**one) for one in json.loads(out)])
+    assert (code, found) == (0, {"done": "would be removed", "waiting": "kept"})
     assert "Nothing was removed" in err
+    assert "1 would be removed" in " ".join(run("clean", str(tmp_path), "--dry-run")[1].split())
     assert (tmp_path / "done").exists()
     code, out, err = run("clean", str(tmp_path), "--older-than", "7d")
     assert (code, err) == (0, "")

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -18,9 +19,10 @@ from typing import Any, get_args
 
 import pytest
 
-from airflow_provider_wxbank.__main__ import main
+from airflow_provider_wxbank.__main__ import main, parser
 from airflow_provider_wxbank.cli.command import Exit, exit_code
 from airflow_provider_wxbank.cli.connection import ends_soon
+from airflow_provider_wxbank.cli.definition import EXIT_CODES
 from airflow_provider_wxbank.cli.output import Column, fitting, table
 from airflow_provider_wxbank.cli.tasks import as_shown
 from airflow_provider_wxbank.hooks import WxBankHook
@@ -30,58 +32,23 @@ from airflow_provider_wxbank.simulator import Fault, Simulator, numbers_digest
 from airflow_provider_wxbank.simulator.options import OPTIONS
 from airflow_provider_wxbank.simulator.settings import Check, KeyMode
 from airflow_provider_wxbank.wechatpay.errors import OutcomeUnknown, RateLimited, UnknownSerial, WaitFailed
+from tests.airflow.conftest import Run, posts
 from tests.conftest import PACKAGE, NewClient, NewSimulator, numbers
 from tests.harness.databases import ROWS
 from tests.harness.waiting import until
 from tests.vectors import VECTORS
 from tests.wechatpay.test_client import raw_server
 
-Run = Callable[..., tuple[int, str, str]]
 Connect = Callable[..., None]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in this process: its exit code, and what it printed on stdout and stderr."""
-
-    def make(*arguments: str) -> tuple[int, str, str]:
-        code: Any = 0
-        try:
-            main(arguments)
-        except SystemExit as ended:
-            code = ended.code
-        return code, *capsys.readouterr()
-
-    return make
-
-
-@pytest.fixture
-def users(tmp_path: Path) -> Path:
-    """A file of 12 plain numbers."""
-    path = tmp_path / "users.csv"
-    path.write_text("".join(f"{number}\n" for number in numbers(12)))
-    return path
-
-
-@pytest.fixture
-def connected(simulator: Simulator, connect: Connect) -> Simulator:
-    connect(simulator)
-    return simulator
 
 
 def upload(run: Run, users: Path, *options: str) -> dict[str, Any]:
     code, out, err = run(
-        "upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT", "--output", "json", *options
+        "upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT", "--output", "json", "--yes", *options
     )
     assert code == 0, err
     result: dict[str, Any] = json.loads(out)
     return result
-
-
-def posts(simulator: Simulator) -> int:
-    count = simulator.report()["requests"]["upload"]
-    assert isinstance(count, int)
-    return count
 
 
 # export and upload
@@ -105,7 +72,7 @@ def test_an_export_from_a_database_is_uploaded_whole(
     assert code == 0, err
     exported = json.loads(out)
     assert exported["manifest"] == str(tmp_path / "export" / "manifest.json")
-    code, out, err = run("upload", PACKAGE, "--manifest", "export/manifest.json")
+    code, out, err = run("upload", PACKAGE, "--manifest", "export/manifest.json", "--yes")
     assert code == 0, err
     active = [number for index, number in enumerate(numbers(ROWS)) if index % 3 and index < 1000]
     assert connected.report()["packages"][PACKAGE]["numbers_digest"] == numbers_digest(active)
@@ -124,7 +91,7 @@ def test_a_file_is_what_an_export_of_it_has_uploaded(
     run: Run, connected: Simulator, users: Path, tmp_path: Path
 ) -> None:
     run("export", "--bank-type", "ICBC_DEBIT", "--source", str(users), "--output-path", str(tmp_path / "export"))
-    assert run("upload", PACKAGE, "--manifest", str(tmp_path / "export" / "manifest.json"))[0] == 0
+    assert run("upload", PACKAGE, "--manifest", str(tmp_path / "export" / "manifest.json"), "--yes")[0] == 0
     upload(run, users)
     assert posts(connected) == 1
 
@@ -162,13 +129,13 @@ def test_ctrl_c_ends_an_upload_in_order_and_the_next_one_goes_on(
 
     finger = Thread(target=press_ctrl_c)
     finger.start()
-    code, out, err = run("upload", PACKAGE, "--manifest", manifest, "--max-workers", "1")
+    code, out, err = run("upload", PACKAGE, "--manifest", manifest, "--max-workers", "1", "--yes")
     finger.join()
     assert (code, out) == (Exit.INTERRUPTED, "")
     assert not re.search("traceback|error", err, re.IGNORECASE)
     assert 0 < posts(simulator) < 12
     assert not [thread for thread in enumerate_threads() if thread.name.startswith("wxbank-upload")]
-    code, _, err = run("upload", PACKAGE, "--manifest", manifest)
+    code, _, err = run("upload", PACKAGE, "--manifest", manifest, "--yes")
     assert code == 0, err
     assert posts(simulator) == 12
 
@@ -177,7 +144,7 @@ def test_a_terminal_shows_bars_and_stdout_the_result(
     run: Run, connected: Simulator, users: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes what it writes to for a terminal
-    code, out, err = run("upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT", "-o", "json")
+    code, out, err = run("upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT", "-o", "json", "-y")
     assert code == 0
     assert json.loads(out)["rows"] == 12
     assert "1/1" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
@@ -193,7 +160,7 @@ def test_a_terminal_shows_bars_and_stdout_the_result(
 
 def test_no_number_is_printed(run: Run, connected: Simulator, users: Path) -> None:
     users.write_text(f"{numbers(1)[0]}\nnot a number \n")
-    code, out, err = run("upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT", "-v")
+    code, out, err = run("upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT", "-v", "--yes")
     assert code == Exit.INPUT
     assert numbers(1)[0] not in out + err
     assert posts(connected) == 0
@@ -234,7 +201,7 @@ def test_a_table_has_sums_of_what_is_finished(
     heading, _, task, _, sums = ([cell.strip() for cell in line.split("|")] for line in out.splitlines())
     assert heading[:5] == ["task", "filename", "status", "matched", "failed"]
     assert task[2:5] == ["PROCESSING", "", ""]
-    assert (sums[0], sums[2], sums[3]) == ("1 tasks", "0 finished", "0")
+    assert (sums[0], sums[2], sums[3]) == ("1 task", "0 finished", "0")
 
 
 def test_counts_are_shown_once_they_are_valid() -> None:
@@ -288,7 +255,7 @@ def test_waiting_tells_of_each_look_and_gives_up_in_time(
     upload(run, users)
     code, out, err = run("wait", PACKAGE, "--poke-interval", "0.05", "--timeout", "0.1")
     assert (code, out) == (Exit.TIMED_OUT, "")
-    looks = [line for line in err.splitlines() if line == f"Package {PACKAGE}: 1 tasks of the package are processing"]
+    looks = [line for line in err.splitlines() if line == f"Package {PACKAGE}: 1 task of the package is processing"]
     assert len(looks) >= 2
     assert "was not finished in 0.1 s" in err
 
@@ -301,7 +268,7 @@ def test_too_many_that_did_not_match_are_told_from_a_timeout(
     code, out, err = run("wait", PACKAGE, "--max-fail-ratio", "0.5", "-o", "json")
     assert code == Exit.WAIT_FAILED
     assert json.loads(out)["fail_count"] == 12
-    assert "Not one number matched in 1 files" in err
+    assert "Not one number matched in 1 file " in err
     assert "max_fail_ratio allows 50.00%" in err
 
 
@@ -597,9 +564,11 @@ def test_every_kind_of_error_has_its_code(failure: BaseException, code: Exit) ->
     "arguments",
     [
         ("tasks", "84"),
-        ("upload", PACKAGE),
-        ("upload", PACKAGE, "--file", "missing.csv", "--bank-type", "ICBC_DEBIT"),
-        ("upload", PACKAGE, "--manifest", "m.json", "--prefix", "p"),
+        ("upload", PACKAGE, "--yes"),
+        ("upload", PACKAGE, "--dry-run"),
+        ("upload", PACKAGE, "--file", "missing.csv", "--bank-type", "ICBC_DEBIT", "--yes"),
+        ("upload", PACKAGE, "--file", "missing.csv", "--bank-type", "ICBC_DEBIT", "--dry-run"),
+        ("upload", PACKAGE, "--manifest", "m.json", "--prefix", "p", "--yes"),
         ("export", "--bank-type", "ICBC_DEBIT", "--output-path", "x", "--sql", "SELECT 1", "--sql-file", "y"),
         ("export", "--bank-type", "ICBC_DEBIT", "--output-path", "x", "--sql-file", "missing.sql"),
         ("export", "--bank-type", "ICBC_DEBIT", "--output-path", "x", "--sql", "SELECT 1", "--parameters", "1"),
@@ -638,7 +607,41 @@ def test_a_pipe_that_is_closed_early_ends_it_quietly(
     assert capfd.readouterr().err == ""
 
 
+# The help
+
+
+(COMMANDS,) = (action.choices for action in parser()._actions if isinstance(action.choices, dict))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_marks_what_is_required_and_ends_with_the_exit_codes(run: Run, name: str) -> None:
+    code, out, _ = run(name, "--help")
+    assert code == 0
+    for action in COMMANDS[name]._actions:
+        assert ("(required" in (action.help or "")) >= action.required, action.option_strings
+    told = out.partition("\nexit codes:\n")[2]
+    codes = dict(re.findall(r"^  (\d+) +(.+)$", told, re.MULTILINE))
+    assert len(codes) == len(told.splitlines()) >= 3
+    assert {int(one): text for one, text in codes.items()}.items() <= EXIT_CODES.items()
+
+
+def test_the_help_has_a_text_for_every_exit_code(run: Run) -> None:
+    assert EXIT_CODES.keys() == set(map(int, Exit))
+    told = run("--help")[1]
+    assert all(re.search(rf"^  {int(code)} ", told, re.MULTILINE) for code in Exit)
+
+
 # simulate
+
+
+def test_a_port_that_is_taken_is_told_with_the_way_out(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        code, out, err = run("simulate", "--port", port)
+    assert (code, out) == (1, "")
+    assert f"127.0.0.1:{port}: Address already in use: a simulator that still runs" in err
+    assert "choose another port with --port" in err
+    assert "Traceback" not in err
 
 
 def test_the_simulator_is_offered_as_it_is() -> None:

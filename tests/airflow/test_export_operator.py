@@ -340,7 +340,7 @@ def test_a_query_has_as_many_rows_as_expected(
     airflow_connection("bank_db", sqlite)
     options = {"sql": QUERY, "sql_conn_id": "bank_db", "output_path": str(tmp_path)}
     assert operator(**options, expected_rows=len(ACTIVE)).execute(context())
-    with pytest.raises(InvalidInput, match=f"the source has {len(ACTIVE)} rows, and expected_rows is {ROWS}"):
+    with pytest.raises(InvalidInput, match=f"the source has {len(ACTIVE):,} rows, and expected_rows is {ROWS:,}"):
         operator(**options, expected_rows=ROWS).execute(context())
     assert list(tmp_path.iterdir()) == []
 

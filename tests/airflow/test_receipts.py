@@ -496,6 +496,12 @@ def test_a_receipt_is_verified_without_asking_wechat_pay(run: Run, connected: Si
         10,
         {"receipt": "failed", **dict.fromkeys(("run", "exports", "sums", "verdict"), "skipped")},
     )
+    assert kinds(out) == {"receipt": "other_receipt"}
+
+
+def kinds(out: str) -> dict[str, str]:
+    """What JSON says of the steps that failed."""
+    return {step["step"]: step["kind"] for step in json.loads(out) if step["kind"] is not None}
 
 
 def key() -> Seal:
@@ -518,13 +524,13 @@ def test_what_a_receipt_does_not_know_of_its_export_is_told(run: Run, connected:
     assert json.loads(path.read_bytes())["sums"]["agree"] is None
     code, out, _ = run("verify", str(path), "-o", "json")
     assert (code, steps(out)) == (0, {**ALL_OK, "exports": "skipped", "sums": "skipped"})
-    assert told(out, "exports").startswith("of 1 of 1 its rows and files are not known: ")
+    assert told(out, "exports").startswith("of 1 of 1 export the rows and files are not known: ")
     assert "was truncated or altered after its export" in told(out, "exports")
 
 
 def test_the_export_and_the_verdict_are_told(run: Run, receipt: Path) -> None:
     out = run("verify", str(receipt), "-o", "json")[1]
-    assert told(out, "exports") == "1, of 20 rows; 1 invalid rows were skipped"
+    assert told(out, "exports") == "1, of 20 rows; 1 invalid row was skipped"
     assert told(out, "verdict") == "0.00% did not match, and max_fail_ratio allowed 50.00%"
 
 
@@ -537,6 +543,7 @@ def test_an_import_that_was_not_accepted_is_told(
     code, out, _ = run("verify", str(tmp_path), "-o", "json")
     # As the wait itself ended: the receipt is genuine.
     assert (code, steps(out)) == (8, {**ALL_OK, "verdict": "failed"})
+    assert kinds(out) == {"verdict": "wait_failed"}
     assert "the import was not accepted" in told(out, "verdict")
 
 
@@ -551,6 +558,8 @@ def test_many_receipts_are_verified_at_once(run: Run, connected: Simulator, tmp_
     found = [step for step in json.loads(out) if step["step"] == "receipt"]
     assert [step["outcome"] for step in found] == ["ok", "ok", "failed", "ok"]
     assert all(path in step["message"] for path, step in zip(paths, found, strict=True))
+    assert [step["receipt"] for step in found] == paths
+    assert kinds(out) == {"receipt": "input"}
     assert run("verify", *paths[:2])[0] == 0
 
 
@@ -566,6 +575,7 @@ def test_another_merchant_with_the_same_naming_secret_does_not_verify_a_receipt(
     code, out, _ = run("verify", str(tmp_path), "-o", "json")
     assert code == 10
     assert "is a receipt of merchant 1900000001, and the connection's is 1900000002" in told(out, "receipt")
+    assert kinds(out) == {"receipt": "other_merchant"}
 
 
 @pytest.mark.parametrize("output", ["table", "plain"])
@@ -642,11 +652,12 @@ def test_what_cannot_be_checked_is_told_from_what_is_wrong(
     assert run("verify", str(tmp_path / "no_such.json"))[0] == 3
     assert run("verify")[0] == 2
     connected.add_fault(Fault("gateway-403"))
-    code, _, err = run("verify", str(receipt), "--online")
-    assert code == 6, err
+    code, out, err = run("verify", str(receipt), "--online", "-o", "json")
+    assert (code, kinds(out)) == (6, {"WeChat Pay": "try_later"}), err
     assert run("verify", str(receipt))[0] == 0
     (tmp_path / "users.json").write_text("{}")
-    assert run("verify", str(tmp_path / "users.json"))[0] == 10
+    code, out, _ = run("verify", str(tmp_path / "users.json"), "-o", "json")
+    assert (code, kinds(out)) == (10, {"receipt": "altered"})
 
 
 @pytest.mark.parametrize("connection", [{"extra": {"naming_secret": "another secret of thirty-two chars"}}])
@@ -665,7 +676,7 @@ def test_rows_that_are_not_accounted_for_do_not_agree(run: Run, connected: Simul
     path = path_of(sensor(upload=uploaded(tmp_path), receipt_path=str(tmp_path)).execute(of_run()))
     code, out, _ = run("verify", str(path), "-o", "json")
     assert (code, steps(out)) == (10, {**ALL_OK, "sums": "failed"})
-    assert "By 1 numbers they do not agree" in out
+    assert "By 1 number they do not agree" in out
 
 
 def test_online_wechat_pay_says_the_same(run: Run, connected: Simulator, receipt: Path) -> None:
@@ -701,6 +712,7 @@ def test_online_whatever_wechat_pay_says_differently_is_told(
             tasks[name].checked = math.inf
     code, out, _ = run("verify", str(receipt), "--online", "-o", "json")
     assert (code, steps(out)["WeChat Pay"]) == (10, "failed")
+    assert kinds(out) == {"WeChat Pay": "differs_now"}
     assert re.search(f"{name} {message}", out)
     # Offline nobody can know.
     assert run("verify", str(receipt))[0] == 0

@@ -51,6 +51,7 @@ AGREED = (
     Agreed(
         frozenset(
             {
+                "tests/airflow/test_imports_command.py",
                 "tests/airflow/test_page.py",
                 "tests/airflow/test_plugin.py::test_the_page_is_in_the_navigation",
                 "tests/airflow/test_plugin.py::test_a_path_of_airflow_is_in_every_address",
@@ -58,6 +59,11 @@ AGREED = (
         ),
         "Airflow before 3.1 has no place for the page",
         below=(3, 1),
+    ),
+    Agreed(
+        frozenset({"tests/airflow/test_imports_command.py::test_an_airflow_without_records_says_which_one_has_them"}),
+        "Airflow from 3.1 on has the records",
+        since=(3, 1),
     ),
     Agreed(frozenset({"tests/airflow/test_record.py"}), "without the page nothing is recorded", below=(3, 1)),
     Agreed(

@@ -102,7 +102,7 @@ def test_an_event_of_files_that_all_failed_stays_small() -> None:
     assert read.failed == 6000
     assert read.event(PACKAGE, ()).failed_files == 6000
     assert likely_mistake(read) == likely_mistake(count(failed))
-    assert "Not one number matched in 6000 files (0.csv, 1.csv, 2.csv, 3.csv, 4.csv, ...)" in str(likely_mistake(read))
+    assert "Not one number matched in 6,000 files (0.csv, 1.csv, 2.csv, 3.csv, 4.csv, ...)" in str(likely_mistake(read))
 
 
 def test_a_warning_of_very_many_files_names_some() -> None:

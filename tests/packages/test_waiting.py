@@ -192,7 +192,7 @@ def test_files_are_waited_for_by_name_even_before_they_are_there(
     fill(client, 1)
     clock.now += 100
     target = wanted(PACKAGE, filenames=["file_00000.csv", "file_00001.csv"])
-    assert "1 of the tasks are not listed yet: file_00001.csv" in run(poll(client, target)).note
+    assert "1 of the tasks is not listed yet: file_00001.csv" in run(poll(client, target)).note
     fill(client, 1, start=1)
     clock.now += 100
     tasks = run(poll(client, target)).tasks

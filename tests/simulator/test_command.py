@@ -225,7 +225,11 @@ def test_without_its_package_it_says_what_to_install() -> None:
 def test_a_port_in_use_is_said_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        assert_one_line(ended("--port", str(port)), f"127.0.0.1:{port}: Address already in use")
+        assert_one_line(
+            ended("--port", str(port)),
+            f"127.0.0.1:{port}: Address already in use: a simulator that still runs, or another program, has this port "
+            "(ss -ltnp shows which). End it, or choose another port with --port, 0 for a free one",
+        )
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])

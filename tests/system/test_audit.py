@@ -54,7 +54,7 @@ def test_an_export_and_its_upload_leave_who_where_and_how_many(made: Any, simula
     )  # fmt: skip
     assert exported.returncode == 0, exported.stderr
     manifest = json.loads(exported.stdout)["manifest"]
-    uploaded = run(made, "upload", PACKAGE, "--manifest", manifest)
+    uploaded = run(made, "upload", PACKAGE, "--manifest", manifest, "--yes")
     assert uploaded.returncode == 0, uploaded.stderr
     rows = log_table(made)
     events = ["cli_wxbank_export", "cli_wxbank_export_ended", "cli_wxbank_upload", "cli_wxbank_upload_ended"]
@@ -76,7 +76,7 @@ def test_an_upload_that_failed_says_how_and_how_far_it_came(made: Any, simulator
     users = tmp_path / "secret-name.csv"
     users.write_text("".join(f"{number}\n" for number in numbers(12)))
     simulator.add_fault(Fault("forbidden", on="upload"))
-    ended = run(made, "upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT")
+    ended = run(made, "upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT", "--yes")
     assert ended.returncode == 5, ended.stderr
     (begun, last) = log_table(made)
     assert (begun[0], last[0]) == ("cli_wxbank_upload", "cli_wxbank_upload_ended")
@@ -102,7 +102,7 @@ def test_a_database_that_takes_no_row_stops_no_command(made: Any, tmp_path: Path
         database.execute("CREATE TRIGGER full BEFORE INSERT ON log BEGIN SELECT RAISE(ABORT, 'no row today'); END")
     users = tmp_path / "users.csv"
     users.write_text("".join(f"{number}\n" for number in numbers(12)))
-    ended = run(made, "upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT", "--output", "json")
+    ended = run(made, "upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT", "-o", "json", "-y")
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["rows"] == 12
     assert "Airflow's log table has no row of cli_wxbank_upload: " in ended.stderr

@@ -18,12 +18,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_wxbank.simulator import Simulator
-from tests.conftest import PACKAGE, NewClient, NewSimulator
+from tests.conftest import PACKAGE, NewClient, NewSimulator, numbers
 from tests.harness.airflow_home import airflow
 from tests.harness.files import outgoing_file
 from tests.harness.waiting import PATIENCE
@@ -127,3 +128,47 @@ def test_waiting_shows_a_bar_on_a_terminal_and_ends_quietly_on_ctrl_c(
         rest = read_until(terminal, None)
         assert process.wait(PATIENCE) == 130
     assert not re.search("traceback|error|interrupt", shown + rest, re.IGNORECASE)
+
+
+@pytest.mark.parametrize(("answer", "code", "files"), [("y", 0, 1), ("n", 11, 0), ("", 11, 0)], ids=["y", "n", "Enter"])
+def test_an_upload_asks_on_a_terminal_before_it_sends_anything(
+    simulator: Simulator, new_airflow: NewAirflow, tmp_path: Path, answer: str, code: int, files: int
+) -> None:
+    users = tmp_path / "users.csv"
+    users.write_text("".join(f"{number}\n" for number in numbers(12)))
+    env = {**new_airflow(simulator).env, "TERM": "xterm"}
+    command = [*MODULE, "upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT"]
+    with on_terminal(command, env) as (process, terminal):
+        asked = " ".join(read_until(terminal, "[y/N]").split())
+        assert f"Upload 1 file with 12 numbers of ICBC_DEBIT into package {PACKAGE} (merchant 1900000001, " in asked
+        assert "numbers can never be taken out of a package again" in asked
+        assert simulator.report()["requests"]["upload"] == 0
+        os.write(terminal, f"{answer}\n".encode())
+        rest = read_until(terminal, None)
+        assert process.wait(PATIENCE) == code
+    assert simulator.report()["accepted_uploads"] == files
+    assert ("1/1 files" in rest) == (code == 0)
+    assert ("nothing was uploaded: the answer was not y" in rest) == (code == 11)
+
+
+def completed(command: list[str], line: str, env: dict[str, str], tmp_path: Path) -> set[str]:
+    """What a shell is told when somebody presses Tab behind a line, as argcomplete's shell code asks for it."""
+    told = tmp_path / "completions"
+    asked = {
+        "_ARGCOMPLETE": str(len(command)), "_ARGCOMPLETE_IFS": "\n",
+        "_ARGCOMPLETE_SHELL": "bash", "_ARGCOMPLETE_SUPPRESS_SPACE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": str(told),
+        "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9",
+    }  # fmt: skip
+    subprocess.run(command, env={**env, **asked}, check=False, capture_output=True, timeout=PATIENCE)
+    return {one.strip() for one in told.read_text().splitlines()}
+
+
+def test_a_shell_completes_commands_and_options(simulator: Simulator, new_airflow: NewAirflow, tmp_path: Path) -> None:
+    env = new_airflow(simulator).env
+    commands = [(MODULE, "python -m airflow_provider_wxbank")]
+    if HAS_PROVIDER_COMMANDS:
+        commands.append(([str(Path(sys.executable).parent / "airflow")], "airflow wxbank"))
+    for command, typed in commands:
+        assert completed(command, f"{typed} up", env, tmp_path) == {"upload"}
+        assert completed(command, f"{typed} upload --dr", env, tmp_path) == {"--dry-run"}
+        assert "PROCESSING" in completed(command, f"{typed} tasks 8473295 --status ", env, tmp_path)

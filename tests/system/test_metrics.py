@@ -177,7 +177,7 @@ def test_commands_send_metrics_too(airflow: Airflow, simulator: Simulator, recei
     (tmp_path / "users.txt").write_text("\n".join(numbers(25)))
     command = airflow_command("wxbank") if HAS_PROVIDER_COMMANDS else MODULE
     for arguments in (
-        ["upload", PACKAGE, f"--file={tmp_path / 'users.txt'}", "--bank-type=ICBC_DEBIT"],
+        ["upload", PACKAGE, f"--file={tmp_path / 'users.txt'}", "--bank-type=ICBC_DEBIT", "--yes"],
         ["wait", PACKAGE, "--poke-interval=0.3"],
     ):
         code, output = run([*command, *arguments], airflow.env)
