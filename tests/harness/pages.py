@@ -16,7 +16,7 @@ CHINESE = {
         ROOT / "docs" / f"{name}.md": ROOT / "docs/zh" / f"{name}.md"
         for name in (
             "index", "try", "connection", "cryptography", "database", "files", "upload", "wait", "errors", "production",
-            "metrics", "evidence",
+            "metrics", "evidence", "simulator",
             "sources", "source-oracle", "source-jdbc", "source-gaussdb", "source-mysql", "source-hive",
             "source-maxcompute", "source-odbc", "source-text", "source-sftp", "source-s3",
         )
