@@ -9,12 +9,15 @@ MAKEFLAGS += --no-print-directory
 # The first that runs and is new enough; the version that the constraints were made for comes first.
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$python; exit; fi; done; echo python3)
-AIRFLOW := 3.3.2
+AIRFLOW_NEW := 3.3.2
 AIRFLOW_OLD := 2.11.2
 UV_VERSION := 0.13.9
 SECONDS_EACH ?= 300
 PATIENCE ?= 600
 SUITE ?= rsa
+# make wheelhouse: for which Airflow, with which extras of the package.
+AIRFLOW ?= $(AIRFLOW_NEW)
+EXTRAS ?= parquet,pkcs11,shangmi,simulator
 UV := .venv-uv/bin/uv
 BIN := .venv/bin
 BIN_OLD := .venv-$(AIRFLOW_OLD)/bin
@@ -36,7 +39,7 @@ pass_on SSL_CERT_FILE "$$(setting cert)"
 pass_on UV_INDEX_STRATEGY "$${UV_INDEX:+unsafe-best-match}"
 endef
 
-.PHONY: help install demo ui test-ui test check lint bench scale faults crash outage campaigns fuzz docs build test-matrix clean constraints
+.PHONY: help install demo ui test-ui test check lint bench scale faults crash outage campaigns fuzz docs build wheelhouse test-matrix clean constraints
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -94,6 +97,12 @@ build: .venv-release/.made ## Build wheel, sdist and bill of materials into dist
 	export UV="$(CURDIR)/$(UV)"
 	exec .venv-release/bin/python -m tools.release
 
+wheelhouse: .venv-release/.made ## Gather all that installs the package into an Airflow without an index; AIRFLOW=, PYTHON=, EXTRAS=, ALSO=, CONSTRAINTS=
+	@$(USE_PIP_SETTINGS)
+	export UV="$(CURDIR)/$(UV)"
+	exec .venv-release/bin/python -m tools.wheelhouse --airflow="$(AIRFLOW)" --python="$(PYTHON)" \
+		--extras="$(EXTRAS)" --also="$(ALSO)" --constraints="$(CONSTRAINTS)"
+
 test-matrix: .venv-release/.made ## Run the sample DAG in both suites and the page from the wheel on every Airflow and Python, and the tests on the oldest
 	@$(USE_PIP_SETTINGS)
 	export UV="$(CURDIR)/$(UV)"
@@ -105,9 +114,9 @@ clean: ## Remove the environments and everything that was built
 
 constraints: $(UV) ## Choose the versions of all dependencies anew
 	@$(USE_PIP_SETTINGS)
-	for version in $(AIRFLOW) $(AIRFLOW_OLD); do
+	for version in $(AIRFLOW_NEW) $(AIRFLOW_OLD); do
 		groups="--group test"
-		if [ $$version = $(AIRFLOW) ]; then groups="--group test --group lint --group docs --group fuzz --group bench --group scale --group release --group ui"; fi
+		if [ $$version = $(AIRFLOW_NEW) ]; then groups="--group test --group lint --group docs --group fuzz --group bench --group scale --group release --group ui"; fi
 		{
 			echo "# Versions that are tested with Airflow $$version on Python 3.11; made by: make constraints"
 			echo "apache-airflow==$$version" | $(UV) pip compile -q --python-version 3.11 --no-header --no-annotate \
@@ -121,11 +130,11 @@ $(UV):
 	$(PYTHON) -m venv .venv-uv
 	.venv-uv/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
 
-.venv/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)
-	@echo "Making .venv with Airflow $(AIRFLOW) ..."
+.venv/.made: pyproject.toml constraints/airflow-$(AIRFLOW_NEW).txt | $(UV)
+	@echo "Making .venv with Airflow $(AIRFLOW_NEW) ..."
 	$(USE_PIP_SETTINGS)
 	$(UV) venv -q --clear -p $(PYTHON) .venv
-	$(UV) pip install -q -p $(BIN)/python -c constraints/airflow-$(AIRFLOW).txt \
+	$(UV) pip install -q -p $(BIN)/python -c constraints/airflow-$(AIRFLOW_NEW).txt \
 		-e '.[simulator]' --group test --group lint --group docs
 	touch $@
 
@@ -144,9 +153,9 @@ $(UV):
 .venv-fuzz/.made: WITH = -e . --group test --group fuzz
 .venv-release/.made: WITH = --group release
 
-$(patsubst %,.venv-%/.made,bench scale ui fuzz release): .venv-%/.made: pyproject.toml constraints/airflow-$(AIRFLOW).txt | $(UV)
+$(patsubst %,.venv-%/.made,bench scale ui fuzz release): .venv-%/.made: pyproject.toml constraints/airflow-$(AIRFLOW_NEW).txt | $(UV)
 	@echo "Making .venv-$* ..."
 	$(USE_PIP_SETTINGS)
 	$(UV) venv -q --clear -p $(PYTHON) .venv-$*
-	$(UV) pip install -q -p .venv-$*/bin/python -c constraints/airflow-$(AIRFLOW).txt $(WITH)
+	$(UV) pip install -q -p .venv-$*/bin/python -c constraints/airflow-$(AIRFLOW_NEW).txt $(WITH)
 	touch $@

@@ -34,10 +34,12 @@ FEW_TESTS = ("tests/airflow/test_plugin.py", "tests/airflow/test_page.py", "test
 EXTRAS_BRING = "import gmssl_pyx, pkcs11, pyarrow, starlette"
 SHOWN = ("apache-airflow-providers-common-compat", "apache-airflow-providers-common-sql")
 
-# What Airflow 3.0 and 3.2 need of others to start at all when nothing else is pinned; no matter of this package.
+# What Airflow 3.0 and 3.2 need of others to start at all when nothing else is pinned; no matter of this package. A
+# pre-release is taken only where it is asked for: of Airflow's own parts, and of nothing else.
 AIRFLOW_NEEDS = {
     "3.0.6": ("fastapi<0.118", "cadwyn<5.5"),
     "3.2.2": ("fastapi<0.137", "cadwyn<8", "svcs<26"),
+    "3.4.0b2": ("apache-airflow-core==3.4.0b2", "apache-airflow-task-sdk==1.4.0b2"),
 }
 # Copies everything but the package and what was made.
 NOT_COPIED = shutil.ignore_patterns(".*", "airflow_provider_wxbank", "build", "dist", "_build", "__pycache__")
@@ -85,10 +87,11 @@ class Row:
 
 
 COMBINATIONS = (
-    # Airflow 2.11 and 3.0 are not made for Python 3.13.
-    *(Combination(airflow, "3.11") for airflow in ("3.3.2", "3.2.2", "3.1.8", "3.0.6", "2.11.2")),
+    # Airflow 2.11 and 3.0 are not made for Python 3.13. The first is the next one.
+    *(Combination(airflow, "3.11") for airflow in ("3.4.0b2", "3.3.2", "3.2.2", "3.1.8", "3.0.6", "2.11.2")),
     *(Combination(airflow, "3.12") for airflow in ("3.3.2", "3.1.8", "3.0.6", "2.11.2")),
     *(Combination(airflow, "3.13") for airflow in ("3.3.2", "3.1.8")),
+    Combination("3.3.2", "3.14"),
     *(Combination(airflow, "3.11", lowest=True) for airflow in ("2.11.1", "3.3.2")),
 )
 
@@ -147,9 +150,11 @@ def tried(one: Combination, wheel: Path) -> Row:
 
 
 def interpreter(version: str) -> str | None:
-    """A Python of a minor version: on the path, or one of pyenv's."""
+    """A Python of a minor version: on the path, one of pyenv's, or one of uv's."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
-    for candidate in (f"python{version}", *map(str, pyenv.glob(f"{version}.*/bin/python{version}"))):
+    asked = [os.environ["UV"], "python", "find", "--no-python-downloads", version]
+    known = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
+    for candidate in (f"python{version}", *map(str, pyenv.glob(f"{version}.*/bin/python{version}")), *known):
         found = shutil.which(candidate)
         if found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:
             return found

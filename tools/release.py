@@ -19,7 +19,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from email.policy import default
 from pathlib import Path, PurePosixPath
@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 NAME = "airflow_provider_wxbank"
 CONSTRAINTS = ROOT / "constraints" / "airflow-3.3.2.txt"
+BROUGHT = {"parquet": "pyarrow", "pkcs11": "python-pkcs11", "shangmi": "gmssl-pyx"}
+"""Extras, and what each brings."""
 
 WHEEL_BYTES = 500_000
 SDIST_BYTES = 2_000_000
@@ -233,7 +235,7 @@ def check_metadata(metadata: email.message.Message, version: str) -> Iterator[st
 
 
 def make_bill(bill: Path, archives: list[Path], venv: Path, version: str) -> None:
-    """Write the CycloneDX bill of materials of a clean environment, checked by its own validator."""
+    """Write the bill of materials of a clean environment with the wheel, in the versions that are tested."""
     uv = os.environ["UV"]
     install = [uv, "pip", "install", "-q", "-p", str(venv / "bin" / "python"), "-c", str(CONSTRAINTS)]
     subprocess.run([uv, "venv", "-q", "-p", sys.executable, venv], check=True)
@@ -241,7 +243,12 @@ def make_bill(bill: Path, archives: list[Path], venv: Path, version: str) -> Non
     subprocess.run(
         [*install, "--no-index", "--no-deps", "--find-links", str(archives[0].parent), f"{NAME}=={version}"], check=True
     )
-    subprocess.run([*install, f"{NAME}[parquet,pkcs11,shangmi]=={version}"], check=True)
+    subprocess.run([*install, f"{NAME}[{','.join(BROUGHT)}]=={version}"], check=True)
+    write_bill(bill, venv, version)
+
+
+def write_bill(bill: Path, venv: Path, version: str) -> None:
+    """Write the CycloneDX bill of materials of an environment, checked by its own validator."""
     # The tool reads the version there and nowhere else.
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     with_version = venv / "pyproject.toml"
@@ -256,14 +263,18 @@ def make_bill(bill: Path, archives: list[Path], venv: Path, version: str) -> Non
     )  # fmt: skip
 
 
-def check_bill(bill: Path, version: str) -> Iterator[str]:
-    """What is wrong with a bill of materials, beyond its form."""
+def check_bill(bill: Path, version: str, extras: Collection[str] = tuple(BROUGHT)) -> Iterator[str]:
+    """What is wrong with a bill of materials, beyond its form.
+
+    :param extras: those that are installed.
+    """
     content = json.loads(bill.read_bytes())
     subject = content["metadata"]["component"]
     if (subject["name"], subject.get("version")) != ("airflow-provider-wxbank", version):
         yield f"it is of {subject['name']} {subject.get('version')}"
     listed = {one["name"].replace("_", "-"): one["version"] for one in content["components"]}
-    for name in ("apache-airflow", "cryptography", "requests", "sqlalchemy", "pyarrow", "gmssl-pyx", "python-pkcs11"):
+    brought = [BROUGHT[extra] for extra in extras if extra in BROUGHT]
+    for name in ("apache-airflow", "cryptography", "requests", "sqlalchemy", *brought):
         if name not in {key.lower() for key in listed}:
             yield f"{name} is missing"
     yield from check_files({bill.name: bill.read_bytes()})

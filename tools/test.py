@@ -87,7 +87,10 @@ ONCE = (
     "tests/stress/test_faults.py",
     "tests/stress/test_crash.py",
     "tests/airflow/test_jdbc.py",
-    *(f"tests/test_{name}.py" for name in ("agreed_skips", "alerts", "chinese", "contract", "docs", "release")),
+    *(
+        f"tests/test_{name}.py"
+        for name in ("agreed_skips", "alerts", "chinese", "contract", "docs", "release", "wheelhouse")
+    ),
 )
 """Those that take long and depend on the version of Airflow least; ``make test-matrix`` runs them on others, too."""
 

@@ -49,7 +49,13 @@ def run(options: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        with serve(settings, host=options.host, port=options.port) as simulator:
+        with serve(settings, host=options.host, port=options.port, all_interfaces=options.all_interfaces) as simulator:
+            if options.all_interfaces:
+                print(
+                    "wxbank-simulator: it listens on all interfaces: whoever reaches one can use it. This is for a "
+                    "container, whose port is published on loopback: -p 127.0.0.1:PORT:PORT",
+                    file=sys.stderr,
+                )
             for fault in options.fault:
                 simulator.add_fault(fault)
             connection = json.dumps(simulator.airflow_connection())

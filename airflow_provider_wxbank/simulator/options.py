@@ -35,6 +35,13 @@ DEFAULT_PORT = 8971
 # The name of each, and its arguments for argparse.
 OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--host", {"default": "127.0.0.1", "help": "loopback only (default %(default)s)"}),
+    (
+        "--all-interfaces",
+        {
+            "action": "store_true",
+            "help": "listen on all interfaces of a container, whose port is published on loopback outside",
+        },
+    ),
     ("--port", {"type": int, "default": DEFAULT_PORT, "help": "0 for a free one (default %(default)s)"}),
     (
         "--mode",

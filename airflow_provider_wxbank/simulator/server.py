@@ -162,22 +162,31 @@ class Simulator:
 
 
 @contextmanager
-def serve(settings: SimulatorSettings | None = None, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[Simulator]:
+def serve(
+    settings: SimulatorSettings | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    all_interfaces: bool = False,
+) -> Iterator[Simulator]:
     """Run a simulator until the block ends. Requests that hang are cut off then.
 
+    :param host: the loopback address that it has for its clients.
     :param port: 0 for a free one.
+    :param all_interfaces: whether it listens on every interface of a container, outside of which the same port of the
+        host leads to it.
     :raises ValueError: the host is not loopback, or the folder for the keys cannot be used.
     :raises OSError: the port is in use.
     """
     if not (host == "localhost" or _is_loopback(host)):
-        raise ValueError(f"the simulator listens on loopback only, not on {host}")
+        raise ValueError(f"the simulator listens on loopback only, not on {host}; a container has --all-interfaces")
     # Only for a socket whose protocol is named does asyncio switch Nagle's algorithm off, which would hold an answer
     # back for 40 ms.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     with listener, ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="wxbank-simulator") as pool:
-        listener.bind((host, port))
+        listener.bind(("" if all_interfaces else host, port))
         address = f"[{host}]" if ":" in host else host
         settings = settings or SimulatorSettings()
         certificate, key = _tls_files(settings)

@@ -344,9 +344,7 @@ def test_it_is_readable(
         assert_nothing_overflows(page)
         assert_axe_finds_nothing(page)
         assert contrast_of(page)[0][0] >= 4.5, contrast_of(page)[:3]
-        take_picture(
-            page, f"{name}-{language}-{theme}-{width}", for_docs=ours if name == "finished" else None
-        )
+        take_picture(page, f"{name}-{language}-{theme}-{width}", for_docs=ours if name == "finished" else None)
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     brightness = sum(map(int, re.findall(r"\d+", background)[:3])) / 3
     assert (brightness < 100) == (theme == "dark")

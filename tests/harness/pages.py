@@ -16,7 +16,7 @@ CHINESE = {
         ROOT / "docs" / f"{name}.md": ROOT / "docs/zh" / f"{name}.md"
         for name in (
             "index", "try", "connection", "cryptography", "database", "files", "upload", "wait", "errors", "production",
-            "metrics", "evidence", "campaigns", "watch", "how-it-works", "comparison", "command-line",
+            "metrics", "evidence", "campaigns", "watch", "how-it-works", "comparison", "command-line", "simulator",
             "sources", "source-oracle", "source-jdbc", "source-gaussdb", "source-mysql", "source-hive",
             "source-maxcompute", "source-odbc", "source-text", "source-sftp", "source-s3",
             "large", "lineage", "upgrading", "reference", "performance", "security", "changelog", "contributing",

@@ -234,8 +234,21 @@ def test_a_port_in_use_is_said_in_one_line() -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])
 def test_a_host_that_others_reach_is_refused_in_one_line(host: str) -> None:
-    line = f"{host}:0: the simulator listens on loopback only, not on {host}"
+    line = f"{host}:0: the simulator listens on loopback only, not on {host}; a container has --all-interfaces"
     assert_one_line(ended("--host", host, "--port", "0"), line)
+
+
+def test_in_a_container_it_listens_everywhere_and_says_so() -> None:
+    with running("--all-interfaces") as process:
+        address = urlsplit(process.connection["host"])
+        assert address.hostname == "127.0.0.1"
+        # Another interface, as the one that the container's port leads to; the client asks for its own loopback.
+        with socket.create_connection(("127.0.0.2", address.port), timeout=PATIENCE_SECONDS) as connection:
+            connection.sendall(f"GET /simulator/report HTTP/1.0\r\nHost: {address.netloc}\r\n\r\n".encode())
+            assert connection.recv(12) == b"HTTP/1.1 200"
+        process.process.terminate()
+        _, said = process.process.communicate(timeout=STOP_SECONDS)
+    assert b"it listens on all interfaces: whoever reaches one can use it" in said
 
 
 def test_a_port_that_cannot_be_is_refused_in_one_line() -> None:

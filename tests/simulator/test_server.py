@@ -26,6 +26,13 @@ def test_a_simulator_listens_on_loopback_only(host: str) -> None:
         pass
 
 
+def test_without_being_asked_it_listens_on_one_interface() -> None:
+    with serve() as simulator:
+        port = urlsplit(simulator.base_url).port
+        with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port)):
+            pass
+
+
 def test_a_simulator_that_ends_cuts_off_requests_that_hang() -> None:
     with ExitStack() as stack:
         bank = start(stack)
