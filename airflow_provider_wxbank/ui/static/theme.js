@@ -24,11 +24,11 @@
 
   // Ours, and the token of Airflow's design that is the same.
   const TOKENS = {
-    bg: "bg", panel: "bg-subtle", line: "border", text: "fg", muted: "fg-muted", track: "bg-emphasized", accent: "fg-info",
+    bg: "bg", panel: "bg-muted", line: "border", text: "fg", muted: "fg-muted", track: "bg-emphasized", accent: "fg-info",
     good: "success-fg", "good-bg": "success-subtle", "good-bar": "success-solid",
     busy: "running-fg", "busy-bg": "running-subtle", "busy-bar": "running-solid",
-    bad: "failed-fg", "bad-bg": "failed-subtle", "bad-line": "failed-muted",
-    warn: "warning-fg", "warn-bg": "warning-subtle", "warn-line": "warning-muted", missed: "warning-solid",
+    bad: "failed-fg", "bad-pill": "failed-subtle", "bad-bg": "bg-error", "bad-line": "failed-muted",
+    warn: "warning-fg", "warn-pill": "warning-subtle", "warn-bg": "bg-warning", "warn-line": "warning-muted", missed: "warning-solid",
     "skipped-bg": "none-subtle",
   };
 
