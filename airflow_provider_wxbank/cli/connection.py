@@ -64,9 +64,10 @@ def _told(steps: Iterable[tuple[Row, Step]]) -> Iterable[tuple[Row, Step]]:
     """The steps, each printed when it is done."""
     console = AirflowConsole()
     for besides, step in steps:
-        line = Table.grid(padding=(0, 2))
-        line.add_column(width=7)
-        line.add_column(width=11)
+        # Without padding: whether it is a part of the width depends on the version of rich.
+        line = Table.grid()
+        line.add_column(width=9)
+        line.add_column(width=13)
         line.add_column(overflow="fold")
         line.add_row(Text(step.outcome, _COLORS[step.outcome]), Text(step.name), Text(printable(step.message)))
         render(line, console)

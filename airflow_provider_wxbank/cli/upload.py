@@ -165,7 +165,7 @@ def _dry_run(args: argparse.Namespace) -> None:
 def _told(plan: UploadPlan, wxbank_conn_id: str) -> dict[str, str]:
     """A plan for a person."""
     missing = plan.files - plan.listed_files
-    there = f"{plan.listed_files:,} of them WeChat Pay lists already: adopted, not sent again"
+    there = f"of which {number_of(plan.listed_files, 'is', 'are')} there already, and would be adopted"
     upload = f"{duration(plan.upload_seconds)}, as a guess" if missing else "nothing to send"
     if plan.days > 1:
         upload += f"; on {plan.days:,} days, since the quota is {plan.daily_file_quota:,} files a day"
@@ -174,7 +174,7 @@ def _told(plan: UploadPlan, wxbank_conn_id: str) -> dict[str, str]:
         "package": plan.package_id,
         "connection": f"{wxbank_conn_id}, merchant {plan.mchid}",
         "bank type": plan.bank_type,
-        "files": f"{plan.files:,}; {there}",
+        "files": f"{plan.files:,}, {there}",
         "numbers": f"{plan.rows:,}",
         "quota": f"{plan.daily_file_quota:,} files a day, of which {plan.files_left_today:,} are left today, as far as "
         "this package tells",

@@ -342,6 +342,7 @@ def test_the_steps_are_shown_one_a_line(run: Run, connected: Simulator) -> None:
     assert set(outcomes) == {"ok"}
     assert list(names) == STEPS
     assert all(messages)
+    assert out.startswith("ok       connection   wxbank_default: ")
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_a_dry_run_is_for_a_person_too(run: Run, manifest: str) -> None:
     told = {line.partition("|")[0].strip(): line.partition("|")[2].strip() for line in out.splitlines()}
     assert told["package"] == PACKAGE
     assert told["connection"] == "wxbank_default, merchant 1900000001"
-    assert told["files"].startswith("12; 0 of them WeChat Pay lists already")
+    assert told["files"] == "12, of which 0 are there already, and would be adopted"
     assert told["quota"].startswith("6,000 files a day, of which 6,000 are left today")
     assert told["processed"] == "about 40 minutes after the start"
 

@@ -125,6 +125,19 @@ def test_cleaning_leaves_what_it_removed_and_a_dry_run_nothing(made: Any) -> Non
     assert_says_nothing_of([begun[2], ended[2]], "out-of-sight")
 
 
+def test_an_upload_that_nobody_agreed_to_leaves_that_and_a_dry_run_nothing(made: Any, tmp_path: Path) -> None:
+    users = tmp_path / "secret-name.csv"
+    users.write_text("".join(f"{number}\n" for number in numbers(12)))
+    command = ["upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT"]
+    assert run(made, *command, "--dry-run").returncode == 0
+    assert log_table(made) == []
+    assert run(made, *command).returncode == 11
+    (begun, ended) = log_table(made)
+    told = {"outcome": "declined", "exit_code": 11, "error": "NotConfirmed"}
+    assert ended[2] | told == ended[2]
+    assert_says_nothing_of([begun[2], ended[2]], "secret-name", *numbers(12))
+
+
 def test_what_only_reads_leaves_no_row(made: Any) -> None:
     assert run(made, "tasks", PACKAGE).returncode == 0
     assert log_table(made) == []
