@@ -160,10 +160,11 @@ def test_examples_import_only_what_the_reference_lists() -> None:
     assert imported - public_names() == set()
 
 
-def test_every_option_and_fault_of_the_simulator_is_described() -> None:
+@in_both_languages
+def test_every_option_and_fault_of_the_simulator_is_described(docs: str) -> None:
     options = {option for action in _parser()._actions for option in action.option_strings if option.startswith("--")}
-    assert options - {"--help"} - named("docs/simulator.md") == set()
-    assert set(KINDS) - named("docs/simulator.md") == set()
+    assert options - {"--help"} - named(f"{docs}/simulator.md") == set()
+    assert set(KINDS) - named(f"{docs}/simulator.md") == set()
 
 
 def test_every_command_option_and_exit_code_is_described() -> None:

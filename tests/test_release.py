@@ -12,7 +12,7 @@ import pytest
 
 import airflow_provider_wxbank
 from tests.vectors import VECTORS
-from tools.release import ROOT, check_files, check_metadata, homeless, released_version
+from tools.release import ROOT, check_files, check_metadata, homeless, released_version, without_addresses
 
 GITHUB = "github" + ".com"
 """In two pieces, since this file, too, must have no address of a project."""
@@ -88,6 +88,16 @@ def test_an_address_that_anybody_could_register_is_not_released(address: str) ->
 )
 def test_the_address_of_a_project_that_exists_may_be_cited(text: str) -> None:
     assert list(check_files({"p/README.md": text.encode()})) == []
+
+
+def test_a_bill_has_no_addresses_of_what_it_lists() -> None:
+    tool = {"name": "t", "externalReferences": [{"type": "website", "url": f"https://{GITHUB}/no-such-owner"}]}
+    part = {"name": "c", "purl": "pkg:pypi/c@1", "externalReferences": []}
+    bill = {"metadata": {"tools": {"components": [tool]}}, "components": [part]}
+    assert without_addresses(bill) == {
+        "metadata": {"tools": {"components": [{"name": "t"}]}},
+        "components": [{"name": "c", "purl": "pkg:pypi/c@1"}],
+    }
 
 
 def test_metadata_with_a_home_is_not_released() -> None:

@@ -145,8 +145,11 @@ def test_the_container_has_what_the_simulator_needs_and_no_more() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     needed = [one for extra in CONTAINER_NEEDS for one in project["optional-dependencies"][extra]]
     names = {re.split(r"[<>=]", one)[0] for one in needed} | {"cryptography"}
-    *_, install = steps(CONTAINERFILE.read_text("utf-8"), "RUN")
-    assert set(install.partition("/wheels")[2].split()) == names
+    *_, needs, ours = (
+        one.partition("--find-links /wheels")[2] for one in steps(CONTAINERFILE.read_text("utf-8"), "RUN")
+    )
+    assert set(needs.split()) == names
+    assert ours.split() == ["--no-deps", "airflow-provider-wxbank"]
 
 
 def test_the_container_starts_the_simulator_for_its_port() -> None:

@@ -24,12 +24,16 @@ from pathlib import Path
 from packaging.utils import parse_wheel_filename
 
 from tests.harness.terminal import end_with, say
+from tools.matrix import interpreter
 from tools.offline import Failed, do, use
 from tools.release import DIST, NAME, ROOT, build, check_bill, check_files, refused, released_version, write_bill
 
 PROJECT = "airflow-provider-wxbank"
 GLIBC = (2, 28)
 """The oldest C library that the wheels are for: that of RHEL 8, openEuler 20.03 and Kylin V10."""
+
+SOURCES = ("python-nvd3",)
+"""What is on the index as source alone, and becomes a wheel for every system: Airflow 2.11 needs it."""
 
 _OLD_TAGS = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _ADDRESS = re.compile(r"\w+://\S+|\S*\.org\b\S*")
@@ -141,13 +145,14 @@ def read(arguments: Sequence[str]) -> Wanted:
             f"AIRFLOW={given.airflow}: {constraints.name} is not there; give the versions with CONSTRAINTS=FILE, "
             "for example what `pip freeze` prints in an Airflow of yours"
         )
-    found = shutil.which(given.python)
+    version = re.fullmatch(r"python(\d\.\d+)", given.python)
+    found = interpreter(version[1]) if version else shutil.which(given.python)
     if found is None:
         raise Failed(f"PYTHON={given.python}: there is no such interpreter on this machine")
     # Not the path that was found: that may be a script which chooses among interpreters.
     code = "import sys; print(sys.executable, *sys.version_info[:2])"
-    interpreter, major, minor = do([found, "-c", code]).split()
-    return Wanted(given.airflow, interpreter, f"{major}.{minor}", extras, tuple(given.also.split()), constraints)
+    path, major, minor = do([found, "-c", code]).split()
+    return Wanted(given.airflow, path, f"{major}.{minor}", extras, tuple(given.also.split()), constraints)
 
 
 def download(wanted: Wanted, folder: Path, scratch: Path) -> None:
@@ -155,22 +160,24 @@ def download(wanted: Wanted, folder: Path, scratch: Path) -> None:
 
     :raises Failed: they contradict each other, or there is no wheel.
     """
-    lock = scratch / "lock.txt"
+    lock, built = scratch / "lock.txt", scratch / "built.txt"
     machine = platform.machine()
     resolve = [
         os.environ["UV"], "pip", "compile", "-q", "-p", wanted.interpreter, "--generate-hashes", "--only-binary=:all:",
+        *(f"--no-binary={name}" for name in SOURCES),
         f"--python-platform={machine}-manylinux_{GLIBC[0]}_{GLIBC[1]}", "--no-header", "--no-annotate",
         "--no-emit-index-url", "--no-emit-find-links", "-c", str(wanted.constraints), "-o", str(lock),
         *(f"--extra={extra}" for extra in wanted.extras), str(ROOT / "pyproject.toml"), "-",
     ]  # fmt: skip
     do(resolve, stdin="\n".join([f"apache-airflow=={wanted.airflow}", *wanted.also]))
+    whole = re.split(r"^(?=\w)", lock.read_text(), flags=re.MULTILINE)
+    built.write_text("".join(one for one in whole if one.startswith(SOURCES)))
+    lock.write_text("".join(one for one in whole if not one.startswith(SOURCES)))
     do([wanted.interpreter, "-m", "venv", str(scratch / "pip")])
-    do(
-        [
-            str(scratch / "pip/bin/pip"), "download", "-q", "--no-deps", "--require-hashes", "--only-binary=:all:",
-            *(f"--platform={tag}" for tag in platforms(machine)), "--dest", str(folder), "-r", str(lock),
-        ]
-    )  # fmt: skip
+    pip, hashed = str(scratch / "pip/bin/pip"), ("-q", "--no-deps", "--require-hashes")
+    tags = [f"--platform={tag}" for tag in platforms(machine)]
+    do([pip, "download", *hashed, "--only-binary=:all:", *tags, "--dest", str(folder), "-r", str(lock)])
+    do([pip, "wheel", *hashed, "--wheel-dir", str(folder), "-r", str(built)])
 
 
 def platforms(machine: str) -> Iterator[str]:

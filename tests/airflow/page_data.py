@@ -70,7 +70,6 @@ def add_run(
     from airflow.models.dagbundle import DagBundleModel
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
-    from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
     from airflow.utils.state import DagRunState
     from airflow.utils.types import DagRunType
@@ -120,12 +119,48 @@ def add_run(
                 values[FAILURE] = {"version": VERSION, "step": task.step, **task.failure}
             values |= {f"{MISSING}{index}": piece for index, piece in enumerate(pieces(map(MissingFile, task.missing)))}
             for name, value in values.items():
-                session.add(
-                    XComModel(
-                        dag_run_id=run.id, dag_id=dag_id, run_id=run_id, task_id=task.task_id,
-                        map_index=task.map_index, key=name, value=stored(value),
-                    )
-                )  # fmt: skip
+                add_xcom(session, run, task, name, stored(value))
+
+
+def has_xcoms_of_tries() -> bool:
+    """Whether an XCom belongs to one try of its task, and is not written by its model, as from Airflow 3.4 on."""
+    from airflow.models.xcom import XComModel
+
+    return hasattr(XComModel, "set_for_attempt")
+
+
+def add_xcom(session: Any, run: Any, task: Left, key: str, value: Any) -> None:
+    """Put an XCom of a task into the database."""
+    from airflow.models.xcom import XComModel
+
+    place = {"dag_id": run.dag_id, "run_id": run.run_id, "task_id": task.task_id, "map_index": task.map_index}
+    if has_xcoms_of_tries():
+        XComModel.set(**place, key=key, value=value, serialize=False, session=session)
+    else:
+        session.add(XComModel(dag_run_id=run.id, **place, key=key, value=value))
+
+
+def change_xcoms(session: Any, run_id: str, value: Any, *, key: str = "", task_id: str | None = None) -> None:
+    """Put another value into XComs of a run: those whose keys begin so, of one of its tasks or all.
+
+    :param value: an expression of SQLAlchemy is put there as it is.
+    """
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy import select, update
+
+    if has_xcoms_of_tries():
+        from airflow.models.xcom import XComModelV2 as XCom
+
+        tries = select(TaskInstance.id).where(TaskInstance.run_id == run_id)
+        tries = tries if task_id is None else tries.where(TaskInstance.task_id == task_id)
+        ours = update(XCom).where(XCom.task_instance_id.in_(tries))
+    else:
+        from airflow.models.xcom import XComModel as XCom
+
+        ours = update(XCom).where(XCom.run_id == run_id)
+        ours = ours if task_id is None else ours.where(XCom.task_id == task_id)
+    ours = ours.where(XCom.key.startswith(key)).values(value=value)
+    session.execute(ours.execution_options(synchronize_session=False))
 
 
 def moment(seconds: float) -> datetime:

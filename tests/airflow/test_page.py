@@ -26,7 +26,7 @@ from airflow_provider_wxbank._compat import HAS_PAGE
 from airflow_provider_wxbank.packages.quota import day_of
 from airflow_provider_wxbank.reporting.record import FINISHED, KEY, UPLOADED, VERSION, Sums
 from airflow_provider_wxbank.ui import elsewhere
-from tests.airflow.page_data import HIDDEN_DAG, PARTS, Left, add_run, who_lacks, whole_import
+from tests.airflow.page_data import HIDDEN_DAG, PARTS, Left, add_run, change_xcoms, who_lacks, whole_import
 from tests.conftest import PACKAGE, NewSimulator, numbers
 
 pytestmark = [
@@ -500,13 +500,10 @@ def beside_a_good_one(ask_as: Any) -> Callable[[Callable[[Any], None]], dict[str
 
 def put(values: dict[str, Any], task_id: str | None = None) -> Callable[[Any], None]:
     """Puts values into the XComs of the bad run, by key; of one of its tasks or all."""
-    from airflow.models.xcom import XComModel
-    from sqlalchemy import update
 
     def change(session: Any) -> None:
         for key, value in values.items():
-            ours = update(XComModel).where(XComModel.run_id == "bad", XComModel.key.startswith(key))
-            session.execute((ours if task_id is None else ours.where(XComModel.task_id == task_id)).values(value=value))
+            change_xcoms(session, "bad", value, key=key, task_id=task_id)
 
     return change
 
@@ -525,10 +522,10 @@ def test_whatever_lies_in_xcoms_others_see_their_imports(
 
 @pytest.mark.parametrize("text", ["no JSON", "[" * 100_000, '{"step": "wait", "at": ' + "9" * 5_000 + "}", "NaN", ""])
 def test_what_is_no_json_is_no_record(beside_a_good_one: Any, text: str) -> None:
-    from sqlalchemy import text as sql
+    from sqlalchemy import Text, literal
 
     def change(session: Any) -> None:
-        session.execute(sql("UPDATE xcom SET value = :text WHERE run_id = 'bad'"), {"text": text})
+        change_xcoms(session, "bad", literal(text, Text))
 
     (one,) = beside_a_good_one(change)["imports"]
     assert (one["state"], one["unreadable"], one["file_columns"]["task_id"]) == ("finished", 5, [])
