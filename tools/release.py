@@ -51,7 +51,7 @@ TOP_OF_SDIST = {
     "PKG-INFO", ".gitignore",
 }  # fmt: skip
 SUFFIXES = {
-    ".py", ".typed", ".txt", ".md", ".toml", ".svg", ".png", ".html", ".css", ".js", ".json", ".woff2", "",
+    ".py", ".typed", ".txt", ".md", ".toml", ".svg", ".png", ".html", ".css", ".js", ".json", ".yaml", ".woff2", "",
 }  # fmt: skip
 
 OWNERS = {b"apache", b"wechatpay-apiv3"}
