@@ -51,7 +51,7 @@ TOP_OF_SDIST = {
     "README.md", "README.zh-CN.md", "CHANGELOG.md", "CHANGELOG.zh-CN.md", "SECURITY.md", "SECURITY.zh-CN.md",
 }  # fmt: skip
 SUFFIXES = {
-    ".py", ".typed", ".txt", ".md", ".toml", ".svg", ".png", ".html", ".css", ".js", ".json", ".woff2", "",
+    ".py", ".typed", ".txt", ".md", ".toml", ".svg", ".png", ".html", ".css", ".js", ".json", ".yaml", ".woff2", "",
 }  # fmt: skip
 
 OWNERS = {b"apache", b"wechatpay-apiv3"}
