@@ -137,7 +137,7 @@ def import_numbers(python: Path, simulator: Sequence[str], scratch: Path, env: M
         value = connection.read_text()
         ours = {**env, "AIRFLOW_CONN_WXBANK_DEFAULT": value}
         wxbank = [str(python), "-m", NAME]
-        do([*wxbank, "upload", PACKAGE_ID, "--file", str(numbers), "--bank-type", "ICBC_DEBIT"], ours)
+        do([*wxbank, "upload", PACKAGE_ID, "--file", str(numbers), "--bank-type", "ICBC_DEBIT", "--yes"], ours)
         do([*wxbank, "wait", PACKAGE_ID, "--poke-interval", "0.1"], ours)
         with urlopen(f"{json.loads(value)['host']}/simulator/report") as answer:
             package = json.load(answer)["packages"][PACKAGE_ID]

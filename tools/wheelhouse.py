@@ -47,16 +47,17 @@ In this folder, check the files and install them into a new environment:
 
 ```console
 $ sha256sum --check --quiet SHA256SUMS
+$ test "$(ls -A | wc -l)" -eq "$(($(wc -l < SHA256SUMS) + 1))"
 $ python{python} -m venv ~/airflow-wxbank
 $ ~/airflow-wxbank/bin/pip install --no-index --find-links . --require-hashes -r requirements.txt
 $ ~/airflow-wxbank/bin/airflow providers list
 ```
 
-`requirements.txt` has the SHA-256 of every wheel, and pip refuses one that was altered. Have `SHA256SUMS` itself from
-somebody whom you trust.
+The second line fails if there is a file that `SHA256SUMS` does not list. `requirements.txt` has the SHA-256 of every
+wheel, and pip refuses one that was altered. Have `SHA256SUMS` itself from somebody whom you trust.
 
-Into an Airflow that you have, of the same version, check the files and install the package alone. pip takes from this
-folder what is missing there, or too old:
+Into an Airflow that you have, of the same version, check the files with the first two lines, then install the package
+alone. pip takes from this folder what is missing there, or too old, and here compares no digests:
 
 ```text
 pip install --no-index --find-links . '{project}{extras}'

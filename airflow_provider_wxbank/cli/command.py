@@ -95,7 +95,9 @@ _HINTS = {
 
 _HINTS_OF_UPLOAD = {
     **_HINTS,
-    Exit.TRY_LATER: "the same command again goes on where this one ended; no file is uploaded twice",
+    Exit.TRY_LATER: (
+        "the same command again, with the same list, goes on where this one ended; no file is uploaded twice"
+    ),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from airflow_provider_wxbank.cli.definition import DEFAULT_PREFIX
 from airflow_provider_wxbank.cli.files import absolute
 from airflow_provider_wxbank.cli.output import Column, busy, duration, package_bar, show, thousands
 from airflow_provider_wxbank.hooks import WxBankHook
+from airflow_provider_wxbank.packages.endpoints import list_tasks_page
 from airflow_provider_wxbank.packages.plan import UploadPlan
 from airflow_provider_wxbank.packages.quota import DAY
 from airflow_provider_wxbank.plurals import number_of
@@ -94,16 +96,24 @@ def _check_terminal() -> None:
 
 def _ask(outgoing: Outgoing, client: Client, package_id: str, wxbank_conn_id: str) -> None:
     """:raises NotConfirmed: the answer is not yes."""
+    # What was typed while the list was read is no answer to a question that was not there yet.
+    termios.tcflush(sys.stdin, termios.TCIFLUSH)
     files, numbers = number_of(len(outgoing.filenames), "file"), number_of(outgoing.rows, "number")
     merchant = f"merchant {client.settings.merchant.mchid}, connection {wxbank_conn_id}"
+    has = _has(list_tasks_page(client, package_id, limit=1).total_count)
     question = (
-        f"Upload {files} with {numbers} of {outgoing.bank_type} into package {package_id} ({merchant})? This cannot be "
-        "undone: numbers can never be taken out of a package again. [y/N] "
+        f"Upload {files} with {numbers} of {outgoing.bank_type} into package {package_id} ({merchant})? {has}. This "
+        "cannot be undone: numbers can never be taken out of a package again. [y/N] "
     )
     sys.stderr.write(printable(question))
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise NotConfirmed("nothing was uploaded: the answer was not y")
+
+
+def _has(tasks: int) -> str:
+    """What a wrong package id would show by."""
+    return f"It has {number_of(tasks, 'upload task')} now" if tasks else "It has no upload task yet"
 
 
 class _Sent:
@@ -165,13 +175,15 @@ def _dry_run(args: argparse.Namespace) -> None:
 def _told(plan: UploadPlan, wxbank_conn_id: str) -> dict[str, str]:
     """A plan for a person."""
     missing = plan.files - plan.listed_files
-    there = f"of which {number_of(plan.listed_files, 'is', 'are')} there already, and would be adopted"
-    upload = f"{duration(plan.upload_seconds)}, as a guess" if missing else "nothing to send"
+    about = "about " if plan.is_guess else ""
+    there = f"of which {about}{number_of(plan.listed_files, 'is', 'are')} there already, and would be adopted"
+    nothing = "nothing to send, unless the list was changed after its upload" if plan.is_guess else "nothing to send"
+    upload = f"{duration(plan.upload_seconds)}, as a guess" if missing else nothing
     if plan.days > 1:
         upload += f"; on {plan.days:,} days, since the quota is {plan.daily_file_quota:,} files a day"
     processed = max(plan.days - 1, 0) * DAY + plan.upload_seconds + plan.processing_seconds
     return {
-        "package": plan.package_id,
+        "package": f"{plan.package_id}. {_has(plan.package_tasks)}",
         "connection": f"{wxbank_conn_id}, merchant {plan.mchid}",
         "bank type": plan.bank_type,
         "files": f"{plan.files:,}, {there}",
@@ -179,5 +191,5 @@ def _told(plan: UploadPlan, wxbank_conn_id: str) -> dict[str, str]:
         "quota": f"{plan.daily_file_quota:,} files a day, of which {plan.files_left_today:,} are left today, as far as "
         "this package tells",
         "upload": upload,
-        "processed": f"{duration(processed)} after the start" if missing else "these numbers are with WeChat Pay",
+        "processed": f"{duration(processed)} after the start" if missing else f"{about}all of it is with WeChat Pay",
     }

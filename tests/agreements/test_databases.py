@@ -94,6 +94,13 @@ def test_an_error_names_what_the_query_names(database: Database, name: str) -> N
 
 
 @pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("sql", ["SELECT nothing FROM users", "SELECT 1 FROM nothing", "SELECT FROM WHERE"])
+def test_a_wrong_query_is_not_tried_again(database: Database, name: str, sql: str) -> None:
+    with pytest.raises(InvalidInput):
+        list(read_sql(database(name), sql, None, None))
+
+
+@pytest.mark.parametrize("name", ENGINES)
 def test_a_parameter_that_is_missing_is_named_by_its_name(database: Database, name: str) -> None:
     sql = "SELECT agreement_no FROM users WHERE id > :low AND id < :high"
     message = told(database(name), sql, low=1, more=numbers(1)[0])

@@ -51,10 +51,12 @@ def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(
         "wxbank_conn_id": "wxbank_default",
         "mchid": "1900000001",
         "package_id": PACKAGE,
+        "package_tasks": 0,
         "bank_type": "ICBC_DEBIT",
         "files": 12,
         "rows": 12,
         "listed_files": 0,
+        "is_guess": False,
         "daily_file_quota": 6000,
         "files_left_today": 6000,
         "days": 1,
@@ -78,7 +80,7 @@ def test_a_dry_run_is_for_a_person_too(run: Run, manifest: str) -> None:
     code, out, _ = run("upload", PACKAGE, "--manifest", manifest, "--dry-run")
     assert code == 0
     told = {line.partition("|")[0].strip(): line.partition("|")[2].strip() for line in out.splitlines()}
-    assert told["package"] == PACKAGE
+    assert told["package"] == f"{PACKAGE}. It has no upload task yet"
     assert told["connection"] == "wxbank_default, merchant 1900000001"
     assert told["files"] == "12, of which 0 are there already, and would be adopted"
     assert told["quota"].startswith("6,000 files a day, of which 6,000 are left today")
@@ -176,7 +178,7 @@ def test_what_helps_after_an_outage_is_told_as_it_is_for_the_command(
     code, _, err = run("upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT", "--yes")
     assert code == Exit.TRY_LATER
     assert err.splitlines()[-1] == (
-        "hint: the same command again goes on where this one ended; no file is uploaded twice"
+        "hint: the same command again, with the same list, goes on where this one ended; no file is uploaded twice"
     )
     simulator.add_fault(Fault("quota-reached", on="list"))
     code, _, err = run("tasks", PACKAGE)

@@ -51,11 +51,12 @@ def test_a_failure_is_told_with_what_to_do_and_the_ways_on(open_page: OpenPage) 
     expect(short).to_contain_text("Upload failed")
     expect(short).to_contain_text("by wang.xiaoming")
     expect(short.locator("[data-failure='told']")).to_contain_text("the merchant may not use this product")
+    expect(short.locator("[data-failure='told']")).to_contain_text("Correct what WeChat Pay names")
     short.get_by_role("link", name="failing").click()
     told = page.locator("[data-failure='told']")
     expect(told).to_contain_text(REFUSED)
     expect(told).to_contain_text("Correct what WeChat Pay names")
-    expect(told).to_contain_text("try 2 of 4")
+    expect(told).to_contain_text("try 2; not tried again by itself")
     expect(page.locator("[data-fact='user']")).to_contain_text("wang.xiaoming")
     expect(page.locator("[data-file-state='missing']")).to_have_count(5)
     page.get_by_role("combobox").select_option("missing")
@@ -91,7 +92,7 @@ def test_what_is_finished_but_not_well_is_a_state_of_its_own(open_page: OpenPage
     page = open_page(PAGE)
     states = {
         "manual__good": ("finished", "Finished"),
-        "manual__unmatched": ("unmatched", "Finished, 33.6% did not match"),
+        "manual__unmatched": ("unmatched", "Finished, 33.7% did not match"),
         "manual__unaccounted": ("unaccounted", "Finished, 37 numbers not accounted for"),
     }
     colours = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_wxbank.packages.plan import planned
+from airflow_provider_wxbank.packages.plan import MAX_ASKED, planned
 from airflow_provider_wxbank.packages.upload import Upload
 from airflow_provider_wxbank.packages.upload_once import upload_once
 from airflow_provider_wxbank.simulator import Fault, Simulator
@@ -46,13 +46,28 @@ def test_what_an_interrupted_upload_has_sent_is_counted_with_few_calls(
     assert finds(simulator) - before <= 9 + 2 * WORKERS
 
 
+def test_a_short_list_is_asked_for_file_by_file(simulator: Simulator, new_client: NewClient) -> None:
+    """Of a list that was corrected after its upload, only the corrected files are missing, wherever they are."""
+    client = new_client(simulator)
+    for index in {*range(20)} - {0, 9}:
+        upload_once(client, PACKAGE, outgoing_file(client, index))
+    plan = planned(client, PACKAGE, outgoing(client, 20), WORKERS, NOW)
+    assert (plan.listed_files, plan.is_guess) == (18, False)
+
+
+def test_of_a_long_list_it_is_said_that_it_is_a_guess(simulator: Simulator, new_client: NewClient) -> None:
+    client = new_client(simulator)
+    assert planned(client, PACKAGE, outgoing(client, MAX_ASKED + 1), WORKERS, NOW).is_guess
+    assert not planned(client, PACKAGE, outgoing(client, MAX_ASKED), WORKERS, NOW).is_guess
+
+
 def test_files_that_are_missing_between_others_are_not_counted(simulator: Simulator, new_client: NewClient) -> None:
     """So an upload of several files at a time may have ended."""
     client = new_client(simulator)
     there = {*range(10), 12, 14} - {7}
     for index in there:
         upload_once(client, PACKAGE, outgoing_file(client, index))
-    assert planned(client, PACKAGE, outgoing(client, 100), WORKERS, NOW).listed_files == len(there)
+    assert planned(client, PACKAGE, outgoing(client, MAX_ASKED + 50), WORKERS, NOW).listed_files == len(there)
 
 
 @pytest.mark.parametrize(("quota", "files", "days"), [(6000, 3, 1), (3, 3, 1), (2, 3, 2), (1, 3, 3)])

@@ -141,6 +141,7 @@ def test_an_upload_asks_on_a_terminal_before_it_sends_anything(
     with on_terminal(command, env) as (process, terminal):
         asked = " ".join(read_until(terminal, "[y/N]").split())
         assert f"Upload 1 file with 12 numbers of ICBC_DEBIT into package {PACKAGE} (merchant 1900000001, " in asked
+        assert "It has no upload task yet. This cannot be undone" in asked
         assert "numbers can never be taken out of a package again" in asked
         assert simulator.report()["requests"]["upload"] == 0
         os.write(terminal, f"{answer}\n".encode())
@@ -149,6 +150,23 @@ def test_an_upload_asks_on_a_terminal_before_it_sends_anything(
     assert simulator.report()["accepted_uploads"] == files
     assert ("1/1 files" in rest) == (code == 0)
     assert ("nothing was uploaded: the answer was not y" in rest) == (code == 11)
+
+
+def test_what_was_typed_before_the_question_is_no_answer(
+    simulator: Simulator, new_airflow: NewAirflow, tmp_path: Path
+) -> None:
+    users = tmp_path / "users.csv"
+    users.write_text("".join(f"{number}\n" for number in numbers(12)))
+    env = {**new_airflow(simulator).env, "TERM": "xterm"}
+    command = [*MODULE, "upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT"]
+    with on_terminal(command, env) as (process, terminal):
+        os.write(terminal, b"y\ny\n")
+        read_until(terminal, "[y/N]")
+        assert simulator.report()["requests"]["upload"] == 0
+        os.write(terminal, b"n\n")
+        read_until(terminal, None)
+        assert process.wait(PATIENCE) == 11
+    assert simulator.report()["requests"]["upload"] == 0
 
 
 def completed(command: list[str], line: str, env: dict[str, str], tmp_path: Path) -> set[str]:

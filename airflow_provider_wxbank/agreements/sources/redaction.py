@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -50,6 +51,12 @@ _PASSING = ("08", "40", "53", "57", "HYT0")
 
 _LASTING = ("07", "0A", "21", "22", "23", "28", "3D", "3F", "42", "IM")
 """The same: parameters, features, values, who connects, names, the query, and ODBC's own, such as an unknown DSN."""
+
+_LASTING_OF_SQLITE = sqlite3.SQLITE_ERROR
+"""An unknown table or column, or no SQL. The class of the error is that of a lost connection."""
+
+_LASTING_OF_MYSQL = ("1044", "1045", "1049", "1054", "1142", "1143", "1227", "1370")
+"""The same of MySQL, with rights and databases that are not there. Its drivers in Python have no SQLSTATE."""
 
 _OF_DBAPI = (
     "DataError", "IntegrityError", "InternalError", "NotSupportedError", "OperationalError", "ProgrammingError",
@@ -130,7 +137,9 @@ def sqlstate(failure: object) -> str | None:
 def _kind(failure: object) -> type[InvalidInput | TryLater]:
     """Whether the same may succeed later: by the SQLSTATE, or else by the class."""
     state = sqlstate(failure) or ""
-    if state.startswith(_LASTING):
+    if state.startswith(_LASTING) or getattr(failure, "sqlite_errorcode", None) == _LASTING_OF_SQLITE:
+        return InvalidInput
+    if type(failure).__module__.startswith(("pymysql", "MySQLdb")) and _native_code(failure) in _LASTING_OF_MYSQL:
         return InvalidInput
     # MySQL's own driver for ODBC has no state of its own for a connection that is lost.
     is_lost = state == "HY000" and _CLIENT_OF_MYSQL.fullmatch(_native_code(failure))

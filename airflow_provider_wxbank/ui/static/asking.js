@@ -5,11 +5,13 @@ import { words } from "./words.js";
 // What is told to whoever looks, instead of what was asked for.
 export class Trouble extends Error {}
 
-export const ask = async (path) => {
+// signal: of an AbortController; whoever uses it is told by an AbortError.
+export const ask = async (path, signal) => {
   let answer;
   try {
-    answer = await fetch(path, { headers: { Accept: "application/json" }, credentials: "same-origin" });
-  } catch {
+    answer = await fetch(path, { headers: { Accept: "application/json" }, credentials: "same-origin", signal });
+  } catch (failure) {
+    if (failure.name === "AbortError") throw failure;
     throw new Trouble(words.unreachable);
   }
   if (answer.ok) return answer.json();

@@ -31,6 +31,12 @@ const ORDERS = {
   numbers: down((one) => one.rows ?? one.rows_uploaded),
 };
 
+const MAX_TEXT = 200;
+
+// An agreement number has at least so many digits in a row, and no id on this page has. What is searched for is kept in
+// addresses and logs.
+const NUMBER = /\d{17}/;
+
 const DAY = /^\d{4}-\d{2}-\d{2}$/;
 
 const dayAfter = (day) => new Date(Date.parse(`${day}T00:00:00Z`) + 86_400_000).toISOString().slice(0, 10);
@@ -58,10 +64,10 @@ export class Criteria {
         // Not for every letter.
         oninput: () => { clearTimeout(typing); typing = setTimeout(() => this.tell(changed), 300); },
       },
-      input("search", words.searchImports, { type: "search", placeholder: words.searchImportsHint, spellcheck: "false" }),
+      input("search", words.searchImports, { type: "search", placeholder: words.searchImportsHint, spellcheck: "false", maxlength: MAX_TEXT }),
       select("state", words.state, [["", words.all], ...STATES.map((state) => [state, words.states[state]])]),
       select("dag", words.dag, [["", words.all]]),
-      input("package", words.packageId, { list: "list-packages" }),
+      input("package", words.packageId, { list: "list-packages", maxlength: 16 }),
       input("from", words.from, { type: "date" }),
       input("to", words.to, { type: "date" }),
       select("sort", words.order, [["", words.orders.package], ...Object.keys(ORDERS).map((order) => [order, words.orders[order]])]),
@@ -69,7 +75,7 @@ export class Criteria {
       this.packages,
     );
     const query = new URLSearchParams(location.search);
-    for (const name of NAMES) this.want(name, query.get(name) ?? "");
+    for (const name of NAMES) this.want(name, (query.get(name) ?? "").slice(0, MAX_TEXT));
     this.told = this.query();
     this.reset.hidden = !this.told;
   }
@@ -133,6 +139,9 @@ export class Criteria {
   }
 
   tell(changed) {
+    const { search } = this.form.elements;
+    search.setCustomValidity(NUMBER.test(search.value) ? words.noNumbers : "");
+    if (!search.reportValidity()) return;
     const query = this.query();
     if (query === this.told) return;
     this.told = query;

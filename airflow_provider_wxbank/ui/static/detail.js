@@ -5,7 +5,7 @@ import { fact, make, replace } from "./elements.js";
 import { doubts, failures } from "./failures.js";
 import { Files, rowsOf } from "./files.js";
 import { backLink, inAirflow, runAddress } from "./links.js";
-import { bars, facts, importAttributes, isFinished, moment, packageLinks, state, steps, unreadable, warning } from "./views.js";
+import { bars, facts, importAttributes, isFinished, moment, nameOf, packageLinks, state, steps, unreadable, warning } from "./views.js";
 import { number, words } from "./words.js";
 
 const runLink = (one) => make("a", { class: "quiet", "data-key": "run", href: runAddress(one), onclick: inAirflow }, words.openRun);
@@ -34,7 +34,7 @@ export const importView = (main, query) => {
         head,
         make("h2", null, one.dag_id),
         make("p", { class: "run" }, one.run_id),
-        make("p", { class: "links" }, one.package_id === undefined ? words.noPackage : words.package(one.package_id), packageLinks(one), runLink(one)),
+        make("p", { class: "links" }, nameOf(one), packageLinks(one), runLink(one)),
         make("div", { class: "how" }, state(one), steps(one)),
         failures(one, data.docs),
         doubts(one),

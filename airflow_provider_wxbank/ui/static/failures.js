@@ -26,8 +26,12 @@ const links = (one, task, docs) => {
 
 const docsAddress = (docs) => `${docs.replace(/\/?$/, "/")}${words.docsFolder}errors.html`;
 
+// What will not mend itself is not tried again, whatever the task's number of tries is.
+const tryOf = (task) =>
+  task.is_lasting && !task.will_retry ? words.lastTry(task.try_number) : words.tryOf(task.try_number, task.tries);
+
 const about = (task) =>
-  [nameOf(task), words.tryOf(task.try_number, task.tries), task.at ? time(task.at) : null].filter(Boolean).join(" · ");
+  [nameOf(task), tryOf(task), task.at ? time(task.at) : null].filter(Boolean).join(" · ");
 
 const box = (one, task, docs) =>
   make(
@@ -60,7 +64,7 @@ export const failureInShort = (one) => {
   return make(
     "div",
     { class: `failure brief ${task.will_retry ? "again" : ""}`, "data-failure": task.cause },
-    make("p", null, task.error ? make("code", { lang: "en" }, task.error) : null, task.error ? " " : null, task.text ? null : remedyOf(task)),
+    make("p", null, task.error ? make("code", { lang: "en" }, task.error) : null, task.error ? " " : null, remedyOf(task)),
     told(task, brief),
     make("p", { class: "links" }, make("span", null, about(task)), links(one, task).slice(0, 1)),
   );

@@ -7,12 +7,10 @@ import { downloads, moment as asText } from "./downloads.js";
 import { make, replace } from "./elements.js";
 import { doubts, failureInShort } from "./failures.js";
 import { address, keepList } from "./links.js";
-import { bars, facts, importAttributes, isFinished, moment, packageLinks, state, steps, unreadable, warning } from "./views.js";
+import { bars, facts, importAttributes, isFinished, moment, nameOf, packageLinks, state, steps, unreadable, warning } from "./views.js";
 import { number, percent, words } from "./words.js";
 
 const ended = (one) => make("p", null, moment(one.end));
-
-const nameOf = (one) => (one.package_id === undefined ? words.noPackage : words.package(one.package_id));
 
 const item = (one, now, isGrouped) =>
   make(
@@ -122,13 +120,18 @@ export const listView = (main, again, tell) => {
   const list = make("div", { id: "imports" });
   const older = make("button", { type: "button", id: "older", class: "more", hidden: true }, words.older);
   const form = lookForm();
+  // What older ones were asked for and shown; before: where those that were not begin.
   let old = [];
+  let hasOlder = false;
   let before;
   let latest;
   let all = [];
+  let asking = new AbortController();
   const criteria = new Criteria(() => {
+    asking.abort();
+    asking = new AbortController();
     old = [];
-    before = undefined;
+    hasOlder = false;
     keepList(criteria.query());
     again();
   });
@@ -137,7 +140,8 @@ export const listView = (main, again, tell) => {
   main.append(head, criteria.form, sums, list, older, form.element);
   const show = () => {
     const seen = new Set(latest.imports.map(keyOf));
-    all = criteria.sorted([...latest.imports, ...old.filter((one) => !seen.has(keyOf(one)))]);
+    old = old.filter((one) => !seen.has(keyOf(one)) && seen.add(keyOf(one)));
+    all = criteria.sorted([...latest.imports, ...old]);
     const isUnused = !all.length && criteria.isEmpty;
     head.hidden = criteria.form.hidden = sums.hidden = isUnused;
     today.replaceChildren(...quotas(latest.today));
@@ -157,6 +161,7 @@ export const listView = (main, again, tell) => {
       // Something else may be wanted by now.
       if (criteria.asked().toString() !== wanted) return;
       old = [...old, ...data.imports];
+      hasOlder = true;
       before = data.before;
       show();
     } catch (failure) {
@@ -167,10 +172,19 @@ export const listView = (main, again, tell) => {
   });
   return async () => {
     const wanted = criteria.asked().toString();
-    const data = await ask(`api/imports?${wanted}`);
+    let data;
+    try {
+      data = await ask(`api/imports?${wanted}`, asking.signal);
+    } catch (failure) {
+      // Something else is wanted by now, and was asked for.
+      if (failure.name === "AbortError") return pace(true);
+      throw failure;
+    }
     if (criteria.asked().toString() !== wanted) return pace(true);
+    // What newer ones have pushed out stays, if what follows it is shown.
+    if (hasOlder) old = [...latest.imports, ...old];
+    else before = data.before;
     latest = data;
-    if (before === undefined) before = latest.before;
     criteria.offer(latest.dags ?? [], latest.imports);
     show();
     form.take(latest);

@@ -47,6 +47,7 @@ const keepFresh = (view) => {
   };
   const refresh = view(run);
   document.addEventListener("visibilitychange", wake);
+  document.getElementById("refresh").addEventListener("click", run);
   run();
 };
 
@@ -55,6 +56,7 @@ const views = { import: () => importView(main, query), package: () => packageVie
 document.documentElement.lang = language;
 document.title = words.title;
 document.getElementById("title").textContent = words.title;
+document.getElementById("refresh").textContent = words.refresh;
 refreshed.textContent = words.loading;
 main.setAttribute("aria-busy", "true");
 

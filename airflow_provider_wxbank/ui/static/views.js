@@ -34,9 +34,12 @@ export const packageLinks = (one) =>
 
 const failedStep = (one) => ["export", "upload", "wait"].find((step) => one.steps[step] === "failed");
 
+// Together with the match rate as it is shown, it is all of them.
+const missedShare = (one) => percent(1 - Math.floor(matchRate(one) * 1000) / 1000 + 1e-9);
+
 export const stateText = (one) => {
   if (one.state === "unmatched" && one.fail_count === undefined) return words.states.unmatched;
-  if (one.state === "unmatched") return words.unmatched(percent(one.fail_count / (one.success_count + one.fail_count)));
+  if (one.state === "unmatched") return words.unmatched(missedShare(one));
   if (one.state === "unaccounted") return words.unaccounted(number(one.unaccounted));
   const failed = failedStep(one);
   if (failed) return words.steps[failed].failed;
@@ -65,6 +68,11 @@ export const steps = (one) => {
       return make("li", { class: kind, "data-step": step, "aria-current": current ? "step" : null }, shape(kind), make("span", null, text));
     });
   return make("ol", { class: "steps" }, items);
+};
+
+export const nameOf = (one) => {
+  if (one.package_id !== undefined) return words.package(one.package_id);
+  return ["exporting", "exported"].includes(one.state) ? words.packageLater : words.noPackage;
 };
 
 export const bars = (one) => [filesBar(one), numbersBar(one)];
