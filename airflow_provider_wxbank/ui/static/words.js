@@ -137,7 +137,7 @@ const ENGLISH = {
     uploading: "Uploading", uploaded: "Uploaded", processing: "Processing", finished: "Finished", skipped: "Skipped",
   },
   searchImports: "Search imports",
-  searchImportsHint: "DAG, run, package or user",
+  searchImportsHint: "DAG, run, package, user",
   dag: "DAG",
   from: "Begun from",
   to: "to",
