@@ -87,6 +87,8 @@ ONCE = (
     "tests/stress/test_faults.py",
     "tests/stress/test_crash.py",
     "tests/airflow/test_jdbc.py",
+    "tests/airflow/test_hsm.py",
+    "tests/airflow/test_sftp.py",
     *(
         f"tests/test_{name}.py"
         for name in ("agreed_skips", "alerts", "chinese", "contract", "docs", "release", "wheelhouse")

@@ -36,6 +36,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
     def make(*arguments: str) -> tuple[int, str, str]:
         code: Any = 0
+        capsys.readouterr()
         try:
             main(arguments)
         except SystemExit as ended:

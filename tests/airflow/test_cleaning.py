@@ -25,9 +25,9 @@ from airflow_provider_wxbank.receipts import seal_of
 from airflow_provider_wxbank.retention import FoundExport, age_of
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, WaitFailed
-from tests.airflow.conftest import context
+from tests.airflow.conftest import Run, context
 from tests.airflow.test_places import PLACES, without_rights
-from tests.airflow.test_receipts import Run, connected, of_run, run, sensor  # noqa: F401  # fixtures
+from tests.airflow.test_receipts import of_run, sensor
 from tests.conftest import PACKAGE, NewSimulator, numbers
 from tests.harness.waiting import PATIENCE, until
 
@@ -288,7 +288,7 @@ def test_an_export_that_cannot_be_removed_keeps_no_other(tmp_path: Path) -> None
     assert len(list((tmp_path / "b").glob("*.csv"))) == 4
 
 
-def test_the_command_shows_what_it_removed_before_it_failed(run: Run, tmp_path: Path) -> None:  # noqa: F811
+def test_the_command_shows_what_it_removed_before_it_failed(run: Run, tmp_path: Path) -> None:
     for name in "ab":
         imported(str(tmp_path / name), str(tmp_path / f"receipts/{name}"), f"manual__{name}")
     open_to_all(tmp_path)
@@ -378,7 +378,7 @@ def test_the_operator_removes_and_sums_up(tmp_path: Path, logged: Callable[[], s
     assert [path.name for path in (tmp_path / "exports/done").iterdir()] == ["receipt.json"]
 
 
-def test_the_command_removes_and_tells(run: Run, tmp_path: Path) -> None:  # noqa: F811  # a fixture
+def test_the_command_removes_and_tells(run: Run, tmp_path: Path) -> None:  # a fixture
     imported(str(tmp_path / "done"), str(tmp_path / "receipts"))
     exported(str(tmp_path / "waiting"))
     code, out, err = run("clean", str(tmp_path), "--dry-run", "--older-than", "7d", "-o", "json")

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from airflow_provider_wxbank._compat import HAS_PAGE
 from airflow_provider_wxbank.packages.quota import day_of
 from airflow_provider_wxbank.reporting.record import FINISHED, KEY, UPLOADED, VERSION, Sums
-from airflow_provider_wxbank.ui import elsewhere, search
+from airflow_provider_wxbank.ui import elsewhere
 from tests.airflow.page_data import HIDDEN_DAG, PARTS, Left, add_run, change_xcoms, who_lacks, whole_import
 from tests.conftest import PACKAGE, NewSimulator, numbers
 
@@ -341,6 +341,7 @@ def test_older_imports_come_by_and_by(ask_as: Any) -> None:
 
 
 DAY = 86_400.0
+SEARCH = "airflow_provider_wxbank.ui.search"
 
 
 def add_imports(now: float) -> None:
@@ -396,8 +397,8 @@ def test_imports_are_searched_and_filtered(ask_as: Any, wanted: dict[str, Any], 
 
 def test_what_is_wanted_is_found_however_many_others_are_newer(ask_as: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes on where one question had read enough, and loses and repeats none."""
-    monkeypatch.setattr(search, "RUNS_AT_ONCE", 10)
-    monkeypatch.setattr(search, "MAX_RUNS", 20)
+    monkeypatch.setattr(f"{SEARCH}.RUNS_AT_ONCE", 10)
+    monkeypatch.setattr(f"{SEARCH}.MAX_RUNS", 20)
     begin = time.time() - 1000
     for index in range(50):
         matched = 100 if index in (0, 1, 35) else 5400
@@ -420,16 +421,18 @@ def test_a_search_that_would_hold_others_ends_early_and_says_where_to_go_on(
     ask_as: Any, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     """A process that searches for one user has others to serve, and the health of the server to tell."""
-    monkeypatch.setattr(search, "RUNS_AT_ONCE", 2)
+    monkeypatch.setattr(f"{SEARCH}.RUNS_AT_ONCE", 2)
     begin = time.time() - 1000
     for index in range(5):
         add_run("import_users", f"manual__{index}", begin + index, whole_import(PACKAGE, begin, 1), "success")
     ask = ask_as("viewer")
     if limit == "time":
-        monkeypatch.setattr(search, "MAX_SECONDS", 0.0)
+        monkeypatch.setattr(f"{SEARCH}.MAX_SECONDS", 0.0)
         first = ask("api/imports", text="manual__0").json()
     else:
-        with search._going_on:
+        from airflow_provider_wxbank.ui.search import _going_on
+
+        with _going_on:
             first = ask("api/imports", text="manual__0").json()
             # The newest runs are read all the same.
             assert [one["run_id"] for one in ask("api/imports", text="manual__4").json()["imports"]] == ["manual__4"]
@@ -444,7 +447,7 @@ def test_a_search_reads_many_runs_at_once_however_few_imports_are_asked_for(
     begin = time.time() - 1000
     for index in range(12):
         add_run("import_users", f"manual__{index}", begin + index, whole_import(PACKAGE, begin, 1), "success")
-    monkeypatch.setattr(search, "MAX_SECONDS", 0.0)
+    monkeypatch.setattr(f"{SEARCH}.MAX_SECONDS", 0.0)
     found = ask_as("viewer")("api/imports", text="manual__0", limit=1).json()
     assert [one["run_id"] for one in found["imports"]] == ["manual__0"]
 

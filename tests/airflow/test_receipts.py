@@ -19,7 +19,6 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_wxbank import __version__
-from airflow_provider_wxbank.__main__ import main
 from airflow_provider_wxbank.agreements.seal import Seal, identity_of, sealed
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.operators import ExportUsersOperator, UploadTaskOperator
@@ -29,7 +28,7 @@ from airflow_provider_wxbank.reporting.receipt import Receipt, read_receipt
 from airflow_provider_wxbank.sensors import TaskFinishedSensor
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput, TryLater, WaitFailed, WrongReceipt
-from tests.airflow.conftest import context
+from tests.airflow.conftest import Run, context
 from tests.conftest import PACKAGE, NewSimulator, numbers
 from tests.harness.databases import NEEDS_SFTP
 from tests.harness.pages import ROOT
@@ -37,31 +36,8 @@ from tests.harness.s3_server import READER
 from tests.harness.waiting import PATIENCE
 
 Connect = Callable[..., None]
-Run = Callable[..., tuple[int, str, str]]
 
 SCHEMA = json.loads((ROOT / "docs/receipt.schema.json").read_text("utf-8"))
-
-
-@pytest.fixture
-def connected(simulator: Simulator, connect: Connect) -> Simulator:
-    connect(simulator)
-    return simulator
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in this process: its exit code, and what it printed on stdout and stderr."""
-
-    def make(*arguments: str) -> tuple[int, str, str]:
-        code: Any = 0
-        capsys.readouterr()
-        try:
-            main(arguments)
-        except SystemExit as ended:
-            code = ended.code
-        return code, *capsys.readouterr()
-
-    return make
 
 
 def uploaded(tmp_path: Path, rows: int = 20, name: str = "out") -> dict[str, Any]:

@@ -130,15 +130,18 @@ def test_waiting_shows_a_bar_on_a_terminal_and_ends_quietly_on_ctrl_c(
     assert not re.search("traceback|error|interrupt", shown + rest, re.IGNORECASE)
 
 
+def upload_of_12(folder: Path) -> list[str]:
+    """The command that uploads 12 numbers."""
+    users = folder / "users.csv"
+    users.write_text("".join(f"{number}\n" for number in numbers(12)))
+    return [*MODULE, "upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT"]
+
+
 @pytest.mark.parametrize(("answer", "code", "files"), [("y", 0, 1), ("n", 11, 0), ("", 11, 0)], ids=["y", "n", "Enter"])
 def test_an_upload_asks_on_a_terminal_before_it_sends_anything(
     simulator: Simulator, new_airflow: NewAirflow, tmp_path: Path, answer: str, code: int, files: int
 ) -> None:
-    users = tmp_path / "users.csv"
-    users.write_text("".join(f"{number}\n" for number in numbers(12)))
-    env = {**new_airflow(simulator).env, "TERM": "xterm"}
-    command = [*MODULE, "upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT"]
-    with on_terminal(command, env) as (process, terminal):
+    with on_terminal(upload_of_12(tmp_path), {**new_airflow(simulator).env, "TERM": "xterm"}) as (process, terminal):
         asked = " ".join(read_until(terminal, "[y/N]").split())
         assert f"Upload 1 file with 12 numbers of ICBC_DEBIT into package {PACKAGE} (merchant 1900000001, " in asked
         assert "It has no upload task yet. This cannot be undone" in asked
@@ -155,11 +158,7 @@ def test_an_upload_asks_on_a_terminal_before_it_sends_anything(
 def test_what_was_typed_before_the_question_is_no_answer(
     simulator: Simulator, new_airflow: NewAirflow, tmp_path: Path
 ) -> None:
-    users = tmp_path / "users.csv"
-    users.write_text("".join(f"{number}\n" for number in numbers(12)))
-    env = {**new_airflow(simulator).env, "TERM": "xterm"}
-    command = [*MODULE, "upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT"]
-    with on_terminal(command, env) as (process, terminal):
+    with on_terminal(upload_of_12(tmp_path), {**new_airflow(simulator).env, "TERM": "xterm"}) as (process, terminal):
         os.write(terminal, b"y\ny\n")
         read_until(terminal, "[y/N]")
         assert simulator.report()["requests"]["upload"] == 0
