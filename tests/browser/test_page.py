@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import datetime, timedelta
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -209,6 +209,54 @@ def test_imports_are_searched_filtered_and_sorted_and_the_address_keeps_it(ui: U
     expect(shown(page).first).to_contain_text(f"Package {FINISHED}")
     page.get_by_role("combobox", name="Order", exact=True).select_option("numbers")
     expect(shown(page).first).to_contain_text("of 22,000 matched")
+
+
+@pytest.mark.parametrize("older_first", [False, True])
+def test_newer_imports_push_no_other_out_of_the_list(ui: Ui, open_page: OpenPage, older_first: bool) -> None:
+    """As if the list had room for three, and two more had begun between two looks."""
+    page = open_page("/api/v2/version")
+    has_more = False
+
+    def answer(route: Route) -> None:
+        reply = route.fetch(url=f"{ui.airflow.url}{PAGE}api/imports")
+        told = reply.json()
+        begin = 0 if has_more else 2
+        window = {"imports": told["imports"][begin : begin + 3], "before": begin + 3}
+        if before := parse_qs(urlsplit(route.request.url).query).get("before"):
+            window = {"imports": told["imports"][int(before[0]) :], "before": None}
+        route.fulfill(response=reply, json={**told, **window})
+
+    page.route("**/api/imports*", answer)
+    page.goto(f"{ui.airflow.url}{PAGE}?sort=newest")
+    expect(shown(page)).to_have_count(3)
+    older = page.get_by_role("button", name="Show older imports")
+    steps = [lambda: page.get_by_role("button", name="Refresh").click(), older.click]
+    everything = len(PAST_IMPORTS) + 3
+    for step, count in zip(
+        steps[::-1] if older_first else steps, [everything - 2 if older_first else 3, everything], strict=True
+    ):
+        has_more = has_more or step is steps[0]
+        step()
+        expect(shown(page)).to_have_count(count)
+    runs = [one.get_attribute("data-run-id") for one in shown(page).all()]
+    assert len(set(runs)) == everything
+
+
+@pytest.mark.parametrize("field", ["search", "package"])
+def test_an_agreement_number_is_not_searched_for(open_page: OpenPage, field: str) -> None:
+    """It would be kept in the address, and in the logs of the server."""
+    page = open_page(PAGE)
+    expect(shown(page).first).to_be_visible()
+    number = "202400000000000001"
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.locator(f"#list-{field}").fill(number)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Refresh").click()
+    expect(page.locator("#refreshed")).to_contain_text("Updated")
+    page.locator(f"#list-{field}").fill(SAMPLE if field == "search" else FINISHED)
+    expect(shown(page)).to_have_count(len(PAST_IMPORTS))
+    assert [url for url in [*asked, page.url] if number in url] == []
 
 
 def test_imports_of_some_days_are_found_in_the_time_zone_of_the_page(ui: Ui, open_page: OpenPage) -> None:

@@ -36,6 +36,7 @@ const MAX_TEXT = 200;
 // An agreement number has at least so many digits in a row, and no id on this page has. What is searched for is kept in
 // addresses and logs.
 const NUMBER = /\d{17}/;
+const TYPED = ["search", "package"];
 
 const DAY = /^\d{4}-\d{2}-\d{2}$/;
 
@@ -67,7 +68,7 @@ export class Criteria {
       input("search", words.searchImports, { type: "search", placeholder: words.searchImportsHint, spellcheck: "false", maxlength: MAX_TEXT }),
       select("state", words.state, [["", words.all], ...STATES.map((state) => [state, words.states[state]])]),
       select("dag", words.dag, [["", words.all]]),
-      input("package", words.packageId, { list: "list-packages", maxlength: 16 }),
+      input("package", words.packageId, { list: "list-packages", maxlength: MAX_TEXT }),
       input("from", words.from, { type: "date" }),
       input("to", words.to, { type: "date" }),
       select("sort", words.order, [["", words.orders.package], ...Object.keys(ORDERS).map((order) => [order, words.orders[order]])]),
@@ -76,20 +77,26 @@ export class Criteria {
     );
     const query = new URLSearchParams(location.search);
     for (const name of NAMES) this.want(name, (query.get(name) ?? "").slice(0, MAX_TEXT));
-    this.told = this.query();
-    this.reset.hidden = !this.told;
+    this.now = this.read();
+    this.reset.hidden = !this.query();
   }
 
   // A select takes only what it offers, so a DAG that is asked for is offered before it is known.
-  want(name, value) {
+  want(name, text) {
     const field = this.form.elements[name];
+    const value = TYPED.includes(name) && NUMBER.test(text) ? "" : text;
     if (name === "dag" && value) field.append(make("option", { value }, value));
     field.value = value;
     if (field.value !== value) field.value = "";
   }
 
+  // What the fields have; what is wanted is in `now`, once it is known to be no number.
+  read() {
+    return Object.fromEntries(NAMES.map((name) => [name, this.form.elements[name].value.trim()]));
+  }
+
   value(name) {
-    return this.form.elements[name].value.trim();
+    return this.now[name];
   }
 
   // As the page's address has it; an empty text if everything is wanted.
@@ -139,12 +146,15 @@ export class Criteria {
   }
 
   tell(changed) {
-    const { search } = this.form.elements;
-    search.setCustomValidity(NUMBER.test(search.value) ? words.noNumbers : "");
-    if (!search.reportValidity()) return;
+    for (const name of TYPED) {
+      const field = this.form.elements[name];
+      field.setCustomValidity(NUMBER.test(field.value) ? words.noNumbers : "");
+      if (!field.reportValidity()) return;
+    }
+    const before = this.query();
+    this.now = this.read();
     const query = this.query();
-    if (query === this.told) return;
-    this.told = query;
+    if (query === before) return;
     this.reset.hidden = !query;
     history.replaceState(null, "", query ? `?${query}` : location.pathname);
     tellAirflow();
