@@ -216,10 +216,12 @@ def test_newer_imports_push_no_other_out_of_the_list(ui: Ui, open_page: OpenPage
     """As if the list had room for three, and two more had begun between two looks."""
     page = open_page("/api/v2/version")
     has_more = False
+    newest: list[str] = []
 
     def answer(route: Route) -> None:
         reply = route.fetch(url=f"{ui.airflow.url}{PAGE}api/imports")
         told = reply.json()
+        newest[:] = [told["imports"][0]["run_id"]]
         begin = 0 if has_more else 2
         window = {"imports": told["imports"][begin : begin + 3], "before": begin + 3}
         if before := parse_qs(urlsplit(route.request.url).query).get("before"):
@@ -238,6 +240,8 @@ def test_newer_imports_push_no_other_out_of_the_list(ui: Ui, open_page: OpenPage
         has_more = has_more or step is steps[0]
         step()
         expect(shown(page)).to_have_count(count)
+        if has_more:
+            expect(shown(page).first).to_have_attribute("data-run-id", newest[0])
     runs = [one.get_attribute("data-run-id") for one in shown(page).all()]
     assert len(set(runs)) == everything
 

@@ -132,6 +132,8 @@ export const listView = (main, again, tell) => {
     asking = new AbortController();
     old = [];
     hasOlder = false;
+    // Until it is known where the older ones of these begin.
+    older.hidden = true;
     keepList(criteria.query());
     again();
   });
@@ -154,12 +156,16 @@ export const listView = (main, again, tell) => {
   older.addEventListener("click", async () => {
     const asked = criteria.asked();
     const wanted = asked.toString();
-    asked.set("before", before);
     older.disabled = true;
     try {
-      const data = await ask(`api/imports?${asked}`);
-      // Something else may be wanted by now.
-      if (criteria.asked().toString() !== wanted) return;
+      let data;
+      // If newer ones have come meanwhile, older ones begin elsewhere.
+      while (asked.get("before") !== String(before)) {
+        asked.set("before", before);
+        data = await ask(`api/imports?${asked}`);
+        // Something else may be wanted by now.
+        if (criteria.asked().toString() !== wanted) return;
+      }
       old = [...old, ...data.imports];
       hasOlder = true;
       before = data.before;
