@@ -17,9 +17,6 @@ from airflow_provider_wxbank.plurals import number_of
 if TYPE_CHECKING:
     from airflow_provider_wxbank.ui.imports import Import
 
-RUNS = 50
-"""DAG runs that are read at a time."""
-
 _COLUMNS = (
     Column("DAG", "dag_id", folds=True),
     Column("run", "run_id", folds=True),
@@ -49,34 +46,24 @@ def imports(args: argparse.Namespace) -> None:
 
 
 def _chosen(args: argparse.Namespace) -> Iterator[Import]:
-    """The imports that are asked for, newest first."""
-    return (
-        one
-        for one in _all_imports(args.dag_id)
-        if args.package_id in (None, one.package_id) and args.state in (None, one.state)
-    )
-
-
-def _all_imports(dag_id: str | None) -> Iterator[Import]:
-    """Every import of a DAG, or of all, newest first; read as far as it is asked for."""
+    """The imports that are asked for, newest first; read as far as they are."""
     # Here, since they import Airflow's models, and not every Airflow has what they need.
     from airflow.utils.session import create_session
 
-    from airflow_provider_wxbank.ui import database
-    from airflow_provider_wxbank.ui.imports import imports as imports_of
+    from airflow_provider_wxbank.ui.database import dags_with_imports
+    from airflow_provider_wxbank.ui.search import Wanted, search
 
+    wanted = Wanted(state=args.state, package_id=args.package_id)
     now, before = time.time(), None
     while True:
         # One session for each part: whoever reads a long history must not hold one transaction for all of it.
         with create_session() as session:
-            dag_ids = database.dags_with_imports(session) if dag_id is None else [dag_id]
-            runs, has_more = database.recent_runs(session, dag_ids, RUNS, before)
-            tasks, _ = database.tasks_of(session, runs)
-        for run in runs:
-            yield from (one for one, _ in imports_of(run, tasks.get(run.id, []), now))
-        if not has_more:
+            dag_ids = dags_with_imports(session) if args.dag_id is None else [args.dag_id]
+            found = search(session, dag_ids, wanted, args.limit, before, now)
+        yield from found.imports
+        if found.before is None:
             return
-        before = runs[-1].id
+        before = found.before
 
 
 def _row(one: Import) -> Row:
