@@ -26,6 +26,7 @@ from airflow_provider_wxbank.wechatpay.crypto.pem import key_lines
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, WxBankError
 from airflow_provider_wxbank.wechatpay.fields import visible
 from airflow_provider_wxbank.wechatpay.merchants import URI_FIELD
+from airflow_provider_wxbank.wechatpay.sharing import shared_in
 from airflow_provider_wxbank.wechatpay.signers.pkcs11_uri import PIN_FIELD, pins_in
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 _PROXY_PASSWORD = re.compile(r"://[^/@\s'\"]*?:([^/@\s'\"]+)@")
 
 _TEXTS = ("login", "password", "host", "schema")
+
+
+_MASKING: dict[asyncio.AbstractEventLoop, tuple[asyncio.Lock, int]] = {}
+"""By event loop, with how many mask or wait for it."""
 
 
 class NoConnection(WxBankError, AirflowNotFoundException):
@@ -78,13 +83,18 @@ async def amask_secrets(connection: Connection, extra: Mapping[str, Any]) -> Non
     """:func:`mask_secrets` in an event loop, which it never holds for long."""
     # The same for each of a thousand waits that begin.
     secrets = _secrets_once(str(connection.password or ""), json.dumps(extra, default=str))
-    masked = str(redact("\n".join(secrets)))
-    # Airflow compiles all that it masks anew for each text that is new to it, which takes milliseconds: so one at a
-    # time, and none again.
-    for secret in secrets:
-        if secret in masked:
-            await amask_secret(secret)
-            await asyncio.sleep(0)
+    loop = asyncio.get_running_loop()
+    # Airflow compiles all that it masks anew for each text that is new to it, which takes some ten milliseconds: so one
+    # at a time, whoever masks, and none again.
+    with shared_in(_MASKING, loop, asyncio.Lock) as turn:
+        async with turn:
+            masked = str(redact("\n".join(secrets)))
+            for secret in secrets:
+                if secret in masked:
+                    begin = loop.time()
+                    await amask_secret(secret)
+                    # Others get as long. Only to give way would not do: what they wait for comes rounds later.
+                    await asyncio.sleep(loop.time() - begin)
 
 
 def secrets_of(password: object, extra: Mapping[str, Any]) -> list[str]:

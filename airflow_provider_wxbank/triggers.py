@@ -24,10 +24,10 @@ from airflow_provider_wxbank.packages.shared import Shared, shared_by
 from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wait import Look, Pause, Seen, Waiting, wait, watch
 from airflow_provider_wxbank.packages.wanted import Digests, Names, wanted
-from airflow_provider_wxbank.reporting.events import Event, PollFailed, PollMade, all_of
+from airflow_provider_wxbank.reporting.events import Event, PollFailed, all_of
 from airflow_provider_wxbank.reporting.progress import PollLog
-from airflow_provider_wxbank.reporting.record import Sums, WaitNews, pieces
-from airflow_provider_wxbank.reporting.recorder import record_from_trigger
+from airflow_provider_wxbank.reporting.record import Sums, pieces
+from airflow_provider_wxbank.reporting.recorder import WaitRecords, record_from_trigger
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidInput,
     Unauthorized,
@@ -141,15 +141,10 @@ class TaskFinishedTrigger(BaseTrigger):
         digests = None if self.digests is None else Digests.read(self.digests)
         target = wanted(self.package_id, self.task_ids, self.filenames, digests)
         sums = Sums("wait", wxbank_conn_id=self.wxbank_conn_id, package_id=target.package_id)
-        waits, news = WaitNews(), list[Sums]()
-
-        def note(event: Event) -> None:
-            if isinstance(event, PollMade) and event.unfinished is not None:
-                news.extend(filter(None, [waits.news(sums, event)]))
-
+        records = WaitRecords(sums)
         hook = WxBankHook(self.wxbank_conn_id)
         # The sensor has looked once itself.
-        waiting: Waiting = wait(target, all_of(PollLog(self.log), note, hook.observer), looks=1)
+        waiting: Waiting = wait(target, all_of(PollLog(self.log), records, hook.observer), looks=1)
         seen: Seen = None
         settings = await hook.asettings()
         while True:
@@ -160,9 +155,8 @@ class TaskFinishedTrigger(BaseTrigger):
                         step = waiting.send(seen)
                     except StopIteration as finished:
                         return tuple(finished.value)
-                    # Here, since an observer cannot wait.
-                    while news:
-                        await record_from_trigger(self.task_instance, news.pop(0))
+                    if (record := records.take()) is not None:
+                        await record_from_trigger(self.task_instance, record)
                     if isinstance(step, Pause):
                         seen = await asyncio.sleep(self._pause(step.looks), None)
                         continue

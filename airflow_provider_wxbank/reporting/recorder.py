@@ -142,6 +142,30 @@ class Recorder:
             self._push = None
 
 
+class WaitRecords:
+    """The records that the polls of a wait are worth, until somebody takes and writes them: an observer cannot wait.
+
+    :param sums: what is known from the start.
+    """
+
+    __slots__ = ("_found", "_news", "_sums")
+
+    def __init__(self, sums: Sums) -> None:
+        self._sums = sums
+        self._news = WaitNews()
+        self._found: Sums | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event."""
+        if isinstance(event, PollMade) and event.unfinished is not None:
+            self._found = self._news.news(self._sums, event) or self._found
+
+    def take(self) -> Sums | None:
+        """The newest record that is not written yet; None if there is none."""
+        found, self._found = self._found, None
+        return found
+
+
 async def record_from_trigger(trigger_task: Any, sums: Sums) -> None:
     """Set :data:`~.record.KEY` of a trigger's task, where Airflow lets triggers set XComs (from 3.3).
 

@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, redact
 from asgiref.sync import async_to_sync
 from cryptography.fernet import Fernet
 
-from airflow_provider_wxbank import _compat, hooks
+from airflow_provider_wxbank import _compat, connections, hooks
 from airflow_provider_wxbank.connections import NoConnection
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.simulator import Simulator, numbers_digest
@@ -248,6 +248,27 @@ def test_calls_that_begin_at_once_share_keys(hook: WxBankHook, simulator: Simula
     assert simulator.report()["requests"]["certificates"] == before + 1
     # Nothing stays of a loop that has ended.
     assert hooks._READING == {}
+    assert connections._MASKING == {}
+
+
+def test_hooks_that_begin_at_once_have_airflow_mask_each_secret_once(
+    simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow compiles all that it masks anew each time, which holds the loop of a triggerer for ten milliseconds."""
+    password, masked, mask = f"+{uuid4().hex[:30]}/", [], _compat.amask_secret
+    connect(simulator, password=password)
+
+    async def counted(secret: str) -> None:
+        masked.append(secret)
+        await mask(secret)
+
+    async def begin() -> None:
+        await asyncio.gather(*(WxBankHook().asettings() for _ in range(hooks.MAX_READING)))
+
+    monkeypatch.setattr(connections, "amask_secret", counted)
+    asyncio.run(begin())
+    assert quote(password, safe="") in masked
+    assert sorted(masked) == sorted(set(masked))
 
 
 def test_masking_in_a_trigger_can_come_back_to_its_event_loop(
