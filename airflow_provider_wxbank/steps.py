@@ -28,7 +28,6 @@ from airflow_provider_wxbank.agreements.storage import Location
 from airflow_provider_wxbank.databases import query
 from airflow_provider_wxbank.packages.bank_types import is_known
 from airflow_provider_wxbank.packages.endpoints import tasks_path
-from airflow_provider_wxbank.packages.pace import processing_seconds
 from airflow_provider_wxbank.packages.plan import UploadPlan, planned
 from airflow_provider_wxbank.packages.upload import Upload, check_max_workers, result_of
 from airflow_provider_wxbank.parameters import WHY_NONE, check_nothing_inside, location, text
@@ -229,11 +228,7 @@ def upload(
             starts(upload)
             result = result_of(given.package_id, outgoing, upload.run(outgoing))
     log.info(
-        "Package %s has %d numbers in %d tasks of this import; WeChat Pay processes them in about %d minutes",
-        given.package_id,
-        result["rows"],
-        len(result["tasks"]),
-        round(processing_seconds(result["rows"]) / 60),
+        "Package %s has %d numbers in %d tasks of this import", given.package_id, result["rows"], len(result["tasks"])
     )
     return result
 

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -78,7 +77,9 @@ _SECRETS = {
 
 def main() -> int:
     """Exit code: 0 if everything is in ``dist`` and in order."""
-    shutil.rmtree(DIST, ignore_errors=True)
+    # Files alone: its folders are wheelhouses.
+    for old in filter(Path.is_file, DIST.glob("*")):
+        old.unlink()
     version, date = released_version((ROOT / "CHANGELOG.md").read_text("utf-8"))
     with tempfile.TemporaryDirectory(prefix="wxbank-release-") as scratch:
         archives = build(ROOT, DIST, date)

@@ -79,7 +79,7 @@ class Upload:
         self._sleep = sleep
         self._clock = clock
         self._missing = 0
-        self._done_rows = 0
+        self._done_rows = self._sent_rows = 0
         self._left_today: int | None = None
         self._lock = Lock()
         self._stopped = Event()
@@ -191,10 +191,11 @@ class Upload:
                 self._tell(FileNotUploaded(self._package_id, filename, type(failure).__name__, str(failure)))
             else:
                 self._done_rows += one.rows
+                self._sent_rows += 0 if one.adopted else one.rows
                 self._tell(
                     FileUploaded(
                         self._package_id, one.filename, one.task_id, one.rows, one.adopted, len(results),
-                        self._done_rows, processing_seconds(self._done_rows),
+                        self._done_rows, processing_seconds(self._sent_rows) if self._sent_rows else 0,
                     )
                 )  # fmt: skip
 

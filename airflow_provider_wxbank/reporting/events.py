@@ -133,7 +133,7 @@ class FileUploaded:
 
     :param adopted: whether it was there already, or was found there after an upload of unknown outcome.
     :param done_files: files of this upload that WeChat Pay has; ``done_rows`` are the numbers in them.
-    :param processing_seconds: about how long WeChat Pay takes for these.
+    :param processing_seconds: about how long WeChat Pay takes for those that were sent; 0 if none was.
     """
 
     package_id: str

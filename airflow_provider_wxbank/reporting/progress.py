@@ -51,14 +51,13 @@ class ProgressLog:
         if event.done_files != files and self._clock() - self._told_at < SAVE_SECONDS:
             return
         self._told_at = self._clock()
-        self._log.info(
-            "%d of %s files, %d of %s numbers are with WeChat Pay; it processes them in about %d minutes",
-            event.done_files,
-            files,
-            event.done_rows,
-            rows,
-            round(event.processing_seconds / 60),
-        )
+        done = "%d of %s files, %d of %s numbers are with WeChat Pay"
+        values = event.done_files, files, event.done_rows, rows
+        if event.processing_seconds:
+            minutes = round(event.processing_seconds / 60)
+            self._log.info(f"{done}; it processes what was sent in about %d minutes", *values, minutes)
+        else:
+            self._log.info(f"{done}; all of them were there already", *values)
 
 
 class PollLog:

@@ -163,8 +163,13 @@ def test_without_a_terminal_an_upload_tells_in_a_few_lines_how_far_it_is(
     assert json.loads(out)["rows"] == 12
     assert err.splitlines() == [
         f"Package {PACKAGE}: uploading 12 files with 12 numbers",
-        "12 of 12 files, 12 of 12 numbers are with WeChat Pay; it processes them in about 40 minutes",
+        "12 of 12 files, 12 of 12 numbers are with WeChat Pay; it processes what was sent in about 40 minutes",
         "12 files uploaded, 0 adopted (there already)",
+    ]
+    _, _, err = run("upload", PACKAGE, "--manifest", manifest, "--yes", "-o", "json")
+    assert err.splitlines()[1:] == [
+        "12 of 12 files, 12 of 12 numbers are with WeChat Pay; all of them were there already",
+        "0 files uploaded, 12 adopted (there already)",
     ]
 
 
