@@ -59,7 +59,11 @@ def _moved(task: Task) -> float:
 
 
 def numbers_an_hour(begin: float | None, end: float | None, numbers: float) -> float | None:
-    """How many numbers WeChat Pay processed in an hour, from the first upload to when it was seen last."""
-    if begin is None or end is None or not numbers or end <= begin:
+    """How many numbers WeChat Pay processed in an hour, from the first upload to when it was seen last.
+
+    None for fewer than it processes while a single file takes its 40 minutes: these tell how long a file takes, and
+    nothing of how many go through.
+    """
+    if begin is None or end is None or numbers * 3600 < NUMBERS_AN_HOUR * FILE_SECONDS or end <= begin:
         return None
     return numbers * 3600 / (end - begin)
