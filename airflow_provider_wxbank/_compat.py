@@ -69,17 +69,20 @@ else:
         async def amask_secret(secret):
             await sync_to_async(mask_secret)(secret)
 
-    # From 3.0: the place of Airflow's own rendering of a template as a text.
-    if AIRFLOW_V_3_0_PLUS:
+    # From 3.1: the place of Airflow's own rendering of a template as a text.
+    if AIRFLOW_V_3_1_PLUS:
         from airflow.sdk.definitions.context import render_template_to_string
     else:
         from airflow.utils.helpers import render_template_to_string
 
-    # From 3.0: the place of Airflow's own filesystems.
-    if AIRFLOW_V_3_0_PLUS:
-        from airflow.sdk.io import attach, get_fs, has_fs
+    # From 3.1: the place of Airflow's own filesystems; a part of them was there in 3.0.
+    if AIRFLOW_V_3_1_PLUS:
+        from airflow.sdk.io import get_fs, has_fs
     else:
         from airflow.io import get_fs, has_fs
+    if AIRFLOW_V_3_0_PLUS:
+        from airflow.sdk.io import attach
+    else:
         from airflow.io.store import attach
 
 __all__ = [
