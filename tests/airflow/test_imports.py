@@ -213,7 +213,7 @@ def test_an_upload_without_a_file_for_a_quarter_of_an_hour_stands_still() -> Non
 
 def test_numbers_an_hour_are_those_that_were_processed() -> None:
     many = UPLOADED | {"files": 400, "rows": 2_200_000, "total_files": 400, "total_rows": 2_200_000}
-    half = {"package_id": "8473295", "tasks": 400, "processing": 200, "at": 8_600}
+    half: dict[str, Any] = {"package_id": "8473295", "tasks": 400, "processing": 200, "at": 8_600}
     upload = task("upload", "success", begin=5_000.0, **many)
     assert one(upload, task("wait", "running", **half)).numbers_an_hour == 1_100_000
     # Of a few files only the 40 minutes of a file could be told.
