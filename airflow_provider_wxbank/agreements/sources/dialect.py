@@ -174,8 +174,10 @@ def column_index(names: Sequence[str], column: Column | None, what: str) -> int:
     found = [index for index, name in enumerate(names) if name == column]
     # One that is named exactly comes first: names may differ in case alone.
     found = found or [index for index, name in enumerate(names) if folded(name) == folded(column)]
-    if len(found) != 1:
-        raise InvalidInput(f"{what} has {columns(len(names))}, {len(found) or 'none'} of them named {column!r}")
+    if not found:
+        raise InvalidInput(f"{what} has {columns(len(names))}, none of them named {column!r} (check column)")
+    if len(found) > 1:
+        raise InvalidInput(f"{what} has {columns(len(names))}, {len(found)} of them named {column!r}")
     return found[0]
 
 
