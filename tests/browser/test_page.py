@@ -454,15 +454,18 @@ def test_a_task_links_to_its_import(ui: Ui, open_page: OpenPage, take_picture: T
     expect(page).to_have_url(re.compile(rf"/dags/{SAMPLE}/runs/"))
 
 
-def test_the_link_leads_to_the_import_in_a_frame_that_begins_with_the_list(ui: Ui, open_page: OpenPage) -> None:
-    """As that of Airflow 3.1 and 3.2 does."""
+def test_in_a_frame_that_begins_with_the_list_and_lets_no_download_out_both_work(ui: Ui, open_page: OpenPage) -> None:
+    """As that of Airflow 3.1 and 3.2 is."""
     page = open_page("/api/v2/version")
     outer = f"{ui.airflow.url}{IN_AIRFLOW}{path_of(ui, SAMPLE)}"
-    framing = f"<iframe src='{PAGE}' width=1200 height=800></iframe>"
+    sandbox = "allow-scripts allow-same-origin allow-forms"
+    framing = f"<iframe src='{PAGE}' sandbox='{sandbox}' width=1200 height=800></iframe>"
     page.route(f"**{IN_AIRFLOW}{PAGE}import?*", lambda route: route.fulfill(body=framing, content_type="text/html"))
     page.goto(outer)
     frame = page.frame_locator("iframe")
     expect(frame.locator("[data-file]")).to_have_count(4)
+    with page.expect_download():
+        frame.locator("[data-download='csv']").click()
     frame.locator("#back").click()
     expect(imports_of(frame, FINISHED)).to_have_count(len(PAST_IMPORTS))
 
