@@ -18,21 +18,24 @@ export const backLink = () => {
 // The address around the frame; undefined if there is none. Another site's frame cannot show this page.
 const around = () => (parent === window ? undefined : parent.location);
 
+const PLUGIN = "/plugin/wxbank";
+
 // Where Airflow's own address says to begin. Its frame before 3.3 begins with the list, whatever is asked for.
 export const wantedByAirflow = (route) => {
   const outer = around();
   if (!outer || route !== "" || location.search || document.referrer !== outer.href) return undefined;
-  if (outer.pathname.endsWith("/wxbank/import")) return `import${outer.search}`;
-  return outer.pathname.endsWith("/wxbank/wxbank/") && outer.search ? `./${outer.search}` : undefined;
+  const [, page = ""] = outer.pathname.split(`${PLUGIN}${location.pathname}`);
+  if (page !== "") return ["import", "package"].includes(page) ? `${page}${outer.search}` : undefined;
+  return outer.search ? `./${outer.search}` : undefined;
 };
 
-// Airflow's address says what is seen, so that it can be kept and sent.
+// Airflow's address says what is seen, so that it can be kept and sent. The whole path of this page follows Airflow's
+// own, as where its frame goes by it.
 export const tellAirflow = () => {
   const outer = around();
-  const [base] = outer?.pathname.split("/plugin/wxbank") ?? [];
-  if (base === undefined || !outer.pathname.startsWith(`${base}/plugin/wxbank`)) return;
-  const page = location.pathname.slice(location.pathname.lastIndexOf("/wxbank/"));
-  parent.history.replaceState(parent.history.state, "", `${base}/plugin/wxbank${page}${location.search}`);
+  const [base] = outer?.pathname.split(PLUGIN) ?? [];
+  if (base === undefined || !outer.pathname.startsWith(`${base}${PLUGIN}`)) return;
+  parent.history.replaceState(parent.history.state, "", `${base}${PLUGIN}${location.pathname}${location.search}`);
 };
 
 const keepsWindow = (event) => event.ctrlKey || event.metaKey || event.shiftKey;
