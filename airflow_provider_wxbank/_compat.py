@@ -15,12 +15,16 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import XCom, conf
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS, AIRFLOW_V_3_2_PLUS
 
 log = logging.getLogger(__name__)
 
 HAS_PAGE = AIRFLOW_V_3_1_PLUS
 """Whether this Airflow can show the page (from 3.1). 3.0 has no place for it, and gives a plugin no session."""
+
+SIGN_IN_KEEPS_ADDRESS = AIRFLOW_V_3_2_PLUS
+"""Whether Airflow encodes the address to come back to after the sign-in (from 3.2). 3.1 appends it as it is, and loses
+what follows an ``&``."""
 
 HAS_ALIASES_EVERYWHERE = AIRFLOW_V_3_0_PLUS
 """Whether a task may have an asset alias as an outlet wherever it runs (from 3.0). In Airflow 2 the task fails where
@@ -91,6 +95,7 @@ __all__ = [
     "HAS_RETRY_POLICIES",
     "HAS_STRUCTLOG",
     "HAS_WATCHERS",
+    "SIGN_IN_KEEPS_ADDRESS",
     "BaseEventTrigger",
     "RetryDecision",
     "RetryPolicy",

@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user
@@ -19,6 +19,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, 
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 
+from airflow_provider_wxbank._compat import SIGN_IN_KEEPS_ADDRESS
 from airflow_provider_wxbank.packages.counts import finished_file
 from airflow_provider_wxbank.packages.quota import day_of
 from airflow_provider_wxbank.ui import database
@@ -83,7 +84,8 @@ async def _to_sign_in(request: Request, failure: Exception) -> Response:
         return await http_exception_handler(request, failure)
     path = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return RedirectResponse(f"{path}/api/v2/auth/login?{urlencode({'next': here})}", 303, {"Cache-Control": "no-store"})
+    query = urlencode({"next": here if SIGN_IN_KEEPS_ADDRESS else quote(here)})
+    return RedirectResponse(f"{path}/api/v2/auth/login?{query}", 303, {"Cache-Control": "no-store"})
 
 
 router = APIRouter()

@@ -454,17 +454,39 @@ def test_a_task_links_to_its_import(ui: Ui, open_page: OpenPage, take_picture: T
     expect(page).to_have_url(re.compile(rf"/dags/{SAMPLE}/runs/"))
 
 
-def test_the_link_leads_to_the_import_in_a_frame_that_begins_with_the_list(ui: Ui, open_page: OpenPage) -> None:
-    """As that of Airflow 3.1 and 3.2 does."""
+def frame_it(page: Page, address: str, href: str) -> FrameLocator:
+    """Show the page in a frame as that of Airflow 3.1 and 3.2 is: it begins with the list, and lets no download out."""
+    body = f"<iframe src='{href}' sandbox='allow-scripts allow-same-origin allow-forms' width=1200 height=800></iframe>"
+    page.route(re.compile(re.escape(address)), lambda route: route.fulfill(body=body, content_type="text/html"))
+    return page.frame_locator("iframe")
+
+
+def test_in_the_frame_of_older_airflow_links_lead_there_and_downloads_come(ui: Ui, open_page: OpenPage) -> None:
     page = open_page("/api/v2/version")
-    outer = f"{ui.airflow.url}{IN_AIRFLOW}{path_of(ui, SAMPLE)}"
-    framing = f"<iframe src='{PAGE}' width=1200 height=800></iframe>"
-    page.route(f"**{IN_AIRFLOW}{PAGE}import?*", lambda route: route.fulfill(body=framing, content_type="text/html"))
-    page.goto(outer)
-    frame = page.frame_locator("iframe")
+    frame = frame_it(page, IN_AIRFLOW, PAGE)
+    page.goto(f"{ui.airflow.url}{IN_AIRFLOW}{path_of(ui, SAMPLE)}")
     expect(frame.locator("[data-file]")).to_have_count(4)
+    with page.expect_download():
+        frame.locator("[data-download='csv']").click()
     frame.locator("#back").click()
     expect(imports_of(frame, FINISHED)).to_have_count(len(PAST_IMPORTS))
+    frame.get_by_role("link", name="All of the package").first.click()
+    expect(page).to_have_url(re.compile(rf"{IN_AIRFLOW}{PAGE}package\?"))
+    page.reload()
+    expect(frame.locator("#package")).to_be_visible()
+
+
+def test_behind_a_path_airflows_address_has_it_twice(ui: Ui, open_page: OpenPage) -> None:
+    """As Airflow's own frame writes it, and goes by it."""
+    page = open_page("/api/v2/version")
+    page.route("**/behind/wxbank/**", lambda route: route.continue_(url=route.request.url.replace("/behind/", "/")))
+    frame = frame_it(page, f"/behind{IN_AIRFLOW}", f"/behind{PAGE}")
+    page.goto(f"{ui.airflow.url}/behind{IN_AIRFLOW}")
+    state = frame.get_by_role("combobox", name="State", exact=True)
+    state.select_option("failed")
+    expect(page).to_have_url(f"{ui.airflow.url}/behind{IN_AIRFLOW}/behind{PAGE}?state=failed")
+    page.reload()
+    expect(state).to_have_value("failed")
 
 
 def test_a_package_that_was_filled_elsewhere_is_shown(open_page: OpenPage, take_picture: TakePicture) -> None:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is shown, as a file. It is made in the browser, of what the browser was given.
 import { make } from "./elements.js";
+import { clickAround } from "./links.js";
 import { words } from "./words.js";
 
 // A spreadsheet takes a text that begins so for a formula.
@@ -22,10 +23,7 @@ const json = (names, rows) =>
 
 const save = (name, kind, text) => {
   const address = URL.createObjectURL(new Blob([text], { type: kind }));
-  const link = make("a", { href: address, download: name });
-  document.body.append(link);
-  link.click();
-  link.remove();
+  clickAround({ href: address, download: name });
   URL.revokeObjectURL(address);
 };
 

@@ -18,21 +18,24 @@ export const backLink = () => {
 // The address around the frame; undefined if there is none. Another site's frame cannot show this page.
 const around = () => (parent === window ? undefined : parent.location);
 
+const PLUGIN = "/plugin/wxbank";
+
 // Where Airflow's own address says to begin. Its frame before 3.3 begins with the list, whatever is asked for.
 export const wantedByAirflow = (route) => {
   const outer = around();
   if (!outer || route !== "" || location.search || document.referrer !== outer.href) return undefined;
-  if (outer.pathname.endsWith("/wxbank/import")) return `import${outer.search}`;
-  return outer.pathname.endsWith("/wxbank/wxbank/") && outer.search ? `./${outer.search}` : undefined;
+  const [, page = ""] = outer.pathname.split(`${PLUGIN}${location.pathname}`);
+  if (page !== "") return ["import", "package"].includes(page) ? `${page}${outer.search}` : undefined;
+  return outer.search ? `./${outer.search}` : undefined;
 };
 
-// Airflow's address says what is seen, so that it can be kept and sent.
+// Airflow's address says what is seen, so that it can be kept and sent. The whole path of this page follows Airflow's
+// own, as where its frame goes by it.
 export const tellAirflow = () => {
   const outer = around();
-  const [base] = outer?.pathname.split("/plugin/wxbank") ?? [];
-  if (base === undefined || !outer.pathname.startsWith(`${base}/plugin/wxbank`)) return;
-  const page = location.pathname.slice(location.pathname.lastIndexOf("/wxbank/"));
-  parent.history.replaceState(parent.history.state, "", `${base}/plugin/wxbank${page}${location.search}`);
+  const [base] = outer?.pathname.split(PLUGIN) ?? [];
+  if (base === undefined || !outer.pathname.startsWith(`${base}${PLUGIN}`)) return;
+  parent.history.replaceState(parent.history.state, "", `${base}${PLUGIN}${location.pathname}${location.search}`);
 };
 
 const keepsWindow = (event) => event.ctrlKey || event.metaKey || event.shiftKey;
@@ -45,15 +48,19 @@ export const inAirflow = (event) => {
   parent.dispatchEvent(new PopStateEvent("popstate"));
 };
 
+// A click in Airflow's own page: its frame lets out no window, and before 3.3 no download.
+export const clickAround = (attributes) => {
+  const link = Object.assign(parent.document.createElement("a"), attributes);
+  parent.document.body.append(link);
+  link.click();
+  link.remove();
+};
+
 // Elsewhere: Airflow's own page opens a new window.
 export const outside = (event) => {
   if (parent === window || keepsWindow(event)) return;
   event.preventDefault();
-  const link = parent.document.createElement("a");
-  Object.assign(link, { href: event.currentTarget.href, target: "_blank", rel: "noopener noreferrer" });
-  parent.document.body.append(link);
-  link.click();
-  link.remove();
+  clickAround({ href: event.currentTarget.href, target: "_blank", rel: "noopener noreferrer" });
 };
 
 export const runAddress = (one) => `../dags/${encodeURIComponent(one.dag_id)}/runs/${encodeURIComponent(one.run_id)}`;
