@@ -33,6 +33,10 @@ const tryOf = (task) =>
 const about = (task) =>
   [nameOf(task), tryOf(task), task.at ? time(task.at) : null].filter(Boolean).join(" · ");
 
+// What is to be done. Nothing, if a task that will be tried again can mend itself.
+const adviceOf = (task) =>
+  [task.will_retry && !task.is_lasting ? null : remedyOf(task), task.will_retry ? words.retriesItself : null].filter(Boolean).join(" ");
+
 const box = (one, task, docs) =>
   make(
     "div",
@@ -42,7 +46,7 @@ const box = (one, task, docs) =>
       task.error ? make("code", { lang: "en" }, task.error) : null,
     ),
     told(task, (text) => text),
-    make("p", null, [task.will_retry && !task.is_lasting ? null : remedyOf(task), task.will_retry ? words.retriesItself : null].filter(Boolean).join(" ")),
+    make("p", null, adviceOf(task)),
     make("p", { class: "links" }, make("span", null, about(task)), links(one, task, docs)),
   );
 
@@ -64,7 +68,7 @@ export const failureInShort = (one) => {
   return make(
     "div",
     { class: `failure brief ${task.will_retry ? "again" : ""}`, "data-failure": task.cause },
-    make("p", null, task.error ? make("code", { lang: "en" }, task.error) : null, task.error ? " " : null, remedyOf(task)),
+    make("p", null, task.error ? make("code", { lang: "en" }, task.error) : null, task.error ? " " : null, adviceOf(task)),
     told(task, brief),
     make("p", { class: "links" }, make("span", null, about(task)), links(one, task).slice(0, 1)),
   );
