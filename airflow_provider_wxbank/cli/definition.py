@@ -99,7 +99,11 @@ _EXPORT = (
 )
 _UPLOAD = (
     ARG_PACKAGE,
-    Arg(("--manifest",), help="an export's manifest.json, as a path or URL (required: this or --file)", metavar="PATH"),
+    Arg(
+        ("--manifest",),
+        help="an export's folder, or the manifest.json in it, as a path or URL (required: this or --file)",
+        metavar="PATH",
+    ),
     Arg(("--file",), help="instead of --manifest, a file with one plain number a line", metavar="PATH"),
     Arg(("--bank-type",), help="for --file, for example ICBC_DEBIT (required with --file)"),
     Arg(("--encrypted",), help="the lines of --file are encrypted already", action="store_true"),

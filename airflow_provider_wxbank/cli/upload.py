@@ -13,6 +13,7 @@ from dataclasses import asdict
 from rich.console import Console
 
 from airflow_provider_wxbank import steps
+from airflow_provider_wxbank.agreements.manifest import NAME, manifest_in
 from airflow_provider_wxbank.agreements.outgoing import Outgoing
 from airflow_provider_wxbank.cli.audit import audited
 from airflow_provider_wxbank.cli.command import NotConfirmed, command, printable, say
@@ -23,6 +24,7 @@ from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.packages.endpoints import list_tasks_page
 from airflow_provider_wxbank.packages.plan import UploadPlan
 from airflow_provider_wxbank.packages.quota import DAY
+from airflow_provider_wxbank.parameters import location
 from airflow_provider_wxbank.plurals import number_of
 from airflow_provider_wxbank.reporting.events import Event, FileUploaded, Observer, UploadPlanned, all_of
 from airflow_provider_wxbank.reporting.progress import ProgressLog
@@ -70,13 +72,20 @@ def _input(args: argparse.Namespace) -> UploadInput:
         raise InvalidInput("--prefix goes with --file; the files of a manifest have their names")
     return UploadInput(
         package_id=args.package_id,
-        manifest=absolute(args.manifest),
+        manifest=_manifest(absolute(args.manifest)),
         file=absolute(args.file),
         bank_type=args.bank_type,
         encrypted=args.encrypted,
         serial_no=args.serial_no,
         max_workers=args.max_workers,
     )
+
+
+def _manifest(written: str | None) -> str | None:
+    """A manifest, also where its folder was given. A task's result names it, and no store is asked what that is."""
+    if written is None or written.rpartition("/")[2].partition("#")[0] == NAME:
+        return written
+    return manifest_in(location(written, "manifest")).uri
 
 
 def _prefix(args: argparse.Namespace) -> str:
