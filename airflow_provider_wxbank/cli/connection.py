@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from airflow_provider_wxbank.cli.command import Exit, command, exit_code, kind_of, printable, say
-from airflow_provider_wxbank.cli.output import Column, Row, local_minute, render, rfc3339, show
+from airflow_provider_wxbank.cli.output import Column, Row, beijing_minute, render, rfc3339, show
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.packages.connection_check import Step
 from airflow_provider_wxbank.plurals import number_of
@@ -30,9 +30,9 @@ _COLORS = {"ok": "green", "failed": "bold red", "skipped": "yellow"}
 _KEY_COLUMNS = (
     Column("serial", "serial_no", folds=True),
     Column("kind", "kind"),
-    Column("valid from", "effective_time", local_minute, is_optional=True),
-    Column("valid until", "expire_time", local_minute),
-    Column("use", "use"),
+    Column("valid from", "effective_time", beijing_minute, is_optional=True),
+    Column("valid until", "expire_time", beijing_minute),
+    Column("use", "use", folds=True),
 )
 
 

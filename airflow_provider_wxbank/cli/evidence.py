@@ -11,7 +11,7 @@ from airflow_provider_wxbank.cli.audit import Counts, audited
 from airflow_provider_wxbank.cli.command import command, say
 from airflow_provider_wxbank.cli.connection import show_steps
 from airflow_provider_wxbank.cli.files import absolute
-from airflow_provider_wxbank.cli.output import Column, local_minute, show, thousands
+from airflow_provider_wxbank.cli.output import Column, beijing_minute, show, thousands
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.receipts import seal_of
 from airflow_provider_wxbank.retention import FoundExport, age_of, summed
@@ -23,7 +23,7 @@ _CLEAN_COLUMNS = (
     Column("outcome", "outcome"),
     Column("files", "files", thousands, is_number=True),
     Column("bytes", "bytes", thousands, is_number=True, is_optional=True),
-    Column("exported", "created_at", local_minute, is_optional=True),
+    Column("exported", "created_at", beijing_minute, is_optional=True),
     Column("why", "why", folds=True),
 )
 

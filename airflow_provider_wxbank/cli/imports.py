@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_wxbank._compat import HAS_PAGE
 from airflow_provider_wxbank.cli.command import Failed, command, say
-from airflow_provider_wxbank.cli.output import Column, Row, busy, local_minute, rfc3339, show, thousands
+from airflow_provider_wxbank.cli.output import Column, Row, beijing_minute, busy, rfc3339, show, thousands
 from airflow_provider_wxbank.plurals import number_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _COLUMNS = (
     Column("run", "run_id", folds=True),
     Column("package", "package_id"),
     Column("state", "state"),
-    Column("began", "begin", local_minute, is_optional=True),
+    Column("began", "begin", beijing_minute, is_optional=True),
     Column("files", "files", thousands, is_number=True, is_optional=True),
     Column("numbers", "rows", thousands, is_number=True, is_optional=True),
     Column("matched", "matched_ratio", "{:.2%}".format, is_number=True),

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from airflow.cli.simple_table import AirflowConsole, SimpleTable
@@ -19,6 +19,7 @@ from rich.text import Text
 from tabulate import tabulate
 
 from airflow_provider_wxbank.cli.command import PipeClosed, printable
+from airflow_provider_wxbank.packages.quota import SHANGHAI
 from airflow_provider_wxbank.plurals import number_of
 
 Row = Mapping[str, object]
@@ -28,6 +29,8 @@ MIN_FOLDED = 20
 
 SEPARATOR = 3
 """Characters between two columns of Airflow's tables."""
+
+_BEIJING = timezone(timedelta(seconds=SHANGHAI))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +164,12 @@ def package_bar(unit: str, console: Console) -> Progress:
     )  # fmt: skip
 
 
-def local_minute(text: str) -> str:
-    """A time in RFC 3339, written for a person, in its own offset."""
-    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M")
+def beijing_minute(text: str) -> str:
+    """A time in RFC 3339, written for a person: in Beijing time, as WeChat Pay and its merchant platform have it.
+
+    Which clock it is is told each time: a table may be read, or sent to somebody, far from where it was printed.
+    """
+    return datetime.fromisoformat(text).astimezone(_BEIJING).strftime("%Y-%m-%d %H:%M +08:00")
 
 
 def rfc3339(unix_seconds: float) -> str:

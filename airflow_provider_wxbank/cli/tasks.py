@@ -12,7 +12,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from airflow_provider_wxbank.cli.command import TimedOut, command, say
-from airflow_provider_wxbank.cli.output import Column, as_json, busy, local_minute, package_bar, show, thousands
+from airflow_provider_wxbank.cli.output import Column, as_json, beijing_minute, busy, package_bar, show, thousands
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.packages.counts import Counts, check_fail_ratio, check_matched, count, likely_mistake
 from airflow_provider_wxbank.packages.endpoints import list_tasks, list_tasks_page
@@ -45,7 +45,7 @@ _TASK_COLUMNS = (
     Column("filename", "filename", folds=True),
     Column("status", "status"),
     *_COUNTS,
-    Column("created", "create_time", local_minute, is_optional=True),
+    Column("created", "create_time", beijing_minute, is_optional=True),
     Column("bank type", "bank_type", is_optional=True),
 )
 
