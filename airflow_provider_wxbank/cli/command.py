@@ -20,6 +20,7 @@ from types import FrameType
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, redact
 
 from airflow_provider_wxbank._compat import HAS_STRUCTLOG
+from airflow_provider_wxbank.cli.named import Named
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
     InvalidInput,
@@ -116,8 +117,8 @@ def command(function: Callable[[argparse.Namespace], int | None]) -> Callable[[a
 
     @wraps(function)
     def run(args: argparse.Namespace) -> None:
-        verbose = getattr(args, "verbose", False)
-        with _log_to_stderr(verbose), _connections_of_airflow(), _ends_on_signals() as received:
+        verbose, named = getattr(args, "verbose", False), Named.of(function.__name__, args)
+        with _log_to_stderr(verbose, named), _connections_of_airflow(), _ends_on_signals() as received:
             try:
                 code = function(args) or Exit.OK
             except PipeClosed:
@@ -129,20 +130,22 @@ def command(function: Callable[[argparse.Namespace], int | None]) -> Callable[[a
             except Exception as failure:
                 code = exit_code(failure)
                 hints = _HINTS_OF_UPLOAD if function.__name__ == "upload" else _HINTS
-                _tell(failure, hints.get(code), verbose=verbose)
+                _tell(failure, hints.get(code), named, verbose=verbose)
         if code:
             sys.exit(int(code))
 
     return run
 
 
-def _tell(failure: Exception, hint: str | None, *, verbose: bool) -> None:
+def _tell(failure: Exception, hint: str | None, named: Named, *, verbose: bool) -> None:
     """Print an error in one line, and what helps. Of an error that is not ours, only the first line is printed."""
     if verbose:
         say("".join(traceback.format_exception(failure)).rstrip())
     text = str(failure)
     if not isinstance(failure, WxBankError):
         text = f"{type(failure).__name__}: {next(iter(text.splitlines()), '')[:500]}"
+    else:
+        text = named.in_text(text)
     notes = "".join(f" ({note})" for note in getattr(failure, "__notes__", ()))
     say(f"error: {printable(text + notes)}")
     if hint and not isinstance(failure, Failed):
@@ -162,16 +165,22 @@ def say(text: str) -> None:
 class _StderrHandler(logging.Handler):
     """Writes to whatever stderr is at the moment: a progress bar replaces it to stay below the log."""
 
+    def __init__(self, level: int, named: Named) -> None:
+        super().__init__(level)
+        self._named = named
+
     def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record))
+        text = self.format(record)
+        # What others log may have such a name for something else.
+        say(self._named.in_text(text) if record.name.startswith("airflow_provider_wxbank.") else text)
 
 
 @contextmanager
-def _log_to_stderr(verbose: bool) -> Iterator[None]:
+def _log_to_stderr(verbose: bool, named: Named) -> Iterator[None]:
     """Send warnings to stderr, and with ``verbose`` the whole log. stdout is for results."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    handler = _StderrHandler(logging.INFO if verbose else logging.WARNING)
+    handler = _StderrHandler(logging.INFO if verbose else logging.WARNING, named)
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     root.handlers[:] = [handler]
     root.setLevel(handler.level)

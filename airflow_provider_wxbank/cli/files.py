@@ -29,6 +29,8 @@ _EXPORT_COLUMNS = (
 def export(args: argparse.Namespace) -> None:
     """Export agreement numbers into encrypted files and a manifest."""
     with audited("export", args.wxbank_conn_id) as audit:
+        if all(one is None for one in (args.sql, args.sql_file, args.source)):
+            raise InvalidInput("give --sql, --sql-file or --source")
         given = ExportInput(
             bank_type=args.bank_type,
             output_path=absolute(args.output_path),

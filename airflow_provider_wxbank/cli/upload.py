@@ -68,6 +68,8 @@ def upload(args: argparse.Namespace) -> None:
 
 
 def _input(args: argparse.Namespace) -> UploadInput:
+    if (args.manifest is None) == (args.file is None):
+        raise InvalidInput("give either --manifest or --file")
     if args.manifest is not None and args.prefix is not None:
         raise InvalidInput("--prefix goes with --file; the files of a manifest have their names")
     return UploadInput(

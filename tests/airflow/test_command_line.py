@@ -288,7 +288,7 @@ def test_too_many_that_did_not_match_are_told_from_a_timeout(
     assert code == Exit.WAIT_FAILED
     assert json.loads(out)["fail_count"] == 12
     assert "Not one number matched in 1 file " in err
-    assert "max_fail_ratio allows 50.00%" in err
+    assert "--max-fail-ratio allows 50.00%" in err
 
 
 # certificates and check
