@@ -21,6 +21,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, redact
 
 from airflow_provider_wxbank._compat import HAS_STRUCTLOG
 from airflow_provider_wxbank.cli.named import Named
+from airflow_provider_wxbank.cli.words import worded
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
     InvalidInput,
@@ -87,16 +88,16 @@ _CODES: tuple[tuple[type[BaseException], Exit], ...] = (
 )
 
 _HINTS = {
-    Exit.UNEXPECTED: "-v shows where it happened",
-    Exit.CREDENTIALS: "the command check tells which part of the connection is wrong",
-    Exit.TRY_LATER: "nothing has to be changed: run the same command again later",
-    Exit.UNVERIFIED: "the command check tells whether the platform keys are right",
-    Exit.TIMED_OUT: "the same command again goes on waiting",
+    Exit.UNEXPECTED: worded("-v shows where it happened"),
+    Exit.CREDENTIALS: worded("the command check tells which part of the connection is wrong"),
+    Exit.TRY_LATER: worded("nothing has to be changed: run the same command again later"),
+    Exit.UNVERIFIED: worded("the command check tells whether the platform keys are right"),
+    Exit.TIMED_OUT: worded("the same command again goes on waiting"),
 }
 
 _HINTS_OF_UPLOAD = {
     **_HINTS,
-    Exit.TRY_LATER: (
+    Exit.TRY_LATER: worded(
         "the same command again, with the same list, goes on where this one ended; no file is uploaded twice"
     ),
 }
@@ -147,9 +148,9 @@ def _tell(failure: Exception, hint: str | None, named: Named, *, verbose: bool) 
     else:
         text = named.in_text(text)
     notes = "".join(f" ({note})" for note in getattr(failure, "__notes__", ()))
-    say(f"error: {printable(text + notes)}")
+    say(worded("error: {text}", text=printable(text + notes)))
     if hint and not isinstance(failure, Failed):
-        say(f"hint: {hint}")
+        say(worded("hint: {text}", text=hint))
 
 
 def printable(text: str) -> str:
@@ -238,7 +239,9 @@ def _ends_on_signals() -> Iterator[list[int]]:
     :return: the signals that came.
     """
     received: list[int] = []
-    patience = Timer(PATIENCE, say, ["Finishing what is under way; Ctrl-C again ends it at once, which is safe"])
+    patience = Timer(
+        PATIENCE, say, [worded("Finishing what is under way; Ctrl-C again ends it at once, which is safe")]
+    )
 
     def end(number: int, frame: FrameType | None) -> None:
         if received:

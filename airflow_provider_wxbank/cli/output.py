@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from airflow.cli.simple_table import AirflowConsole, SimpleTable
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -19,8 +20,8 @@ from rich.text import Text
 from tabulate import tabulate
 
 from airflow_provider_wxbank.cli.command import PipeClosed, printable
+from airflow_provider_wxbank.cli.words import counted, worded
 from airflow_provider_wxbank.packages.quota import SHANGHAI
-from airflow_provider_wxbank.plurals import number_of
 
 Row = Mapping[str, object]
 
@@ -110,7 +111,7 @@ def fitting(rows: Sequence[Row], columns: Sequence[Column], width: int) -> list[
     kept = list(columns)
 
     def needed(column: Column) -> int:
-        widest = max(map(len, (column.name, *(column.text(row) for row in rows))))
+        widest = max(map(cell_len, (column.name, *(column.text(row) for row in rows))))
         return min(widest, MIN_FOLDED) if column.folds else widest
 
     while sum(map(needed, kept)) + SEPARATOR * (len(kept) - 1) > width:
@@ -159,7 +160,7 @@ def package_bar(unit: str, console: Console) -> Progress:
     :param unit: what is counted.
     """
     return Progress(
-        TextColumn("Package {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
+        TextColumn(worded("Package {task.description}")), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
         TimeElapsedColumn(), console=console,
     )  # fmt: skip
 
@@ -180,12 +181,14 @@ def rfc3339(unix_seconds: float) -> str:
 def duration(seconds: float) -> str:
     """A guess of some seconds, written for a person."""
     if seconds < 60:
-        return "less than a minute"
+        return worded("less than a minute")
     if seconds < 90 * 60:
-        return f"about {number_of(round(seconds / 60), 'minute')}"
-    if seconds < 36 * 3600:
-        return f"about {number_of(round(seconds / 3600), 'hour')}"
-    return f"about {number_of(round(seconds / 86_400), 'day')}"
+        time = counted(round(seconds / 60), "minute")
+    elif seconds < 36 * 3600:
+        time = counted(round(seconds / 3600), "hour")
+    else:
+        time = counted(round(seconds / 86_400), "day")
+    return worded("about {text}", text=time)
 
 
 def thousands(value: int) -> str:

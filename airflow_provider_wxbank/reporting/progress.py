@@ -39,25 +39,28 @@ class ProgressLog:
         self._log = log
         self._clock = clock
         self._told_at = clock()
-        self._planned = (0, 0)
+        self._planned: UploadPlanned | None = None
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
         if isinstance(event, UploadPlanned):
-            self._planned = event.files, event.rows
-        if not isinstance(event, FileUploaded):
+            self._planned = event
+        if not isinstance(event, FileUploaded) or self._planned is None:
             return
-        files, rows = self._planned
-        if event.done_files != files and self._clock() - self._told_at < SAVE_SECONDS:
+        if event.done_files != self._planned.files and self._clock() - self._told_at < SAVE_SECONDS:
             return
         self._told_at = self._clock()
+        self.write(event, self._planned)
+
+    def write(self, done: FileUploaded, planned: UploadPlanned) -> None:
+        """Write a line; others write it elsewhere, or in other words."""
         self._log.info(
             "%d of %s files, %d of %s numbers are with WeChat Pay; it processes them in about %d minutes",
-            event.done_files,
-            files,
-            event.done_rows,
-            rows,
-            round(event.processing_seconds / 60),
+            done.done_files,
+            planned.files,
+            done.done_rows,
+            planned.rows,
+            round(done.processing_seconds / 60),
         )
 
 
