@@ -42,7 +42,7 @@ UPLOAD = ("upload", PACKAGE, "--yes")
 def test_an_error_names_the_option_that_was_typed(run: Run, arguments: tuple[str, ...], message: str) -> None:
     code, out, err = run(*arguments)
     assert (code, out) == (Exit.INPUT, "")
-    assert err.startswith(f"error: {message}")
+    assert f"error: {message}" in err
 
 
 @pytest.mark.usefixtures("connected")
