@@ -24,7 +24,10 @@ _HOME = tempfile.mkdtemp(prefix="wxbank-test-home-")
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 for _name in [name for name in os.environ if name.startswith("AIRFLOW")]:
     del os.environ[_name]
+# Texts are English, whatever the language of the machine is.
+os.environ.pop("LANGUAGE", None)
 os.environ.update(
+    LC_ALL="C.UTF-8",
     AIRFLOW_HOME=_HOME,
     AIRFLOW__CORE__LOAD_EXAMPLES="False",
     AIRFLOW__CORE__UNIT_TEST_MODE="False",

@@ -24,6 +24,7 @@ VERSION = 3
 MAX_MANIFEST_BYTES = 64_000_000
 """33 million numbers are 6,000 files, 2 MB of manifest; 100,000 skipped positions are 1 MB."""
 
+_IF_OTHER_NAME = f": the manifest of an export is called {NAME}; give its path, or the folder that it is in"
 _IF_MISSING = (
     ": is it on the disk of another machine, or was it removed after the export? Let output_path be a place that every "
     "worker reaches, and run the export again"
@@ -124,6 +125,11 @@ def split_identity(uri: str) -> tuple[str, str | None]:
     return path, identity
 
 
+def manifest_in(where: Location) -> Location:
+    """Where the manifest is that somebody means by a path: this file, or the one in this folder."""
+    return where.child(NAME) if where.uri.endswith("/") or where.is_folder() else where
+
+
 def origin_in(location: Location) -> Origin | None:
     """Which task wrote a manifest, as it says itself; None if there is no manifest, or it does not say so.
 
@@ -143,7 +149,7 @@ def read_manifest(location: Location, naming_secret: bytes, identity: str | None
     :raises InvalidInput: it is missing, truncated, altered, another merchant's, or has another identity.
     """
     where = location.uri
-    content = location.read(MAX_MANIFEST_BYTES, _IF_MISSING)
+    content = location.read(MAX_MANIFEST_BYTES, _IF_MISSING if location.name == NAME else _IF_OTHER_NAME)
     # Version 1 began with its version, and had its digest at the end. In version 2 filenames had another key.
     if (other := _OTHER_VERSION.match(content)) and int(other[1]) != VERSION:
         raise InvalidInput(f"{where} has version {int(other[1])}, not {VERSION}: run the export again")

@@ -60,9 +60,8 @@ class Location:
     @property
     def parent(self) -> Location:
         """The folder that this is in."""
-        return Location(
-            self.uri.rstrip("/").rpartition("/")[0], self.filesystem, self.path.rstrip("/").rpartition("/")[0]
-        )
+        uri, path = (one.rstrip("/").rpartition("/")[0] for one in (self.uri, self.path))
+        return Location(uri, self.filesystem, path)
 
     @property
     def is_local(self) -> bool:
@@ -77,6 +76,10 @@ class Location:
     def exists(self) -> bool:
         """Whether there is such a file or folder."""
         return self._info() is not None
+
+    def is_folder(self) -> bool:
+        """Whether there is a folder of this name."""
+        return (self._info() or {}).get("type") == "directory"
 
     def read(self, max_bytes: int, if_missing: str = "") -> bytes:
         """The whole content.
@@ -201,8 +204,7 @@ class Location:
         with telling(self.uri, "read"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             # fsspec keeps listings, and others may have written since.
             self.filesystem.invalidate_cache()
-            info: Mapping[str, Any] = self.filesystem.info(self.path)
-            return info
+            return dict(self.filesystem.info(self.path))
         return None
 
     def _create(self, path: str, content: bytes) -> None:

@@ -20,6 +20,8 @@ from types import FrameType
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, redact
 
 from airflow_provider_wxbank._compat import HAS_STRUCTLOG
+from airflow_provider_wxbank.cli.named import Named
+from airflow_provider_wxbank.cli.words import worded
 from airflow_provider_wxbank.wechatpay.errors import (
     InvalidCredentials,
     InvalidInput,
@@ -86,16 +88,16 @@ _CODES: tuple[tuple[type[BaseException], Exit], ...] = (
 )
 
 _HINTS = {
-    Exit.UNEXPECTED: "-v shows where it happened",
-    Exit.CREDENTIALS: "the command check tells which part of the connection is wrong",
-    Exit.TRY_LATER: "nothing has to be changed: run the same command again later",
-    Exit.UNVERIFIED: "the command check tells whether the platform keys are right",
-    Exit.TIMED_OUT: "the same command again goes on waiting",
+    Exit.UNEXPECTED: worded("-v shows where it happened"),
+    Exit.CREDENTIALS: worded("the command check tells which part of the connection is wrong"),
+    Exit.TRY_LATER: worded("nothing has to be changed: run the same command again later"),
+    Exit.UNVERIFIED: worded("the command check tells whether the platform keys are right"),
+    Exit.TIMED_OUT: worded("the same command again goes on waiting"),
 }
 
 _HINTS_OF_UPLOAD = {
     **_HINTS,
-    Exit.TRY_LATER: (
+    Exit.TRY_LATER: worded(
         "the same command again, with the same list, goes on where this one ended; no file is uploaded twice"
     ),
 }
@@ -116,8 +118,8 @@ def command(function: Callable[[argparse.Namespace], int | None]) -> Callable[[a
 
     @wraps(function)
     def run(args: argparse.Namespace) -> None:
-        verbose = getattr(args, "verbose", False)
-        with _log_to_stderr(verbose), _connections_of_airflow(), _ends_on_signals() as received:
+        verbose, named = getattr(args, "verbose", False), Named.of(function.__name__, args)
+        with _log_to_stderr(verbose, named), _connections_of_airflow(), _ends_on_signals() as received:
             try:
                 code = function(args) or Exit.OK
             except PipeClosed:
@@ -129,24 +131,26 @@ def command(function: Callable[[argparse.Namespace], int | None]) -> Callable[[a
             except Exception as failure:
                 code = exit_code(failure)
                 hints = _HINTS_OF_UPLOAD if function.__name__ == "upload" else _HINTS
-                _tell(failure, hints.get(code), verbose=verbose)
+                _tell(failure, hints.get(code), named, verbose=verbose)
         if code:
             sys.exit(int(code))
 
     return run
 
 
-def _tell(failure: Exception, hint: str | None, *, verbose: bool) -> None:
+def _tell(failure: Exception, hint: str | None, named: Named, *, verbose: bool) -> None:
     """Print an error in one line, and what helps. Of an error that is not ours, only the first line is printed."""
     if verbose:
         say("".join(traceback.format_exception(failure)).rstrip())
     text = str(failure)
     if not isinstance(failure, WxBankError):
         text = f"{type(failure).__name__}: {next(iter(text.splitlines()), '')[:500]}"
+    else:
+        text = named.in_text(text)
     notes = "".join(f" ({note})" for note in getattr(failure, "__notes__", ()))
-    say(f"error: {printable(text + notes)}")
+    say(worded("error: {text}", text=printable(text + notes)))
     if hint and not isinstance(failure, Failed):
-        say(f"hint: {hint}")
+        say(worded("hint: {text}", text=hint))
 
 
 def printable(text: str) -> str:
@@ -162,16 +166,22 @@ def say(text: str) -> None:
 class _StderrHandler(logging.Handler):
     """Writes to whatever stderr is at the moment: a progress bar replaces it to stay below the log."""
 
+    def __init__(self, level: int, named: Named) -> None:
+        super().__init__(level)
+        self._named = named
+
     def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record))
+        text = self.format(record)
+        # What others log may have such a name for something else.
+        say(self._named.in_text(text) if record.name.startswith("airflow_provider_wxbank.") else text)
 
 
 @contextmanager
-def _log_to_stderr(verbose: bool) -> Iterator[None]:
+def _log_to_stderr(verbose: bool, named: Named) -> Iterator[None]:
     """Send warnings to stderr, and with ``verbose`` the whole log. stdout is for results."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    handler = _StderrHandler(logging.INFO if verbose else logging.WARNING)
+    handler = _StderrHandler(logging.INFO if verbose else logging.WARNING, named)
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     root.handlers[:] = [handler]
     root.setLevel(handler.level)
@@ -229,7 +239,9 @@ def _ends_on_signals() -> Iterator[list[int]]:
     :return: the signals that came.
     """
     received: list[int] = []
-    patience = Timer(PATIENCE, say, ["Finishing what is under way; Ctrl-C again ends it at once, which is safe"])
+    patience = Timer(
+        PATIENCE, say, [worded("Finishing what is under way; Ctrl-C again ends it at once, which is safe")]
+    )
 
     def end(number: int, frame: FrameType | None) -> None:
         if received:

@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from airflow_provider_wxbank.cli.command import Exit, command, exit_code, kind_of, printable, say
-from airflow_provider_wxbank.cli.output import Column, Row, local_minute, render, rfc3339, show
+from airflow_provider_wxbank.cli.output import Column, Row, beijing_minute, render, rfc3339, show
+from airflow_provider_wxbank.cli.words import counted, worded
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.packages.connection_check import Step
-from airflow_provider_wxbank.plurals import number_of
 from airflow_provider_wxbank.wechatpay.crypto.platform_keys import PlatformKey, is_public_key_id
 
 DAY = 86_400
@@ -27,12 +27,21 @@ days before (P/4012068829)."""
 
 _COLORS = {"ok": "green", "failed": "bold red", "skipped": "yellow"}
 
+_SHOWN = {
+    "public key": worded("public key"),
+    "certificate": worded("certificate"),
+    "encrypts, verifies": worded("encrypts, verifies"),
+    "verifies": worded("verifies"),
+    "verifies, encrypts once valid": worded("verifies, encrypts once valid"),
+}
+"""What JSON says of a key, for a person."""
+
 _KEY_COLUMNS = (
-    Column("serial", "serial_no", folds=True),
-    Column("kind", "kind"),
-    Column("valid from", "effective_time", local_minute, is_optional=True),
-    Column("valid until", "expire_time", local_minute),
-    Column("use", "use"),
+    Column(worded("serial"), "serial_no", folds=True),
+    Column(worded("kind"), "kind", _SHOWN.__getitem__),
+    Column(worded("valid from"), "effective_time", beijing_minute, is_optional=True),
+    Column(worded("valid until"), "expire_time", beijing_minute),
+    Column(worded("use"), "use", _SHOWN.__getitem__, folds=True),
 )
 
 
@@ -82,12 +91,12 @@ def certificates(args: argparse.Namespace) -> None:
         if mode == "certificates" or args.download:
             client.refresh_keys()
         elif mode == "both":
-            say("The certificates are not listed: see --download")
+            say(worded("The certificates are not listed: see --download"))
         current, now = client.encryption_key(), time.time()
         rows = [_row(key, current, now) for key in client.keys.known()]
     show(args.output, rows, rows, _KEY_COLUMNS)
     if text := ends_soon(current, now):
-        say(f"warning: {text}")
+        say(worded("warning: {text}", text=text))
 
 
 def ends_soon(current: PlatformKey, now: float) -> str | None:
@@ -98,9 +107,10 @@ def ends_soon(current: PlatformKey, now: float) -> str | None:
     days = (current.expires - now) / DAY
     if days >= WARN_DAYS:
         return None
-    return (
-        f"the certificate that encrypts ends in {number_of(round(days), 'day')}, and WeChat Pay lists none in force "
-        "that follows: see the merchant platform, under API security"
+    return worded(
+        "the certificate that encrypts ends in {days}, and WeChat Pay lists none in force that follows: see the "
+        "merchant platform, under API security",
+        days=counted(round(days), "day"),
     )
 
 

@@ -11,7 +11,8 @@ from airflow_provider_wxbank.cli.audit import Counts, audited
 from airflow_provider_wxbank.cli.command import command, say
 from airflow_provider_wxbank.cli.connection import show_steps
 from airflow_provider_wxbank.cli.files import absolute
-from airflow_provider_wxbank.cli.output import Column, local_minute, show, thousands
+from airflow_provider_wxbank.cli.output import Column, beijing_minute, show, thousands
+from airflow_provider_wxbank.cli.words import worded
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.receipts import seal_of
 from airflow_provider_wxbank.retention import FoundExport, age_of, summed
@@ -19,12 +20,12 @@ from airflow_provider_wxbank.retention import clean as cleaned
 from airflow_provider_wxbank.verification import verify as steps_of
 
 _CLEAN_COLUMNS = (
-    Column("manifest", "manifest", folds=True),
-    Column("outcome", "outcome"),
-    Column("files", "files", thousands, is_number=True),
-    Column("bytes", "bytes", thousands, is_number=True, is_optional=True),
-    Column("exported", "created_at", local_minute, is_optional=True),
-    Column("why", "why", folds=True),
+    Column(worded("manifest"), "manifest", folds=True),
+    Column(worded("outcome"), "outcome"),
+    Column(worded("files"), "files", thousands, is_number=True),
+    Column(worded("bytes"), "bytes", thousands, is_number=True, is_optional=True),
+    Column(worded("exported"), "created_at", beijing_minute, is_optional=True),
+    Column(worded("why"), "why", folds=True),
 )
 
 
@@ -67,11 +68,12 @@ def _clean(args: argparse.Namespace, found: list[FoundExport]) -> None:
 
 
 def _show(args: argparse.Namespace, found: list[FoundExport]) -> None:
-    removed = "removed"
+    sums, removed = summed(found), "removed"
+    count = worded("{removed:,} removed", removed=sums["removed"])
     if args.dry_run:
-        say("Nothing was removed: this is what would be")
+        say(worded("Nothing was removed: this is what would be"))
         removed = "would be removed"
-    sums = summed(found)
+        count = worded("{removed:,} would be removed", removed=sums["removed"])
     rows = [{**asdict(one), "outcome": removed if one.outcome == "removed" else one.outcome} for one in found]
-    last = {"manifest": f"{sums['removed']:,} {removed}", "files": sums["files"], "bytes": sums["bytes"]}
+    last = {"manifest": count, "files": sums["files"], "bytes": sums["bytes"]}
     show(args.output, rows, rows, _CLEAN_COLUMNS, last)

@@ -13,15 +13,16 @@ from airflow_provider_wxbank.cli.audit import audited
 from airflow_provider_wxbank.cli.command import command
 from airflow_provider_wxbank.cli.definition import DEFAULT_PREFIX
 from airflow_provider_wxbank.cli.output import Column, busy, show, thousands
+from airflow_provider_wxbank.cli.words import worded
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.steps import ExportInput
 from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 
 _EXPORT_COLUMNS = (
-    Column("manifest", "manifest", folds=True),
-    Column("files", "files", thousands, is_number=True),
-    Column("rows", "rows", thousands, is_number=True),
-    Column("skipped", "skipped", thousands, is_number=True),
+    Column(worded("manifest"), "manifest", folds=True),
+    Column(worded("files"), "files", thousands, is_number=True),
+    Column(worded("rows"), "rows", thousands, is_number=True),
+    Column(worded("skipped"), "skipped", thousands, is_number=True),
 )
 
 
@@ -29,6 +30,8 @@ _EXPORT_COLUMNS = (
 def export(args: argparse.Namespace) -> None:
     """Export agreement numbers into encrypted files and a manifest."""
     with audited("export", args.wxbank_conn_id) as audit:
+        if all(one is None for one in (args.sql, args.sql_file, args.source)):
+            raise InvalidInput(worded("give --sql, --sql-file or --source"))
         given = ExportInput(
             bank_type=args.bank_type,
             output_path=absolute(args.output_path),
@@ -42,7 +45,7 @@ def export(args: argparse.Namespace) -> None:
             on_invalid=args.on_invalid,
             max_rows_per_file=args.max_rows_per_file,
         )
-        with busy("Exporting"):
+        with busy(worded("Exporting")):
             target, manifest = steps.export(
                 given, WxBankHook(args.wxbank_conn_id), args.prefix or DEFAULT_PREFIX, tell=audit
             )
@@ -66,12 +69,12 @@ def _sql(text: str | None, path: str | None) -> str | None:
     if path is None:
         return text
     if text is not None:
-        raise InvalidInput("give either --sql or --sql-file, and not both")
+        raise InvalidInput(worded("give either --sql or --sql-file, and not both"))
     try:
         return Path(path).read_text("utf-8")
     except (OSError, ValueError) as failure:
-        reason = failure.strerror if isinstance(failure, OSError) else "it is not UTF-8"
-        raise InvalidInput(f"--sql-file cannot be read: {path}: {reason}") from None
+        reason = failure.strerror if isinstance(failure, OSError) else worded("it is not UTF-8")
+        raise InvalidInput(worded("--sql-file cannot be read: {path}: {reason}", path=path, reason=reason)) from None
 
 
 def _object(text: str | None, option: str, example: str) -> dict[str, Any] | None:
@@ -82,5 +85,7 @@ def _object(text: str | None, option: str, example: str) -> dict[str, Any] | Non
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise InvalidInput(f"{option} must be a JSON object, for example {example}")
+        raise InvalidInput(
+            worded("{option} must be a JSON object, for example {example}", option=option, example=example)
+        )
     return value

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_wxbank._compat import HAS_PAGE
 from airflow_provider_wxbank.cli.command import Failed, command, say
-from airflow_provider_wxbank.cli.output import Column, Row, busy, local_minute, rfc3339, show, thousands
-from airflow_provider_wxbank.plurals import number_of
+from airflow_provider_wxbank.cli.output import Column, Row, beijing_minute, busy, rfc3339, show, thousands
+from airflow_provider_wxbank.cli.words import counted, worded
 
 if TYPE_CHECKING:
     from airflow_provider_wxbank.ui.imports import Import
 
 _COLUMNS = (
     Column("DAG", "dag_id", folds=True),
-    Column("run", "run_id", folds=True),
-    Column("package", "package_id"),
-    Column("state", "state"),
-    Column("began", "begin", local_minute, is_optional=True),
-    Column("files", "files", thousands, is_number=True, is_optional=True),
-    Column("numbers", "rows", thousands, is_number=True, is_optional=True),
-    Column("matched", "matched_ratio", "{:.2%}".format, is_number=True),
-    Column("error", "error"),
+    Column(worded("run"), "run_id", folds=True),
+    Column(worded("package"), "package_id"),
+    Column(worded("state"), "state"),
+    Column(worded("began"), "begin", beijing_minute, is_optional=True),
+    Column(worded("files"), "files", thousands, is_number=True, is_optional=True),
+    Column(worded("numbers"), "rows", thousands, is_number=True, is_optional=True),
+    Column(worded("matched"), "matched_ratio", "{:.2%}".format, is_number=True),
+    Column(worded("error"), "error"),
 )
 
 
@@ -34,15 +34,15 @@ _COLUMNS = (
 def imports(args: argparse.Namespace) -> None:
     """List the newest imports of DAGs."""
     if not HAS_PAGE:
-        raise Failed("imports are recorded, and can be listed, from Airflow 3.1 on; this one is older")
-    with busy("Reading imports"):
+        raise Failed(worded("imports are recorded, and can be listed, from Airflow 3.1 on; this one is older"))
+    with busy(worded("Reading imports")):
         found = list(islice(_chosen(args), args.limit))
     rows = [_row(one) for one in found]
     show(args.output, rows, rows, _COLUMNS)
     if unreadable := sum(one.unreadable for one in found):
-        say(f"warning: {number_of(unreadable, 'record')} of these imports cannot be read here")
+        say(worded("warning: {records} of these imports cannot be read here", records=counted(unreadable, "record")))
     if args.output == "table" and not found:
-        say("No import was found")
+        say(worded("No import was found"))
 
 
 def _chosen(args: argparse.Namespace) -> Iterator[Import]:

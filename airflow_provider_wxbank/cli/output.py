@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from airflow.cli.simple_table import AirflowConsole, SimpleTable
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -19,7 +20,8 @@ from rich.text import Text
 from tabulate import tabulate
 
 from airflow_provider_wxbank.cli.command import PipeClosed, printable
-from airflow_provider_wxbank.plurals import number_of
+from airflow_provider_wxbank.cli.words import counted, worded
+from airflow_provider_wxbank.packages.quota import SHANGHAI
 
 Row = Mapping[str, object]
 
@@ -28,6 +30,8 @@ MIN_FOLDED = 20
 
 SEPARATOR = 3
 """Characters between two columns of Airflow's tables."""
+
+_BEIJING = timezone(timedelta(seconds=SHANGHAI))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ def fitting(rows: Sequence[Row], columns: Sequence[Column], width: int) -> list[
     kept = list(columns)
 
     def needed(column: Column) -> int:
-        widest = max(map(len, (column.name, *(column.text(row) for row in rows))))
+        widest = max(map(cell_len, (column.name, *(column.text(row) for row in rows))))
         return min(widest, MIN_FOLDED) if column.folds else widest
 
     while sum(map(needed, kept)) + SEPARATOR * (len(kept) - 1) > width:
@@ -156,14 +160,17 @@ def package_bar(unit: str, console: Console) -> Progress:
     :param unit: what is counted.
     """
     return Progress(
-        TextColumn("Package {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
+        TextColumn(worded("Package {task.description}")), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
         TimeElapsedColumn(), console=console,
     )  # fmt: skip
 
 
-def local_minute(text: str) -> str:
-    """A time in RFC 3339, written for a person, in its own offset."""
-    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M")
+def beijing_minute(text: str) -> str:
+    """A time in RFC 3339, written for a person: in Beijing time, as WeChat Pay and its merchant platform have it.
+
+    Which clock it is is told each time: a table may be read, or sent to somebody, far from where it was printed.
+    """
+    return datetime.fromisoformat(text).astimezone(_BEIJING).strftime("%Y-%m-%d %H:%M +08:00")
 
 
 def rfc3339(unix_seconds: float) -> str:
@@ -174,12 +181,14 @@ def rfc3339(unix_seconds: float) -> str:
 def duration(seconds: float) -> str:
     """A guess of some seconds, written for a person."""
     if seconds < 60:
-        return "less than a minute"
+        return worded("less than a minute")
     if seconds < 90 * 60:
-        return f"about {number_of(round(seconds / 60), 'minute')}"
-    if seconds < 36 * 3600:
-        return f"about {number_of(round(seconds / 3600), 'hour')}"
-    return f"about {number_of(round(seconds / 86_400), 'day')}"
+        time = counted(round(seconds / 60), "minute")
+    elif seconds < 36 * 3600:
+        time = counted(round(seconds / 3600), "hour")
+    else:
+        time = counted(round(seconds / 86_400), "day")
+    return worded("about {text}", text=time)
 
 
 def thousands(value: int) -> str:

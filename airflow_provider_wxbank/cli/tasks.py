@@ -12,7 +12,8 @@ from dataclasses import replace
 from rich.console import Console
 
 from airflow_provider_wxbank.cli.command import TimedOut, command, say
-from airflow_provider_wxbank.cli.output import Column, as_json, busy, local_minute, package_bar, show, thousands
+from airflow_provider_wxbank.cli.output import Column, as_json, beijing_minute, busy, package_bar, show, thousands
+from airflow_provider_wxbank.cli.words import counted, is_chinese, worded
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.packages.counts import Counts, check_fail_ratio, check_matched, count, likely_mistake
 from airflow_provider_wxbank.packages.endpoints import list_tasks, list_tasks_page
@@ -20,7 +21,6 @@ from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wait import Look, Seen, looked
 from airflow_provider_wxbank.packages.wait import wait as poll_loop
 from airflow_provider_wxbank.packages.wanted import Wanted, wanted
-from airflow_provider_wxbank.plurals import number_of
 from airflow_provider_wxbank.reporting.events import (
     Ended,
     Event,
@@ -36,24 +36,30 @@ from airflow_provider_wxbank.wechatpay.errors import InvalidInput
 from airflow_provider_wxbank.wechatpay.flows import run
 
 _COUNTS = (
-    Column("matched", "success_count", thousands, is_number=True),
-    Column("failed", "fail_count", thousands, is_number=True),
-    Column("users", "success_user_count", thousands, is_number=True, is_optional=True),
+    Column(worded("matched"), "success_count", thousands, is_number=True),
+    Column(worded("failed"), "fail_count", thousands, is_number=True),
+    Column(worded("users"), "success_user_count", thousands, is_number=True, is_optional=True),
 )
 _TASK_COLUMNS = (
-    Column("task", "task_id"),
-    Column("filename", "filename", folds=True),
-    Column("status", "status"),
+    Column(worded("task"), "task_id"),
+    Column(worded("filename"), "filename", folds=True),
+    Column(worded("status"), "status"),
     *_COUNTS,
-    Column("created", "create_time", local_minute, is_optional=True),
-    Column("bank type", "bank_type", is_optional=True),
+    Column(worded("created"), "create_time", beijing_minute, is_optional=True),
+    Column(worded("bank type"), "bank_type", is_optional=True),
+)
+_WAIT_COLUMNS = (
+    Column(worded("package"), "package_id"),
+    Column(worded("tasks"), "tasks", thousands, is_number=True),
+    *_COUNTS,
 )
 
 
 @command
 def tasks(args: argparse.Namespace) -> None:
     """List the upload tasks of a package."""
-    with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client, busy(f"Reading package {args.package_id}"):
+    reading = worded("Reading package {package_id}", package_id=args.package_id)
+    with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client, busy(reading):
         found = list(list_tasks(client, args.package_id, args.status, args.filename))
     rows = [as_json(task) for task in found]
     show(args.output, rows, [as_shown(task) for task in found] if args.output == "table" else rows,
@@ -71,8 +77,8 @@ def _sums(found: list[UploadTask]) -> dict[str, object]:
     finished = [task for task in found if task.is_finished]
     counts = count(finished)
     return {
-        "task_id": number_of(len(found), "task"),
-        "status": f"{len(finished):,} finished",
+        "task_id": counted(len(found), "task"),
+        "status": worded("{finished:,} finished", finished=len(finished)),
         "success_count": counts.success_count,
         "fail_count": counts.fail_count,
         "success_user_count": counts.success_user_count,
@@ -85,7 +91,7 @@ def wait(args: argparse.Namespace) -> None:
     target = wanted(args.package_id, args.task_ids, args.filenames)
     check_fail_ratio(args.max_fail_ratio)
     if not args.poke_interval > 0 or not args.timeout > 0:
-        raise InvalidInput("--poke-interval and --timeout must be more than 0 seconds")
+        raise InvalidInput(worded("--poke-interval and --timeout must be more than 0 seconds"))
     metrics = Metrics(args.wxbank_conn_id)
     with closing(WxBankHook(args.wxbank_conn_id).get_conn()) as client, _progress(client, target) as shown:
         tell = all_of(shown, metrics)
@@ -95,14 +101,13 @@ def wait(args: argparse.Namespace) -> None:
         finally:
             tell(Ended("wait"))
     result = counts.of_package(target.package_id)
-    columns = (Column("package", "package_id"), Column("tasks", "tasks", thousands, is_number=True), *_COUNTS)
-    show(args.output, result, [result], columns)
+    show(args.output, result, [result], _WAIT_COLUMNS)
     _judge(counts, args.max_fail_ratio)
 
 
 def _judge(counts: Counts, max_fail_ratio: float | None) -> None:
     if text := likely_mistake(counts):
-        say(f"warning: {text}")
+        say(worded("warning: {text}", text=text))
     check_matched(counts, max_fail_ratio)
 
 
@@ -125,7 +130,14 @@ def _finished(
             continue
         left = deadline - time.monotonic()
         if left <= 0:
-            raise TimedOut(f"package {target.package_id} was not finished in {timeout:g} s: {last.note}")
+            raise TimedOut(
+                worded(
+                    "package {package_id} was not finished in {timeout:g} s: {note}",
+                    package_id=target.package_id,
+                    timeout=timeout,
+                    note=last.note,
+                )
+            )
         time.sleep(min(interval, left))
         seen = None
 
@@ -134,14 +146,14 @@ class _LastPoll:
     """Keeps what the last successful look has seen, and warns about failed ones."""
 
     def __init__(self) -> None:
-        self.note = "no look succeeded"
+        self.note = worded("no look succeeded")
 
     def __call__(self, event: Event) -> None:
         match event:
             case PollMade():
-                self.note = event.note
+                self.note = _why_not_over(event)
             case PollFailed():
-                say(f"warning: this look failed, the next one may not: {event.reason}")
+                say(worded("warning: this look failed, the next one may not: {reason}", reason=event.reason))
 
 
 @contextmanager
@@ -151,7 +163,7 @@ def _progress(client: Client, target: Wanted) -> Iterator[Observer]:
     if not console.is_terminal:
         yield _say_poll
         return
-    with package_bar("tasks", console) as bar:
+    with package_bar(worded("tasks"), console) as bar:
         shown = bar.add_task(target.package_id, total=None)
         total = target.count or list_tasks_page(client, target.package_id, limit=1).total_count
 
@@ -169,4 +181,11 @@ def _progress(client: Client, target: Wanted) -> Iterator[Observer]:
 
 def _say_poll(event: Event) -> None:
     if isinstance(event, PollMade):
-        say(f"Package {event.package_id}: {event.note}")
+        say(worded("Package {package_id}: {note}", package_id=event.package_id, note=_why_not_over(event)))
+
+
+def _why_not_over(event: PollMade) -> str:
+    """Why a wait is not over. The note is English, and says it in many ways; Chinese has the number instead."""
+    if not is_chinese() or event.unfinished is None:
+        return event.note
+    return worded("{tasks} not finished", tasks=counted(event.unfinished, "task"))

@@ -39,25 +39,28 @@ class ProgressLog:
         self._log = log
         self._clock = clock
         self._told_at = clock()
-        self._planned = (0, 0)
+        self._planned: UploadPlanned | None = None
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
         if isinstance(event, UploadPlanned):
-            self._planned = event.files, event.rows
-        if not isinstance(event, FileUploaded):
+            self._planned = event
+        if not isinstance(event, FileUploaded) or self._planned is None:
             return
-        files, rows = self._planned
-        if event.done_files != files and self._clock() - self._told_at < SAVE_SECONDS:
+        if event.done_files != self._planned.files and self._clock() - self._told_at < SAVE_SECONDS:
             return
         self._told_at = self._clock()
-        done = "%d of %s files, %d of %s numbers are with WeChat Pay"
-        values = event.done_files, files, event.done_rows, rows
-        if event.processing_seconds:
-            minutes = round(event.processing_seconds / 60)
-            self._log.info(f"{done}; it processes what was sent in about %d minutes", *values, minutes)
+        self.write(event, self._planned)
+
+    def write(self, done: FileUploaded, planned: UploadPlanned) -> None:
+        """Write a line; others write it elsewhere, or in other words."""
+        so_far = "%d of %s files, %d of %s numbers are with WeChat Pay"
+        values = done.done_files, planned.files, done.done_rows, planned.rows
+        if done.processing_seconds:
+            minutes = round(done.processing_seconds / 60)
+            self._log.info(f"{so_far}; it processes what was sent in about %d minutes", *values, minutes)
         else:
-            self._log.info(f"{done}; all of them were there already", *values)
+            self._log.info(f"{so_far}; all of them were there already", *values)
 
 
 class PollLog:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from threading import Thread
 from threading import enumerate as enumerate_threads
@@ -23,7 +24,7 @@ from airflow_provider_wxbank.__main__ import main, parser
 from airflow_provider_wxbank.cli.command import Exit, exit_code
 from airflow_provider_wxbank.cli.connection import ends_soon
 from airflow_provider_wxbank.cli.definition import EXIT_CODES
-from airflow_provider_wxbank.cli.output import Column, fitting, table
+from airflow_provider_wxbank.cli.output import Column, beijing_minute, fitting, table
 from airflow_provider_wxbank.cli.tasks import as_shown
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.packages.connection_check import call_steps
@@ -237,6 +238,24 @@ def test_a_table_fits_the_terminal(width: int) -> None:
     assert all("…" not in line for line in text.splitlines())
 
 
+@pytest.mark.parametrize(
+    "text", ["2026-11-27T20:03:59+00:00", "2026-11-28T04:03:59+08:00", "2026-11-27T15:03:59-05:00"]
+)
+def test_a_moment_is_shown_in_one_way_whatever_its_offset(text: str) -> None:
+    assert beijing_minute(text) == "2026-11-28 04:03 +08:00"
+
+
+def test_times_of_all_tables_tell_their_offset(run: Run, connected: Simulator, users: Path) -> None:
+    upload(run, users)
+    for command, field in ((("tasks", PACKAGE), "create_time"), (("certificates",), "expire_time")):
+        (moment,) = (datetime.fromisoformat(one[field]) for one in json.loads(run(*command, "-o", "json")[1]))
+        out = run(*command)[1]
+        shown = re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d \+08:00", out)
+        assert moment.replace(second=0, microsecond=0) in [datetime.strptime(one, "%Y-%m-%d %H:%M %z") for one in shown]
+        # There is no time without one.
+        assert len(shown) == len(re.findall(r"(?<![+\d])\d\d:\d\d", out))
+
+
 # wait
 
 
@@ -269,7 +288,7 @@ def test_too_many_that_did_not_match_are_told_from_a_timeout(
     assert code == Exit.WAIT_FAILED
     assert json.loads(out)["fail_count"] == 12
     assert "Not one number matched in 1 file " in err
-    assert "max_fail_ratio allows 50.00%" in err
+    assert "--max-fail-ratio allows 50.00%" in err
 
 
 # certificates and check

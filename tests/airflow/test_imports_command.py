@@ -114,7 +114,7 @@ def test_imports_are_a_table_as_other_lists_are(run: Run) -> None:
     heading, _, *lines = ([cell.strip() for cell in line.split("|")] for line in out.splitlines())
     assert code == 0
     assert heading[:5] == ["DAG", "run", "package", "state", "began"]
-    assert lines[0][:5] == ["autumn", "manual__3", PACKAGE, "failed", "2025-11-24 16:00"]
+    assert lines[0][:5] == ["autumn", "manual__3", PACKAGE, "failed", "2025-11-25 00:00 +08:00"]
     shown = dict(zip(heading, lines[-1], strict=True))
     assert (shown["numbers"], shown["matched"]) == ("11,000", "90.91%")
     assert yaml.safe_load(run("imports", "-o", "yaml")[1]) == listed(run)

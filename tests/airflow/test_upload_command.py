@@ -39,6 +39,38 @@ def planned(run: Run, *options: str) -> dict[str, Any]:
     return plan
 
 
+# --manifest
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("kind", ["path", "url"])
+def test_the_folder_of_an_export_will_do_for_its_manifest(
+    run: Run, connected: Simulator, manifest: str, monkeypatch: pytest.MonkeyPatch, kind: str, slash: str
+) -> None:
+    folder = Path(manifest).parent
+    monkeypatch.chdir(folder.parent)
+    given = f"file://{folder}{slash}" if kind == "url" else f"{folder.name}{slash}"
+    code, out, err = run("upload", PACKAGE, "--manifest", given, "--yes", "-o", "json")
+    assert code == 0, err
+    assert posts(connected) == 12
+    # With its identity, as if the file had been given.
+    named, _, identity = json.loads(out)["manifest"].rpartition("#")
+    assert Path(named.removeprefix("file://")) == Path(manifest)
+    again = run("upload", PACKAGE, "--manifest", f"{manifest}#{identity}", "--yes", "-o", "json")
+    assert (again[0], posts(connected)) == (0, 12)
+
+
+def test_a_folder_without_an_export_is_refused_and_what_is_missing_is_named(
+    run: Run, connected: Simulator, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for given in ("empty", "empty/", "no_such", "no_such.json"):
+        code, _, err = run("upload", PACKAGE, "--manifest", str(tmp_path / given), "--yes")
+        assert code == Exit.INPUT
+        assert "manifest.json" in err
+    assert posts(connected) == 0
+
+
 # --dry-run
 
 

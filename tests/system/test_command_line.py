@@ -155,6 +155,23 @@ def test_an_upload_asks_on_a_terminal_before_it_sends_anything(
     assert ("nothing was uploaded: the answer was not y" in rest) == (code == 11)
 
 
+@pytest.mark.parametrize(("answer", "code"), [("是", 0), ("y", 0), ("n", 11), ("否", 11), ("", 11)])
+def test_an_upload_asks_in_chinese_and_takes_a_chinese_yes(
+    simulator: Simulator, new_airflow: NewAirflow, tmp_path: Path, answer: str, code: int
+) -> None:
+    env = {**new_airflow(simulator).env, "TERM": "xterm", "LC_ALL": "", "LANG": "zh_CN.UTF-8"}
+    env["PYTHONIOENCODING"] = "utf-8"
+    with on_terminal(upload_of_12(tmp_path), env) as (process, terminal):
+        asked = "".join(read_until(terminal, "[y/N]").split())
+        assert f"将1个文件、12个协议号（ICBC_DEBIT）上传到号码包{PACKAGE}（商户1900000001，" in asked
+        assert "该号码包还没有上传任务。此操作无法撤销：协议号一旦进入号码包就无法移出。" in asked
+        os.write(terminal, f"{answer}\n".encode())
+        rest = read_until(terminal, None)
+        assert process.wait(PATIENCE) == code
+    assert simulator.report()["accepted_uploads"] == (code == 0)
+    assert ("没有上传：回答不是 y" in rest) == (code == 11)
+
+
 def test_what_was_typed_before_the_question_is_no_answer(
     simulator: Simulator, new_airflow: NewAirflow, tmp_path: Path
 ) -> None:
