@@ -107,7 +107,7 @@ PROGRESS = {
         "微信支付已有 {done_files} / {files} 个文件、{done_rows} / {rows} 个协议号"
     ),
     "{so_far}; it processes what was sent in about {minutes} minutes": "{so_far}；处理已发送的约需 {minutes} 分钟",
-    "{so_far}; all of them were there already": "{so_far}，全部早已存在",
+    "{so_far}; all of them were there already": "{so_far}；全部早已存在",
     "{tasks} not finished": "还有 {tasks}未完成",
     "no look succeeded": "没有一次轮询成功",
     "Finishing what is under way; Ctrl-C again ends it at once, which is safe": (

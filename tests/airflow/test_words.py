@@ -263,7 +263,7 @@ def test_an_upload_and_its_tasks_are_told_in_chinese(connected: Simulator, users
     assert told.returncode == 0, told.stderr
     assert said(told) == [
         f"号码包 {PACKAGE}：正在上传 1 个文件、12 个协议号",
-        "微信支付已有 1 / 1 个文件、12 / 12 个协议号，处理约需 40 分钟",
+        "微信支付已有 1 / 1 个文件、12 / 12 个协议号；处理已发送的约需 40 分钟",
         "已上传 1 个文件，沿用 0 个（已在号码包中）",
     ]
     listed = command("tasks", PACKAGE).stdout
