@@ -54,6 +54,7 @@ class Exit(IntEnum):
     NOT_CONFIRMED = 11
     INTERRUPTED = 128 + signal.SIGINT
     PIPE_CLOSED = 128 + signal.SIGPIPE
+    TERMINATED = 128 + signal.SIGTERM
 
 
 class Failed(WxBankError):

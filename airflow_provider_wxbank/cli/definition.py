@@ -35,6 +35,7 @@ EXIT_CODES = {
     11: worded("not confirmed, nothing was sent"),
     130: "Ctrl-C",
     141: worded("output closed"),
+    143: "SIGTERM",
 }
 """What ``--help`` says of exit codes; :class:`.command.Exit` names them."""
 
@@ -44,7 +45,7 @@ IMPORT_STATES = (
 )  # fmt: skip
 """States of an import, as :data:`airflow_provider_wxbank.ui.imports.State` has them."""
 
-_ANY = (0, 1, 2, 130, 141)
+_ANY = (0, 1, 2, 130, 141, 143)
 _CALLS = (3, 4, 5, 6, 7)
 """Of commands that call WeChat Pay."""
 
