@@ -56,7 +56,7 @@ from tests.benchmarks.triggers import FIRST_PACKAGE, POLL_SECONDS
 ROWS = 330_000
 SM2_ROWS = 22_000
 ROUNDS = 5
-ONE_THREAD_ROWS, ONE_THREAD_ROUNDS = 110_000, 15
+ONE_THREAD_ROWS, ONE_THREAD_ROUNDS = 22_000, 75
 """Its bar is the nearest one, and the machine is noisy: many short turns, and not a few long ones."""
 FILES, FILE_ROWS, WORKERS, LATENCY = 200, 500, 8, 0.2
 TASKS, POLLS = 1000, 20
