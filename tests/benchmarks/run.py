@@ -52,6 +52,7 @@ from tests.benchmarks.growth import calls_of_mapped_uploads, questions
 from tests.benchmarks.reading import LAYOUTS, write
 from tests.benchmarks.reading import measure as measure_text
 from tests.benchmarks.triggers import FIRST_PACKAGE, POLL_SECONDS
+from tests.harness.terminal import end_with
 
 ROWS = 330_000
 SM2_ROWS = 22_000
@@ -387,8 +388,8 @@ def importing() -> Row:
     return Row("heavy imports of the package and its info", f"{heavy}", "0", float(heavy), "<= 0")
 
 
-def main() -> None:
-    """Print the table."""
+def main() -> int:
+    """Print the table. Exit code: 0, whatever the figures are."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     parser.add_argument("--only-export", type=int, metavar="ROWS", help="export so many rows once, and nothing else")
@@ -398,7 +399,7 @@ def main() -> None:
         with database(options.only_export) as uri:
             one = measure(uri, options.only_export, "ours")
         print(f"{one.rows:,} rows in {one.seconds:.0f} s, {one.rows / one.seconds:,.0f} rows/s, {one.megabytes:.0f} MB")
-        return
+        return 0
     print(f"{'what':<54} {'ours':>16} {'reference':>16} {'figure':>6} {'bar':>8}")
     rows = []
     for row in chain(
@@ -417,7 +418,8 @@ def main() -> None:
         print(f"{row.what:<54} {row.ours:>16} {row.reference:>16} {row.figure:>6.2f} {row.bar:>8}{met}", flush=True)
     if options.json:
         options.json.write_text(json.dumps([{**asdict(row), "met": row.is_met} for row in rows], indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)
