@@ -21,5 +21,5 @@ def upload_seconds(files: int, at_a_time: int) -> int:
 
 
 def processing_seconds(rows: int) -> int:
-    """About how long WeChat Pay takes to process numbers, if no others come before them."""
-    return max(FILE_SECONDS, round(rows * 3600 / NUMBERS_AN_HOUR))
+    """About how long WeChat Pay takes to process numbers, if no others come before them; 0 if there are none."""
+    return max(FILE_SECONDS, round(rows * 3600 / NUMBERS_AN_HOUR)) if rows else 0

@@ -74,7 +74,7 @@ def planned(client: Client, package_id: str, outgoing: Outgoing, at_a_time: int,
         files_left_today=left,
         days=_days(missing, left, quota),
         upload_seconds=upload_seconds(missing, at_a_time),
-        processing_seconds=processing_seconds(rows) if rows else 0,
+        processing_seconds=processing_seconds(rows),
     )
 
 

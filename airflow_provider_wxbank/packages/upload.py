@@ -195,7 +195,7 @@ class Upload:
                 self._tell(
                     FileUploaded(
                         self._package_id, one.filename, one.task_id, one.rows, one.adopted, len(results),
-                        self._done_rows, processing_seconds(self._sent_rows) if self._sent_rows else 0,
+                        self._done_rows, processing_seconds(self._sent_rows),
                     )
                 )  # fmt: skip
 

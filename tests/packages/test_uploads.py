@@ -367,6 +367,7 @@ def test_a_text_file_is_sent_as_one(simulator: Simulator, new_client: NewClient)
 
 
 def test_an_estimate_is_at_least_one_file_and_grows_with_the_list() -> None:
+    assert processing_seconds(0) == 0
     assert processing_seconds(1) == 40 * 60
     assert processing_seconds(10_000_000) == pytest.approx(10_000_000 / 1_300_000 * 3600, abs=1)
 
