@@ -26,7 +26,7 @@ from airflow_provider_wxbank.wechatpay.crypto.pem import key_lines
 from airflow_provider_wxbank.wechatpay.errors import InvalidCredentials, WxBankError
 from airflow_provider_wxbank.wechatpay.fields import visible
 from airflow_provider_wxbank.wechatpay.merchants import URI_FIELD
-from airflow_provider_wxbank.wechatpay.sharing import shared_in
+from airflow_provider_wxbank.wechatpay.sharing import Turns, few_at_once
 from airflow_provider_wxbank.wechatpay.signers.pkcs11_uri import PIN_FIELD, pins_in
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ _PROXY_PASSWORD = re.compile(r"://[^/@\s'\"]*?:([^/@\s'\"]+)@")
 _TEXTS = ("login", "password", "host", "schema")
 
 
-_MASKING: dict[asyncio.AbstractEventLoop, tuple[asyncio.Lock, int]] = {}
-"""By event loop, with how many mask or wait for it."""
+_MASKING: Turns = {}
+"""Who masks what is secret in a connection."""
 
 
 class NoConnection(WxBankError, AirflowNotFoundException):
@@ -86,15 +86,14 @@ async def amask_secrets(connection: Connection, extra: Mapping[str, Any]) -> Non
     loop = asyncio.get_running_loop()
     # Airflow compiles all that it masks anew for each text that is new to it, which takes some ten milliseconds: so one
     # at a time, whoever masks, and none again.
-    with shared_in(_MASKING, loop, asyncio.Lock) as turn:
-        async with turn:
-            masked = str(redact("\n".join(secrets)))
-            for secret in secrets:
-                if secret in masked:
-                    begin = loop.time()
-                    await amask_secret(secret)
-                    # Others get as long. Only to give way would not do: what they wait for comes rounds later.
-                    await asyncio.sleep(loop.time() - begin)
+    async with few_at_once(_MASKING, 1):
+        masked = str(redact("\n".join(secrets)))
+        for secret in secrets:
+            if secret in masked:
+                begin = loop.time()
+                await amask_secret(secret)
+                # Others get as long. Only to give way would not do: what they wait for comes rounds later.
+                await asyncio.sleep(loop.time() - begin)
 
 
 def secrets_of(password: object, extra: Mapping[str, Any]) -> list[str]:

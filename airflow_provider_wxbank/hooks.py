@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ from airflow_provider_wxbank.wechatpay.kept import kept_list
 from airflow_provider_wxbank.wechatpay.loop import AsyncClient
 from airflow_provider_wxbank.wechatpay.merchants import URI_FIELD
 from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
-from airflow_provider_wxbank.wechatpay.sharing import shared_in
+from airflow_provider_wxbank.wechatpay.sharing import Turns, few_at_once
 from airflow_provider_wxbank.wechatpay.sockets import sockets
 from airflow_provider_wxbank.wechatpay.threads import off_loop
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
@@ -91,7 +90,7 @@ class WxBankHook(BaseHook):
         """
         # Reading a connection, and masking what is secret in it, takes Airflow some milliseconds of the loop. A
         # triggerer that starts has a thousand waits to begin, and others need the loop as well.
-        async with _few_at_once():
+        async with few_at_once(_READING, MAX_READING):
             connection, extra = await aread_connection(self.wxbank_conn_id, self)
             await amask_secrets(connection, extra)
             if not extra.get(URI_FIELD):
@@ -275,16 +274,8 @@ class WxBankHook(BaseHook):
         }
 
 
-_READING: dict[asyncio.AbstractEventLoop, tuple[asyncio.Semaphore, int]] = {}
-"""By event loop, with how many read or wait for it."""
-
-
-@asynccontextmanager
-async def _few_at_once() -> AsyncIterator[None]:
-    """Lets a few connections be read at once in the running loop."""
-    with shared_in(_READING, asyncio.get_running_loop(), lambda: asyncio.Semaphore(MAX_READING)) as semaphore:
-        async with semaphore:
-            yield
+_READING: Turns = {}
+"""Who reads a connection."""
 
 
 def _named_content(file: str | Path | bytes, filename: str | None) -> tuple[str, bytes]:

@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
 T = TypeVar("T")
+
+Turns = dict[asyncio.AbstractEventLoop, tuple[asyncio.Semaphore, int]]
+"""By event loop, with how many are in it or wait for it."""
 
 
 class shared_in(Generic[K, T]):  # noqa: N801  # used as contextlib's own are
@@ -37,3 +42,14 @@ class shared_in(Generic[K, T]):  # noqa: N801  # used as contextlib's own are
         one, users = self._held.pop(self._place)
         if users > 1:
             self._held[self._place] = one, users - 1
+
+
+@asynccontextmanager
+async def few_at_once(turns: Turns, count: int) -> AsyncIterator[None]:
+    """Let so many at once do something in the running event loop.
+
+    :param turns: for what is limited together.
+    """
+    with shared_in(turns, asyncio.get_running_loop(), lambda: asyncio.Semaphore(count)) as semaphore:
+        async with semaphore:
+            yield
