@@ -124,7 +124,7 @@ def allow_in_xcoms(*classes: type) -> None:
     try:
         from airflow.sdk import serde
     except ImportError:
-        from airflow.serialization import serde  # type: ignore[no-redef,attr-defined,unused-ignore]
+        from airflow.serialization import serde  # type: ignore[no-redef,attr-defined,unused-ignore]  # before 3.2
 
     allow = getattr(serde, "allow_class", None)
     for one in classes:

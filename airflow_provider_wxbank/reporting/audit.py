@@ -39,7 +39,7 @@ def leave_row(event: str, user: str, facts: Mapping[str, object]) -> None:
         from sqlalchemy import insert
 
         with create_session() as session:
-            session.execute(insert(Log.__table__).values(row))  # type: ignore[arg-type, unused-ignore]
+            session.execute(insert(Log.__table__).values(row))  # type: ignore[arg-type, unused-ignore]  # a table, typed as any FROM
     except Exception as failure:
         # The database's own words: those of SQLAlchemy have the row in them, and many lines.
         reason = next(iter(str(getattr(failure, "orig", failure)).splitlines()), "")
