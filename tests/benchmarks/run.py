@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speed as ratios taken in one run: ours against a reference, interleaved, medians. Nothing here passes or fails.
+"""Speed as ratios taken in one run: ours against a reference, in turns, the best of each. Nothing passes or fails.
 
 Usage: python -m tests.benchmarks.run [--json FILE] [--only-export ROWS]
 """
@@ -14,14 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
 from operator import call
 from pathlib import Path
-from statistics import median
 
 import gmssl_pyx
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
@@ -57,7 +56,7 @@ from tests.harness.terminal import end_with
 ROWS = 330_000
 SM2_ROWS = 22_000
 ROUNDS = 5
-ONE_THREAD_ROWS, ONE_THREAD_ROUNDS = 22_000, 75
+ONE_THREAD_ROWS, ONE_THREAD_ROUNDS = 11_000, 150
 """Its bar is the nearest one, and the machine is noisy: many short turns, and not a few long ones."""
 FILES, FILE_ROWS, WORKERS, LATENCY = 200, 500, 8, 0.2
 TASKS, POLLS = 1000, 20
@@ -137,6 +136,16 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def best(pairs: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """The shortest turn of each of two, in seconds.
+
+    What else a machine does makes a turn longer and never shorter. On a shared one it takes up to half of the speed for
+    seconds on end, so that medians would tell whose turns it met.
+    """
+    mine, theirs = zip(*pairs, strict=True)
+    return min(mine), min(theirs)
+
+
 def compare(
     what: str,
     ours: Callable[[], object],
@@ -147,9 +156,8 @@ def compare(
 ) -> Row:
     """Rows a second, ours to the reference's, in turns."""
     pairs = [(seconds(ours), seconds(reference)) for _ in range(rounds)]
-    mine, theirs = (median(column) for column in zip(*pairs, strict=True))
-    ratio = median(reference / own for own, reference in pairs)
-    return Row(what, f"{rows / mine:,.0f} rows/s", f"{rows / theirs:,.0f} rows/s", ratio, bar)
+    mine, theirs = best(pairs)
+    return Row(what, f"{rows / mine:,.0f} rows/s", f"{rows / theirs:,.0f} rows/s", theirs / mine, bar)
 
 
 def encryption() -> Iterator[Row]:
@@ -214,12 +222,12 @@ def exporting() -> Iterator[Row]:
             (measure(uri, COMPARED_EXPORT, "ours"), measure(uri, COMPARED_EXPORT, "wechatpayv3"))
             for _ in range(EXPORT_ROUNDS)
         ]
-        mine, theirs = (median(one.seconds for one in column) for column in zip(*pairs, strict=True))
+        mine, theirs = best((own.seconds, reference.seconds) for own, reference in pairs)
         yield Row(
             "export from PostgreSQL, by hand with wechatpayv3",
             f"{COMPARED_EXPORT / mine:,.0f} rows/s",
             f"{COMPARED_EXPORT / theirs:,.0f} rows/s",
-            median(reference.seconds / own.seconds for own, reference in pairs),
+            theirs / mine,
             ">= 1.5",
         )
         sizes = [measure(uri, rows, "ours") for rows in EXPORTS]
@@ -246,9 +254,8 @@ def reading() -> Iterator[Row]:
                 (measure_text(files[large], name, "ours", large), measure_text(files[large], name, "csv", large))
                 for _ in range(TEXT_ROUNDS)
             ]
-            mine, theirs = (median(seconds for seconds, _ in column) for column in zip(*pairs, strict=True))
-            ratio = median(own[0] / reference[0] for own, reference in pairs)
-            yield Row(f"processor time, {layout.what}", f"{mine:.2f} s", f"{theirs:.2f} s", ratio, "<= 1.1")
+            mine, theirs = best((own[0], reference[0]) for own, reference in pairs)
+            yield Row(f"processor time, {layout.what}", f"{mine:.2f} s", f"{theirs:.2f} s", mine / theirs, "<= 1.1")
             least = measure_text(files[small], name, "ours", small)[1]
             most = max(megabytes for (_, megabytes), _ in pairs)
             yield Row(
@@ -362,8 +369,9 @@ def failing() -> Iterator[Row]:
         more = (one["thread"] - one["alone"]) * 1000
         what = f"WeChat Pay {kind}: others wait for a thread, ms more"
         yield Row(what, f"{one['thread'] * 1000:.0f} ms", f"{one['alone'] * 1000:.0f} ms", more, "<= 50")
-    held = max(one["held"] for one in felt.values()) * 1000
-    yield Row("an outage: the loop is held, ms", f"{held:.0f} ms", "", held, "<= 50")
+    worst = max(felt.values(), key=lambda one: one["held"])
+    held, now = worst["held"] * 1000, worst["held_now"] * 1000
+    yield Row("an outage: the loop is held, ms at full speed", f"{now:.0f} ms now", f"{held:.0f} ms", held, "<= 50")
     gone = max(one["cancelled"] for one in felt.values())
     yield Row("an outage: all cancelled waits are gone, s", f"{gone:.2f} s", "", gone, "<= 0.3")
     most = max(one["sockets"] for one in felt.values())
