@@ -192,6 +192,7 @@ class UploadInput:
         # As check() has made sure.
         assert self.file is not None
         assert self.bank_type is not None
+        check_prefix(prefix)
         where = location(self.file, "file")
         if self.encrypted:
             assert self.serial_no is not None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import airflow_provider_wxbank
 from tests.harness.pages import CHINESE, ROOT, Block, blocks, commands, named, prose
 
 pair = pytest.mark.parametrize(("english", "chinese"), CHINESE.items(), ids=[page.stem for page in CHINESE])
@@ -38,7 +39,7 @@ WORD = r"(?:WeChat|[A-Za-z][a-z]*)(?:-[a-z]+)*"
 NAMES = {"Airflow", "Authorization", "Counts", "Hive", "Hook", "Operator", "Parquet", "Sensor", "Step"}
 NAMES |= {"aiohttp", "airflow", "extra", "fsspec", "shangmi", "trigger", "triggerer", "worker"}
 NAMES |= {"wxbank", "wxbank-simulator"}
-NAMES |= {path.stem for path in (ROOT / "airflow_provider_wxbank").iterdir()}
+NAMES |= {path.stem for path in Path(airflow_provider_wxbank.__file__).parent.iterdir()}
 """Names that look like English words, and are written so in Chinese, too."""
 
 

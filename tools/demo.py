@@ -112,7 +112,7 @@ def show(report: dict[str, Any], active: set[str], seconds: float) -> int:
     if requests != files:
         print(f"{'requests, some sent again':<28} {requests:>7,}")
     print(f"{'digests of both sets':<28} {'equal' if equal else 'NOT EQUAL':>7}\n")
-    done = f"Done in {seconds:.0f} s. Next: docs/try.md does the same by hand"
+    done = f"Done in {seconds:.0f} s. Next: docs/try.md, in Chinese docs/zh/try.md, does the same by hand"
     say(done if equal else "The import is NOT what was exported")
     return 0 if equal else 1
 

@@ -37,7 +37,7 @@ HEADINGS = {
     "rows": "行数",
     "run": "运行",
     "serial": "序列号",
-    "skipped": "略过的行",
+    "skipped": "跳过的行",
     "state": "状态",
     "status": "状态",
     "task": "上传任务 ID",
@@ -48,7 +48,7 @@ HEADINGS = {
     "valid until": "失效时间",
     "what": "项目",
     "why": "原因",
-    "would be": "将会",
+    "would be": "内容",
 }
 
 TABLES = {
@@ -68,7 +68,7 @@ PLAN = {
     "upload": "上传",
     "processed": "处理完成",
     "{package_id}. {has}": "{package_id}。{has}",
-    "{wxbank_conn_id}, merchant {mchid}": "{wxbank_conn_id}，商户 {mchid}",
+    "{wxbank_conn_id}, merchant {mchid}": "{wxbank_conn_id}，商户号 {mchid}",
     "{files:,}, of which {there} there already, and would be adopted": "{files:,}（已在号码包中、将会沿用：{there}）",
     "{quota:,} files a day, of which {left:,} are left today, as far as this package tells": (
         "每天 {quota:,} 个文件，仅就该号码包而言，今天还剩 {left:,} 个"
@@ -80,14 +80,14 @@ PLAN = {
     "nothing to send": "没有需要发送的文件",
     "nothing to send, unless the list was changed after its upload": "没有需要发送的文件，除非名单在上传之后有改动",
     "{time} after the start": "开始后{time}",
-    "all of it is with WeChat Pay": "全部已在微信支付",
-    "about all of it is with WeChat Pay": "几乎全部已在微信支付",
+    "all of it is with WeChat Pay": "全部文件均已上传到微信支付",
+    "about all of it is with WeChat Pay": "几乎全部文件均已上传到微信支付",
 }
 
 QUESTION = {
     "Upload {files} with {numbers} of {bank_type} into package {package_id} (merchant {mchid}, connection "
     "{wxbank_conn_id})? {has}. This cannot be undone: numbers can never be taken out of a package again. [y/N] ": (
-        "将 {files}、{numbers}（{bank_type}）上传到号码包 {package_id}（商户 {mchid}，连接 {wxbank_conn_id}）吗？"
+        "将 {files}、{numbers}（{bank_type}）上传到号码包 {package_id}（商户号 {mchid}，连接 {wxbank_conn_id}）吗？"
         "{has}。此操作无法撤销：协议号一旦进入号码包就无法移出。输入 y 或“是”才会上传 [y/N] "
     ),
     "It has {tasks} now": "该号码包现有 {tasks}",
@@ -107,7 +107,7 @@ PROGRESS = {
         "微信支付已有 {done_files} / {files} 个文件、{done_rows} / {rows} 个协议号"
     ),
     "{so_far}; it processes what was sent in about {minutes} minutes": "{so_far}；处理已发送的约需 {minutes} 分钟",
-    "{so_far}; all of them were there already": "{so_far}；全部早已存在",
+    "{so_far}; all of them were there already": "{so_far}；全部此前已在号码包中",
     "{tasks} not finished": "还有 {tasks}未完成",
     "no look succeeded": "没有一次轮询成功",
     "Finishing what is under way; Ctrl-C again ends it at once, which is safe": (
@@ -150,7 +150,7 @@ ERRORS = {
         "没有上传：协议号一旦进入号码包就无法移出，因此该命令上传之前会询问，而现在没有终端可以询问。"
         "加上 --yes 则不询问直接上传；--dry-run 说明将会上传什么"
     ),
-    "nothing was uploaded: the answer was not y": "没有上传：回答不是 y",
+    "nothing was uploaded: the answer was not y": "没有上传：回答不是 y 或“是”",
     "package {package_id} was not finished in {timeout:g} s: {note}": (
         "号码包 {package_id} 在 {timeout:g} 秒内没有完成：{note}"
     ),

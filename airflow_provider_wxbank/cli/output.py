@@ -20,7 +20,7 @@ from rich.text import Text
 from tabulate import tabulate
 
 from airflow_provider_wxbank.cli.command import PipeClosed, printable
-from airflow_provider_wxbank.cli.words import counted, worded
+from airflow_provider_wxbank.cli.words import counted, shows, worded
 from airflow_provider_wxbank.packages.quota import SHANGHAI
 
 Row = Mapping[str, object]
@@ -74,11 +74,13 @@ def show(output: str, value: object, rows: Sequence[Row], columns: Sequence[Colu
     :param sums: the last line of a table.
     """
     if output == "json":
-        write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+        text = json.dumps(value, ensure_ascii=False, indent=2)
+        write((text if shows(text, sys.stdout) else json.dumps(value, indent=2)) + "\n")
     elif output == "yaml":
         from airflow.utils import yaml
 
-        write(yaml.dump(value, allow_unicode=True, sort_keys=False))
+        text = yaml.dump(value, allow_unicode=True, sort_keys=False)
+        write(text if shows(text, sys.stdout) else yaml.dump(value, sort_keys=False))
     elif output == "plain":
         rows = [{name: printable(one) if isinstance(one, str) else one for name, one in row.items()} for row in rows]
         write(tabulate(rows, headers="keys", tablefmt="plain", disable_numparse=True) + "\n" if rows else "")
@@ -132,10 +134,15 @@ def render(what: RenderableType, console: Console | None = None) -> None:
 
 
 def write(text: str) -> None:
-    """Write a result on stdout.
+    """Write a result on stdout; what cannot be shown there, as stderr has it: as ``\\u5bfc``.
+
+    The work is done by then, and a path in Chinese must not make a failure of it.
 
     :raises PipeClosed: nobody reads it.
     """
+    if not shows(text, sys.stdout):
+        encoding = sys.stdout.encoding
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

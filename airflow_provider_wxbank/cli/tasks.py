@@ -186,6 +186,9 @@ def _say_poll(event: Event) -> None:
 
 def _why_not_over(event: PollMade) -> str:
     """Why a wait is not over. The note is English, and says it in many ways; Chinese has the number instead."""
-    if not is_chinese() or event.unfinished is None:
+    if not is_chinese():
         return event.note
+    if event.unfinished is None:
+        # Of a wait, and not of a watch, that is all it can mean.
+        return worded("It has no upload task yet")
     return worded("{tasks} not finished", tasks=counted(event.unfinished, "task"))

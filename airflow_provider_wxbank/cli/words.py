@@ -49,7 +49,7 @@ def counted(count: int, one: str, many: str | None = None) -> str:
 def is_chinese() -> bool:
     """Whether texts are Chinese now: it is asked for, and what is printed on can show it."""
     is_wanted = not _only_english.get() and prefers_chinese(os.environ)
-    return is_wanted and all(map(_shows_chinese, (sys.stdout, sys.stderr)))
+    return is_wanted and all(shows("是", stream) for stream in (sys.stdout, sys.stderr))
 
 
 @contextmanager
@@ -74,10 +74,11 @@ def prefers_chinese(environ: Mapping[str, str]) -> bool:
     return _SIMPLIFIED.match(next(known, "")) is not None
 
 
-def _shows_chinese(stream: object) -> bool:
+def shows(text: str, stream: object) -> bool:
+    """Whether a stream can show a text."""
     try:
         # A process may be without a stream, and a stream in memory without an encoding.
-        "是".encode(getattr(stream, "encoding", None) or "utf-8")
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
     except (UnicodeEncodeError, LookupError):
         return False
     return True

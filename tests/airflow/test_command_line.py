@@ -115,6 +115,21 @@ def test_another_prefix_imports_anew(run: Run, connected: Simulator, users: Path
     assert posts(connected) == 2
 
 
+@pytest.mark.parametrize("is_tried", [False, True])
+@pytest.mark.parametrize("prefix", ["活动", "a b", "x" * 81])
+def test_a_wrong_prefix_of_a_file_is_refused_before_anything_is_said_of_it(
+    run: Run, connected: Simulator, users: Path, prefix: str, is_tried: bool
+) -> None:
+    code, out, err = run(
+        "upload", PACKAGE, "--file", str(users), "--bank-type", "ICBC_DEBIT", "--prefix", prefix,
+        "--dry-run" if is_tried else "--yes",
+    )  # fmt: skip
+    assert (code, out) == (3, "")
+    (line,) = err.splitlines()
+    assert line.startswith(f"error: prefix {prefix!r} must be 1 to 80 characters of ")
+    assert posts(connected) == 0
+
+
 def test_ctrl_c_ends_an_upload_in_order_and_the_next_one_goes_on(
     run: Run, new_simulator: NewSimulator, connect: Connect, users: Path, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from string import Formatter
 
 import pytest
+from airflow.utils import yaml
 from rich.cells import cell_len
 
 import airflow_provider_wxbank
@@ -220,6 +221,26 @@ def test_chinese_is_printed_in_the_encoding_of_the_terminal() -> None:
     assert "\n退出码：\n" in ended.stdout.decode("gbk")
 
 
+@pytest.mark.parametrize("output", ["table", "json", "yaml", "plain"])
+@pytest.mark.parametrize("folder", ["导出", "\U00020000"])
+def test_what_cannot_be_shown_fails_no_command(
+    connected: Simulator, users: Path, tmp_path: Path, output: str, folder: str
+) -> None:
+    path = tmp_path / folder
+    told = command(
+        "export", "--bank-type", "ICBC_DEBIT", "--source", str(users), "--output-path", str(path), "-o", output,
+        PYTHONIOENCODING="ascii", COLUMNS="300",
+    )  # fmt: skip
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.isascii()
+    if output == "json":
+        assert json.loads(told.stdout)["manifest"] == f"{path}/manifest.json"
+    elif output == "yaml":
+        assert yaml.safe_load(told.stdout)["manifest"] == f"{path}/manifest.json"
+    else:
+        assert folder.encode("ascii", "backslashreplace").decode() in told.stdout
+
+
 @pytest.fixture
 def dry_run(connected: Simulator, users: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Says what an upload of 12 numbers would do."""
@@ -235,10 +256,10 @@ def dry_run(connected: Simulator, users: Path) -> Callable[..., subprocess.Compl
 def test_a_dry_run_is_told_in_chinese(dry_run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     told = dry_run("table", COLUMNS="100")
     lines = [[cell.strip() for cell in line.split("|")] for line in told.stdout.splitlines()]
-    assert lines[0] == ["项目", "将会"]
+    assert lines[0] == ["项目", "内容"]
     shown = dict(lines[2:])
     assert shown["号码包"] == f"{PACKAGE}。该号码包还没有上传任务"
-    assert shown["连接"] == "wxbank_default，商户 1900000001"
+    assert shown["连接"] == "wxbank_default，商户号 1900000001"
     assert shown["文件"] == "1（已在号码包中、将会沿用：0 个）"
     assert shown["上传"] == "不到 1 分钟（估计）"
     assert shown["处理完成"] == "开始后约 40 分钟"
@@ -272,6 +293,14 @@ def test_an_upload_and_its_tasks_are_told_in_chinese(connected: Simulator, users
     # What WeChat Pay calls it, and what --status takes.
     assert task[2] == "FINISHED"
     assert (sums[0], sums[2]) == ("1 个上传任务", "1 个已完成")
+
+
+def test_a_wait_for_a_package_without_tasks_tells_so_in_chinese(connected: Simulator) -> None:
+    told = command("wait", PACKAGE, "--poke-interval", "0.05", "--timeout", "0.1")
+    assert told.returncode == 9
+    *looks, error, _ = said(told)
+    assert set(looks) == {f"号码包 {PACKAGE}：该号码包还没有上传任务"}
+    assert error == f"错误：号码包 {PACKAGE} 在 0.1 秒内没有完成：该号码包还没有上传任务"
 
 
 def test_a_wait_tells_in_chinese_how_many_tasks_are_left(
