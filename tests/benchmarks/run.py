@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from airflow_provider_wxbank.agreements.encryption import in_order
-from airflow_provider_wxbank.agreements.files import PlainFile, batches, plain_files
+from airflow_provider_wxbank.agreements.files import MAX_ROWS, PlainFile, batches, plain_files
 from airflow_provider_wxbank.agreements.numbers import Tally, Values, checked_numbers
 from airflow_provider_wxbank.agreements.outgoing import Outgoing, OutgoingFile
 from airflow_provider_wxbank.agreements.processes import EncryptionProcesses
@@ -58,8 +59,8 @@ from tests.harness.terminal import end_with
 ROWS = 330_000
 SM2_ROWS = 11_000
 ROUNDS = 5
-LAP_ROWS, LAPS, LAP_TURNS = 5500, 4, 75
-"""One thread: its bar is the nearest one. Rows of a file, files of a turn, and turns."""
+LAPS, LAP_TURNS = 4, 75
+"""One thread: its bar is the nearest one. Files of a turn, and turns."""
 FILES, FILE_ROWS, WORKERS, LATENCY = 200, 500, 8, 0.2
 TASKS, POLLS = 1000, 20
 WAITS, WAIT_SECONDS = 1000, 30.0
@@ -113,21 +114,22 @@ def encrypt_bare_pem(job: tuple[bytes, int]) -> None:
     encrypt_bare(key, numbers(rows))
 
 
-def agreement_files(key: PlatformKey, rows: list[str], max_rows: int) -> Iterator[PlainFile]:
+def agreement_files(key: PlatformKey, rows: list[str]) -> Iterator[PlainFile]:
     """From values to files with names, as an export does it."""
-    starts = range(0, len(rows), max_rows)
-    values = (Values("row", range(start, start + max_rows), rows[start : start + max_rows]) for start in starts)
+    starts = range(0, len(rows), MAX_ROWS)
+    values = (Values("row", range(start, start + MAX_ROWS), rows[start : start + MAX_ROWS]) for start in starts)
     checked = checked_numbers(values, "fail", Tally())
-    return plain_files(batches(checked, lambda: key, max_rows), "bench", b"key", "ICBC_DEBIT")
+    return plain_files(batches(checked, lambda: key, MAX_ROWS), "bench", b"key", "ICBC_DEBIT")
 
 
-def encrypt_ours(key: PlatformKey, rows: list[str], workers: int | None) -> None:
+def encrypt_in_one_thread(key: PlatformKey, rows: list[str]) -> Iterator[bytes]:
+    """From values to the bytes of agreement files, as a process that encrypts does it."""
+    return map(PlainFile.encrypted, agreement_files(key, rows))
+
+
+def encrypt_ours(key: PlatformKey, rows: list[str]) -> None:
     """From values to the bytes of agreement files, as an export does it."""
-    files = agreement_files(key, rows, 5500)
-    if workers:
-        for _ in in_order(PlainFile.encrypted, files, workers):
-            pass
-        return
+    files = agreement_files(key, rows)
     with EncryptionProcesses() as processes:
         for _ in in_order(
             lambda file: processes.encrypt_lines(file.key.public_key, file.numbers), files, processes.threads
@@ -152,21 +154,21 @@ def laps(files: Iterable[object]) -> Iterator[float]:
 
 
 def one_thread(key: PlatformKey, public: RSAPublicKey, rows: list[str]) -> Row:
-    """Encrypting and splitting in one thread, as a process that encrypts does it, against the bare loop; a file a lap.
+    """Encrypting and splitting in one thread, against the bare loop; a file a lap.
 
     The tenth part of the laps that took least is compared: what else a machine does makes a lap longer and never
     shorter, and a shared one loses up to half of its speed, for a tenth of a second as well as for minutes.
     """
-    parts = [rows[start : start + LAP_ROWS] for start in range(0, len(rows), LAP_ROWS)]
+    parts = [rows[start : start + MAX_ROWS] for start in range(0, len(rows), MAX_ROWS)]
     ours, bare = list[float](), list[float]()
     for _ in range(LAP_TURNS):
-        ours += laps(map(PlainFile.encrypted, agreement_files(key, rows, LAP_ROWS)))
+        ours += laps(encrypt_in_one_thread(key, rows))
         bare += laps(map(partial(encrypt_bare, public), parts))
     mine, theirs = quantiles(ours, n=10)[0], quantiles(bare, n=10)[0]
     return Row(
         "encrypt and split, one thread",
-        f"{LAP_ROWS / mine:,.0f} rows/s",
-        f"{LAP_ROWS / theirs:,.0f} rows/s",
+        f"{MAX_ROWS / mine:,.0f} rows/s",
+        f"{MAX_ROWS / theirs:,.0f} rows/s",
         theirs / mine,
         ">= 0.95",
     )
@@ -191,14 +193,14 @@ def encryption() -> Iterator[Row]:
     """Encrypting and splitting, against the bare loop."""
     public = generate_private_key(65537, 2048).public_key()
     key, rows = PlatformKey("0A", RsaPublicKey.of(public)), numbers(ROWS)
-    yield one_thread(key, public, rows[: LAPS * LAP_ROWS])
+    yield one_thread(key, public, rows[: LAPS * MAX_ROWS])
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     with ProcessPoolExecutor(2) as pool:
         halves = [(pem, ROWS // 2)] * 2
         list(pool.map(encrypt_bare_pem, halves))
         yield compare(
             "encrypt and split, default settings",
-            lambda: encrypt_ours(key, rows, None),
+            lambda: encrypt_ours(key, rows),
             lambda: list(pool.map(encrypt_bare_pem, halves)),
             ">= 0.9",
         )
@@ -217,7 +219,7 @@ def encryption_sm2() -> Iterator[Row]:
     key, rows = PlatformKey("0A", Sm2PublicKey(point)), numbers(SM2_ROWS)
     yield compare(
         "SM2: encrypt and split, one thread",
-        lambda: encrypt_ours(key, rows, 1),
+        lambda: deque(encrypt_in_one_thread(key, rows), 0),
         lambda: encrypt_bare_sm2((point, SM2_ROWS)),
         ">= 0.95",
         SM2_ROWS,
@@ -227,7 +229,7 @@ def encryption_sm2() -> Iterator[Row]:
         list(pool.map(encrypt_bare_sm2, halves))
         yield compare(
             "SM2: encrypt and split, default settings",
-            lambda: encrypt_ours(key, rows, None),
+            lambda: encrypt_ours(key, rows),
             lambda: list(pool.map(encrypt_bare_sm2, halves)),
             ">= 0.9",
             SM2_ROWS,
