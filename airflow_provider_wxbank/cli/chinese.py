@@ -109,6 +109,7 @@ PROGRESS = {
     "{so_far}; it processes what was sent in about {minutes} minutes": "{so_far}；处理已发送的约需 {minutes} 分钟",
     "{so_far}; all of them were there already": "{so_far}；全部此前已在号码包中",
     "{tasks} not finished": "还有 {tasks}未完成",
+    "still processing": "仍在处理",
     "no look succeeded": "没有一次轮询成功",
     "Finishing what is under way; Ctrl-C again ends it at once, which is safe": (
         "正在完成已开始的操作；再按一次 Ctrl-C 立即结束，同样是安全的"

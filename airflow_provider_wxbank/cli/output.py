@@ -74,19 +74,26 @@ def show(output: str, value: object, rows: Sequence[Row], columns: Sequence[Colu
     :param sums: the last line of a table.
     """
     if output == "json":
-        text = json.dumps(value, ensure_ascii=False, indent=2)
-        write((text if shows(text, sys.stdout) else json.dumps(value, indent=2)) + "\n")
+        write(_dumped(lambda unescaped: json.dumps(value, ensure_ascii=not unescaped, indent=2)) + "\n")
     elif output == "yaml":
         from airflow.utils import yaml
 
-        text = yaml.dump(value, allow_unicode=True, sort_keys=False)
-        write(text if shows(text, sys.stdout) else yaml.dump(value, sort_keys=False))
+        write(_dumped(lambda unescaped: yaml.dump(value, allow_unicode=unescaped, sort_keys=False)))
     elif output == "plain":
         rows = [{name: printable(one) if isinstance(one, str) else one for name, one in row.items()} for row in rows]
         write(tabulate(rows, headers="keys", tablefmt="plain", disable_numparse=True) + "\n" if rows else "")
     else:
         console = AirflowConsole()
         render(table(rows, columns, sums, console.width), console)
+
+
+def _dumped(dump: Callable[[bool], str]) -> str:
+    """A text for programs, with the escapes of its own format if stdout cannot show all of it.
+
+    :param dump: makes it, unescaped or not.
+    """
+    text = dump(True)
+    return text if shows(text, sys.stdout) else dump(False)
 
 
 def table(rows: Sequence[Row], columns: Sequence[Column], sums: Row | None, width: int) -> Table:

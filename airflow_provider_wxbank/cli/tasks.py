@@ -17,6 +17,7 @@ from airflow_provider_wxbank.cli.words import counted, is_chinese, worded
 from airflow_provider_wxbank.hooks import WxBankHook
 from airflow_provider_wxbank.packages.counts import Counts, check_fail_ratio, check_matched, count, likely_mistake
 from airflow_provider_wxbank.packages.endpoints import list_tasks, list_tasks_page
+from airflow_provider_wxbank.packages.poll import NO_TASK
 from airflow_provider_wxbank.packages.tasks import UploadTask
 from airflow_provider_wxbank.packages.wait import Look, Seen, looked
 from airflow_provider_wxbank.packages.wait import wait as poll_loop
@@ -188,7 +189,8 @@ def _why_not_over(event: PollMade) -> str:
     """Why a wait is not over. The note is English, and says it in many ways; Chinese has the number instead."""
     if not is_chinese():
         return event.note
-    if event.unfinished is None:
-        # Of a wait, and not of a watch, that is all it can mean.
+    if event.note == NO_TASK:
         return worded("It has no upload task yet")
+    if event.unfinished is None:
+        return worded("still processing")
     return worded("{tasks} not finished", tasks=counted(event.unfinished, "task"))

@@ -27,6 +27,9 @@ MAX_FAILURE_AGE = 30.0
 MAX_KEPT = 10_000
 """Finished tasks of a package that are kept for other waits, in some 5 MB."""
 
+NO_TASK = "the package has no upload task yet"
+"""Why a wait for all of a package is not over, if nothing is in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Poll:
@@ -219,7 +222,7 @@ async def _collect(client: Caller, target: Wanted, memory: Memory) -> Poll:
         note = number_of(missing, "of the tasks is not listed yet", "of the tasks are not listed yet")
         return Poll(None, note=f"{note}{names and ': '}{names}", unfinished=left)
     if not tasks:
-        return Poll(None, note="the package has no upload task yet")
+        return Poll(None, note=NO_TASK)
     unfinished = [task for task in tasks if not task.is_finished]
     if unfinished:
         return Poll(None, unfinished[0].filename, _still(len(unfinished)), unfinished=len(unfinished))

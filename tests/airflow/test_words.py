@@ -25,7 +25,7 @@ from airflow_provider_wxbank.cli.words import counted, in_english, prefers_chine
 from airflow_provider_wxbank.simulator import Simulator
 from airflow_provider_wxbank.simulator.options import OPTIONS
 from tests.airflow.conftest import Run
-from tests.conftest import PACKAGE
+from tests.conftest import PACKAGE, numbers
 from tests.harness.waiting import PATIENCE
 
 CLI = Path(airflow_provider_wxbank.__file__).parent / "cli"
@@ -313,3 +313,23 @@ def test_a_wait_tells_in_chinese_how_many_tasks_are_left(
     assert set(looks) == {f"号码包 {PACKAGE}：还有 1 个上传任务未完成"}
     assert error == f"错误：号码包 {PACKAGE} 在 0.1 秒内没有完成：还有 1 个上传任务未完成"
     assert hint == "提示：再次运行同一命令会继续等待"
+
+
+def test_a_wait_for_one_of_many_tasks_never_tells_in_chinese_that_there_are_none(
+    new_simulator: Callable[..., Simulator], connect: Callable[..., None], users: Path, tmp_path: Path
+) -> None:
+    connect(new_simulator(processing_seconds=1000.0))
+    users.write_text("".join(f"{number}\n" for number in numbers(45)))
+    folder = str(tmp_path / "export")
+    exported = command(
+        "export", "--bank-type", "ICBC_DEBIT", "--source", str(users), "--output-path", folder,
+        "--max-rows-per-file", "1", "-o", "json",
+    )  # fmt: skip
+    assert exported.returncode == 0, exported.stderr
+    assert command("upload", PACKAGE, "--manifest", folder, "--yes").returncode == 0
+    # On no first page, whichever end it begins at: the next looks ask for this one alone.
+    middle = json.loads(command("tasks", PACKAGE, "-o", "json").stdout)[22]["filename"]
+    told = command("wait", PACKAGE, "--filenames", middle, "--poke-interval", "0.05", "--timeout", "1")
+    *looks, _, _ = said(told)
+    assert looks[0] == f"号码包 {PACKAGE}：还有 45 个上传任务未完成"
+    assert set(looks[1:]) == {f"号码包 {PACKAGE}：仍在处理"}
