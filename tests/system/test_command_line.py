@@ -163,7 +163,7 @@ def test_an_upload_asks_in_chinese_and_takes_a_chinese_yes(
     env["PYTHONIOENCODING"] = "utf-8"
     with on_terminal(upload_of_12(tmp_path), env) as (process, terminal):
         asked = "".join(read_until(terminal, "[y/N]").split())
-        assert f"将1个文件、12个协议号（ICBC_DEBIT）上传到号码包{PACKAGE}（商户1900000001，" in asked
+        assert f"将1个文件、12个协议号（ICBC_DEBIT）上传到号码包{PACKAGE}（商户号1900000001，" in asked
         assert "该号码包还没有上传任务。此操作无法撤销：协议号一旦进入号码包就无法移出。" in asked
         os.write(terminal, f"{answer}\n".encode())
         rest = read_until(terminal, None)
