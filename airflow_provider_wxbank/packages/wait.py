@@ -22,6 +22,8 @@ from airflow_provider_wxbank.wechatpay.errors import (
     Unauthorized,
     UnverifiedAnswer,
     WxBankError,
+    for_another,
+    is_lasting,
     without_advice,
 )
 from airflow_provider_wxbank.wechatpay.flows import Caller
@@ -136,4 +138,6 @@ async def looked(look: Look, client: Caller, **shared: Any) -> Seen:
     try:
         return await look.look(client, **shared)
     except WxBankError as failure:
-        return failure
+        # A wait goes on with one that may pass, for a minute or more. It must not keep the frames that the failure met
+        # for as long: in an outage they are most of what a thousand waits hold.
+        return failure if is_lasting(failure) else for_another(failure)

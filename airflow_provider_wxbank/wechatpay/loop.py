@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager
 from copy import copy
 from typing import Any
 
@@ -49,7 +49,7 @@ from airflow_provider_wxbank.wechatpay.sending import (
     why_unverifiable,
 )
 from airflow_provider_wxbank.wechatpay.settings import Settings
-from airflow_provider_wxbank.wechatpay.sockets import sockets
+from airflow_provider_wxbank.wechatpay.sockets import room, sockets
 from airflow_provider_wxbank.wechatpay.threads import off_loop
 from airflow_provider_wxbank.wechatpay.transport import Transport
 
@@ -91,11 +91,9 @@ class InLoop:
         # The time is that of its turn, since a signature is good for some minutes alone.
         return await off_loop("signatures", lambda: sign(call, merchant, clock()))
 
-    @asynccontextmanager
-    async def line(self, base_url: str) -> AsyncIterator[None]:
+    def line(self, base_url: str) -> AbstractAsyncContextManager[None]:
         """What a call is sent within: it begins once a socket is free."""
-        async with sockets() as pool, pool.socket(base_url):
-            yield
+        return room(base_url)
 
     async def exchange(self, base_url: str, signed: SignedCall) -> Answer:
         """Send a call once.

@@ -8,8 +8,6 @@ import socket
 import ssl
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,7 +63,7 @@ class Pool:
         self.session = ClientSession(
             connector=_Connector(
                 resolver=_Resolver(),
-                # Whoever waits for a socket waits in socket().
+                # Whoever waits for a socket waits in enter().
                 limit=0,
                 keepalive_timeout=MAX_IDLE,
                 socket_factory=_new_socket,
@@ -79,17 +77,27 @@ class Pool:
         # It would send a GET again by itself if a connection that was kept has been closed; the exchange decides that.
         self.session._retry_connection = False
 
-    @asynccontextmanager
-    async def socket(self, base_url: str) -> AsyncIterator[None]:
-        """Room for one call to a host."""
-        async with self._of_host[base_url], self._all:
+    async def enter(self, base_url: str) -> None:
+        """Wait for room for one call to a host."""
+        taken: list[asyncio.Semaphore] = []
+        try:
+            for room in (self._of_host[base_url], self._all):
+                await room.acquire()
+                taken.append(room)
             await self._give_way()
-            try:
-                yield
-            except Exception:
+        except BaseException:
+            for room in taken:
+                room.release()
+            raise
+
+    async def leave(self, base_url: str, *, at_once: bool) -> None:
+        """Make room for another call."""
+        try:
+            if not at_once:
                 await self._give_way()
-                raise
-            await self._give_way()
+        finally:
+            self._all.release()
+            self._of_host[base_url].release()
 
     async def _give_way(self) -> None:
         """Go on alone in a round of the loop.
@@ -132,6 +140,34 @@ class sockets:  # noqa: N801  # used as contextlib's own are
         self._sharing.__exit__()
         if self._loop not in _POOLS:
             await self._pool.session.close()
+
+
+class room:  # noqa: N801  # used as contextlib's own are
+    """Room for one call to a host, among the sockets of the running event loop: its block begins once there is any.
+
+    A class for the same reason as :class:`.shared_in`: in an outage a thousand polls wait here.
+    """
+
+    __slots__ = ("_base_url", "_pool", "_sockets")
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+        self._sockets = sockets()
+
+    async def __aenter__(self) -> None:
+        self._pool = await self._sockets.__aenter__()
+        try:
+            await self._pool.enter(self._base_url)
+        except BaseException:
+            await self._sockets.__aexit__()
+            raise
+
+    async def __aexit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
+        try:
+            # Whoever is cancelled is gone at once.
+            await self._pool.leave(self._base_url, at_once=not isinstance(failure, Exception | None))
+        finally:
+            await self._sockets.__aexit__()
 
 
 class _BoundedHandler(ResponseHandler):

@@ -88,6 +88,17 @@ def test_a_failure_that_passes_serves_others_for_a_while_and_each_has_its_own(si
     assert isinstance(third, Poll)
 
 
+def test_a_failure_that_a_wait_goes_on_with_keeps_nothing_of_where_it_was_met(simulator: Simulator) -> None:
+    simulator.add_fault(Fault("internal-error", on="list", times=1))
+    simulator.add_fault(Fault("forbidden", on="list", times=1))
+    passing, lasting = looks_of(settings_of(simulator), [0, 60])
+    assert isinstance(passing, TryLater)
+    # A thousand waits hold one each, until their next poll.
+    assert (passing.__traceback__, passing.__context__, passing.__cause__) == (None, None, None)
+    assert isinstance(lasting, Refused)
+    assert lasting.__traceback__ is not None
+
+
 def test_nothing_is_kept_of_packages_that_nobody_waits_for(simulator: Simulator) -> None:
     settings = settings_of(simulator)
 

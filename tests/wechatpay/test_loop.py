@@ -159,6 +159,29 @@ def test_a_host_that_hangs_has_few_sockets_and_leaves_some_for_others(simulator:
         run_alone(flow)
 
 
+def test_calls_that_are_cancelled_leave_their_room_to_others(simulator: Simulator, settings_of: Any) -> None:
+    with hanging_server() as (one, _, ones), hanging_server() as (other, _, others):
+
+        async def flow() -> None:
+            clients = [AsyncClient(settings_of(simulator, host=url, read_timeout=600)) for url in (one, other)]
+            sent = 0
+
+            def all_arrived() -> bool:
+                return ones() + others() >= sent
+
+            async with sockets():
+                for used, room in ((clients, MAX_SOCKETS), *(([client], MAX_SOCKETS_A_HOST) for client in clients)):
+                    calls = [asyncio.create_task(client.asend(CALL)) for client in used for _ in range(MAX_SOCKETS)]
+                    sent += room
+                    await auntil(all_arrived)
+                    # Those under way, those that wait for room at all, and those that wait for room at their host.
+                    for call in calls:
+                        call.cancel()
+                    await asyncio.gather(*calls, return_exceptions=True)
+
+        run_alone(flow)
+
+
 def test_calls_use_the_socket_of_the_call_before(simulator: Simulator, settings_of: Any) -> None:
     async def flow() -> int:
         client = AsyncClient(settings_of(simulator))
