@@ -59,7 +59,8 @@ class Body:
 async def read_body(pieces: AsyncIterator[bytes], content_type: str) -> Body:
     """Read a body to its end, so that neither an answer nor a fault comes before that."""
     kind, options = parse_options_header(content_type)
-    if kind != b"multipart/form-data":
+    # The oldest version of the parser leaves it as it was written.
+    if kind.lower() != b"multipart/form-data":
         content = bytearray()
         async for piece in pieces:
             content += piece[: MAX_KEPT - len(content)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import date, datetime
@@ -45,6 +46,16 @@ BANK: dict[str, Any] = {
     "password": "",
     "extra": {"driver_path": str(HSQLDB), "driver_class": HSQLDB_CLASS},
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def hooks() -> None:
+    """Airflow has looked for hooks: the first time in a process, the oldest version warns of itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from airflow.providers_manager import ProvidersManager
+
+        assert ProvidersManager().hooks["jdbc"]
 
 
 @pytest.fixture(autouse=True)
