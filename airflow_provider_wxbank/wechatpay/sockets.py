@@ -81,13 +81,13 @@ class Pool:
         """Wait for room for one call to a host."""
         taken: list[asyncio.Semaphore] = []
         try:
-            for room in (self._of_host[base_url], self._all):
-                await room.acquire()
-                taken.append(room)
+            for limit in (self._of_host[base_url], self._all):
+                await limit.acquire()
+                taken.append(limit)
             await self._give_way()
         except BaseException:
-            for room in taken:
-                room.release()
+            for limit in taken:
+                limit.release()
             raise
 
     async def leave(self, base_url: str, *, at_once: bool) -> None:
