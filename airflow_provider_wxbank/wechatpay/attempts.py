@@ -21,6 +21,17 @@ class Failed(Exception):
         super().__init__()
         self.trouble = trouble
         self.error = error
+        self.cause = error.__cause__
+
+    def last(self) -> WxBankError:
+        """The error, to be raised since there is no other attempt; it is kept here no longer.
+
+        While it is raised it holds this failure, and all frames between. If this held it too, only the collector could
+        free them: in an outage thousands of times a minute, while everybody in the event loop waits.
+        """
+        error = self.error
+        del self.error
+        return error
 
 
 class Attempt:

@@ -182,7 +182,7 @@ class Exchange:
                     random=self._random,
                 )
                 if again is None or attempts >= self._max_attempts:
-                    raise failed.error from failed.error.__cause__
+                    raise failed.last() from failed.cause
                 text = without_advice(failed.error)
                 log.warning("%s; attempt %d follows in %.1f s", text, attempts + 1, again.pause)
                 self._tell(CallRepeated(str(call), failed.trouble.name, attempts + 1, again.pause))

@@ -128,9 +128,8 @@ class InLoop:
                     ) as response,
                 ):
                     body = await _read(response)
-            except (NotSent, NoAnswer):
-                raise
             except Exception as failure:
+                _forget_frames(failure)
                 raise stage.failed(failure, proxy) from None
         lines = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers]
         return Answer(response.status, _joined(lines), body, why_unverifiable(lines))
@@ -185,7 +184,9 @@ class _Stage:
         self._ends_in(MAX_ANSWER_TIMEOUTS * self._settings.read_timeout)
 
     def failed(self, failure: Exception, proxy: URL | None) -> NotSent | NoAnswer:
-        """Our error for whatever was raised."""
+        """Our error for whatever was raised: one that nothing else holds."""
+        if isinstance(failure, NotSent | NoAnswer):
+            return copy(failure)
         if not self._is_connected:
             return NotSent(self._why_not_connected(failure, proxy))
         if self.limit.expired():
@@ -220,6 +221,16 @@ class _Stage:
     def _ends_in(self, seconds: float) -> None:
         if not self.limit.expired():
             self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
+def _forget_frames(failure: BaseException | None) -> None:
+    """Break the circles of what a library has raised: its frames, and what they hold, hold the failures they have met.
+
+    Only the collector could free them, in an outage for thousands of calls a minute, and it holds the loop meanwhile.
+    """
+    while failure is not None:
+        failure.__traceback__ = None
+        failure = failure.__cause__ or failure.__context__
 
 
 def _proxy_for(base_url: str, settings: Settings) -> URL | None:

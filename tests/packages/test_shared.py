@@ -4,6 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from types import FrameType, TracebackType
+from typing import Any
+
+import pytest
 
 from airflow_provider_wxbank.packages.poll import Poll
 from airflow_provider_wxbank.packages.shared import _IN_USE, shared_by
@@ -12,16 +17,17 @@ from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.simulator.checks import Meta
 from airflow_provider_wxbank.simulator.ledger import Task
-from airflow_provider_wxbank.wechatpay.errors import Refused, TryLater
+from airflow_provider_wxbank.wechatpay.errors import NotReached, Refused, TryLater, WxBankError
 from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
 from tests.conftest import PACKAGE
 
 WAITS = 60
 
 
-def settings_of(simulator: Simulator) -> Settings:
+def settings_of(simulator: Simulator, **extra: Any) -> Settings:
     connection = simulator.airflow_connection()
-    return read_settings(connection["login"], connection["password"], connection["host"], connection["extra"])
+    host = extra.pop("host", connection["host"])
+    return read_settings(connection["login"], connection["password"], host, {**connection["extra"], **extra})
 
 
 def test_tasks_that_one_wait_has_read_are_not_read_by_another(simulator: Simulator) -> None:
@@ -97,6 +103,67 @@ def test_a_failure_that_a_wait_goes_on_with_keeps_nothing_of_where_it_was_met(si
     assert (passing.__traceback__, passing.__context__, passing.__cause__) == (None, None, None)
     assert isinstance(lasting, Refused)
     assert lasting.__traceback__ is not None
+
+
+def is_of_a_poll(frame: FrameType) -> bool:
+    name: str = frame.f_globals["__name__"]
+    return name.startswith(("airflow_provider_wxbank.packages", "airflow_provider_wxbank.wechatpay", "aio"))
+
+
+def leftovers(settings: Settings, what: type[WxBankError]) -> list[str]:
+    """Where a poll that fails has left what only the collector can free."""
+
+    async def flow() -> list[str]:
+        async with shared_by(settings, PACKAGE) as shared:
+            # Keys, sockets and what Python keeps of a first time.
+            await shared.looked(next(wait(wanted(PACKAGE))), 0.0)  # type: ignore[arg-type]  # it begins with a look
+            gc.collect()
+            gc.disable()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            try:
+                seen = await shared.looked(next(wait(wanted(PACKAGE))), -1.0)  # type: ignore[arg-type]  # as above
+                assert isinstance(seen, what)
+                # What waits for the loop to go on, such as a connection that is being closed.
+                await asyncio.sleep(0.01)
+                gc.collect()
+                frames = [thing.tb_frame for thing in gc.garbage if isinstance(thing, TracebackType)]
+                # The simulator runs in this process, too, and leaves something.
+                return [f"{frame.f_code.co_qualname}:{frame.f_lineno}" for frame in frames if is_of_a_poll(frame)]
+            finally:
+                gc.set_debug(0)
+                gc.garbage.clear()
+                gc.enable()
+
+    return asyncio.run(flow())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "internal-error", "bad-gateway", "too-many-requests", "unsigned-quota", "unsigned-sign-error", "forbidden",
+        "redirect", "reset", "drop", "hang", "hang-during", "truncate", "slow", "endless", "huge-header", "unsigned",
+        "tampered", "stale", "unknown-serial", "replay",
+    ],
+)  # fmt: skip
+def test_a_poll_that_fails_leaves_nothing_to_the_collector(simulator: Simulator, fault: str) -> None:
+    """In an outage a thousand fail in a minute, and everybody in the loop waits for a collection."""
+    simulator.add_fault(Fault(fault, on="list", times=100, seconds=2.0))
+    settings = settings_of(simulator, read_timeout=1.0)
+    assert leftovers(settings, WxBankError) == []
+
+
+@pytest.mark.parametrize("host", ["http://127.0.0.1:1", "https://nowhere.invalid", "https://127.0.0.1:{port}"])
+def test_nor_does_one_that_reaches_nobody(simulator: Simulator, host: str) -> None:
+    """Nobody listens, it has no such name, or it speaks no TLS."""
+    port = simulator.airflow_connection()["host"].rpartition(":")[2]
+    assert leftovers(settings_of(simulator, host=host.format(port=port)), NotReached) == []
+
+
+def test_nor_does_one_whose_proxy_connects_to_nobody(simulator: Simulator) -> None:
+    port = simulator.airflow_connection()["host"].rpartition(":")[2]
+    for proxy in ("http://127.0.0.1:1", f"http://127.0.0.1:{port}"):
+        settings = settings_of(simulator, host="https://nowhere.invalid", proxies={"https": proxy})
+        assert leftovers(settings, NotReached) == []
 
 
 def test_nothing_is_kept_of_packages_that_nobody_waits_for(simulator: Simulator) -> None:
