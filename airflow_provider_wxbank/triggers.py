@@ -36,7 +36,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
     is_lasting,
 )
 from airflow_provider_wxbank.wechatpay.settings import Settings
-from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
+from airflow_provider_wxbank.wechatpay.tracebacks import forget_locals, forgets_locals
 
 NAMES: tuple[Names, Names] = ("task_ids", "filenames")
 
@@ -255,6 +255,8 @@ class ImportFinishedTrigger(BaseEventTrigger):
                     type(failure).__name__,
                     failure,
                 )
+                # They hold it, and it them: only the collector could free them.
+                forget_locals(failure)
             await asyncio.sleep(self.poll_interval)
 
     async def _imports(self, shared: Shared) -> AsyncGenerator[Counts, None]:

@@ -177,9 +177,8 @@ def for_another(failure: WxBankError) -> WxBankError:
     An exception has the frames of all who have met it, and keeps them: those of others, too, who may still run.
     """
     other = copy(failure)
-    for note in getattr(failure, "__notes__", ()):
-        if note not in getattr(other, "__notes__", ()):
-            other.add_note(note)
+    if hasattr(failure, "__notes__"):
+        other.__notes__ = [*failure.__notes__]
     if isinstance(failure.__cause__, WxBankError):
         other.__cause__ = for_another(failure.__cause__)
     return other

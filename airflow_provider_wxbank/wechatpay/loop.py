@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from copy import copy
@@ -129,7 +130,6 @@ class InLoop:
                 ):
                     body = await _read(response)
             except Exception as failure:
-                _forget_frames(failure)
                 raise stage.failed(failure, proxy) from None
         lines = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers]
         return Answer(response.status, _joined(lines), body, why_unverifiable(lines))
@@ -165,6 +165,7 @@ class _Stage:
         self._settings = settings
         self._is_connected = False
         self._is_sending = False
+        self._callers_own = sys.exception()
 
     def connecting(self) -> None:
         self._ends_in(self._settings.connect_timeout)
@@ -185,6 +186,7 @@ class _Stage:
 
     def failed(self, failure: Exception, proxy: URL | None) -> NotSent | NoAnswer:
         """Our error for whatever was raised: one that nothing else holds."""
+        _forget_frames(failure, self._callers_own)
         if isinstance(failure, NotSent | NoAnswer):
             return copy(failure)
         if not self._is_connected:
@@ -223,14 +225,20 @@ class _Stage:
             self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
-def _forget_frames(failure: BaseException | None) -> None:
+def _forget_frames(failure: BaseException, callers_own: BaseException | None) -> None:
     """Break the circles of what a library has raised: its frames, and what they hold, hold the failures they have met.
 
     Only the collector could free them, in an outage for thousands of calls a minute, and it holds the loop meanwhile.
+
+    :param callers_own: what a caller was handling when the call began. It led to none of these, and keeps its own.
     """
-    while failure is not None:
-        failure.__traceback__ = None
-        failure = failure.__cause__ or failure.__context__
+    inner: BaseException | None = failure
+    done = {id(callers_own)}
+    # Causes and contexts may form a circle.
+    while inner is not None and id(inner) not in done:
+        done.add(id(inner))
+        inner.__traceback__ = None
+        inner = inner.__cause__ or inner.__context__
 
 
 def _proxy_for(base_url: str, settings: Settings) -> URL | None:

@@ -84,7 +84,7 @@ class Pool:
             for limit in (self._of_host[base_url], self._all):
                 await limit.acquire()
                 taken.append(limit)
-            await self._give_way()
+            await self.give_way()
         except BaseException:
             for limit in taken:
                 limit.release()
@@ -94,16 +94,16 @@ class Pool:
         """Make room for another call."""
         try:
             if not at_once:
-                await self._give_way()
+                await self.give_way()
         finally:
             self._all.release()
             self._of_host[base_url].release()
 
-    async def _give_way(self) -> None:
+    async def give_way(self) -> None:
         """Go on alone in a round of the loop.
 
-        Many calls may fail, or get a socket, in the same one. What follows, such as signing, takes each of them a
-        millisecond, and everybody in the loop would wait for all of them.
+        Many waits may be due, and many calls may fail or get a socket, in the same one. What follows, such as signing,
+        takes each of them a millisecond, and everybody in the loop would wait for all of them.
         """
         async with self._one_by_one:
             await asyncio.sleep(0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import runpy
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -36,6 +36,7 @@ from airflow_provider_wxbank.wechatpay.flows import run
 from tests.airflow.conftest import context
 from tests.conftest import PACKAGE, NewClient, NewSimulator
 from tests.harness.files import agreement_file
+from tests.harness.garbage import left_to_the_collector
 from tests.harness.waiting import PATIENCE
 
 if HAS_WATCHERS:
@@ -182,16 +183,27 @@ async def payload(stream: AsyncIterator[Any]) -> Any:
     return (await asyncio.wait_for(anext(stream), PATIENCE)).payload
 
 
-async def polls(simulator: Simulator, stream: AsyncIterator[Any], count: int = 5) -> None:
-    """Let a watcher poll so often, and see that it raises no event."""
-    seen = simulator.report()["requests"].get("list", 0)
+@asynccontextmanager
+async def polling(simulator: Simulator, stream: AsyncIterator[Any]) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
+    """A watcher that polls, and raises no event; what is yielded waits for so many more polls."""
     waiting = asyncio.ensure_future(anext(stream))
-    while simulator.report()["requests"].get("list", 0) < seen + count:
-        assert not waiting.done()
-        await asyncio.sleep(0.01)
+
+    async def more(count: int) -> None:
+        seen = simulator.report()["requests"].get("list", 0)
+        while simulator.report()["requests"].get("list", 0) < seen + count:
+            assert not waiting.done()
+            await asyncio.sleep(0.01)
+
+    yield more
     waiting.cancel()
     with suppress(asyncio.CancelledError):
         await waiting
+
+
+async def polls(simulator: Simulator, stream: AsyncIterator[Any]) -> None:
+    """Let a watcher poll some times, and see that it raises no event."""
+    async with polling(simulator, stream) as more:
+        await more(5)
 
 
 def told(result: Any, tasks: int) -> bool:
@@ -274,6 +286,21 @@ def test_a_watch_goes_on_after_an_outage_and_after_a_refusal(
     assert told(asyncio.run(first_payload(watch())), 1)
     text = logged()
     assert ("cannot be watched now" in text) == (kind == "forbidden")
+
+
+@needs_watchers
+@pytest.mark.parametrize("kind", ["unsigned", "forbidden", "unsigned-sign-error"])
+def test_a_watch_that_fails_leaves_nothing_to_the_collector(connected: Simulator, kind: str) -> None:
+    connected.add_fault(Fault(kind, on="list"))
+
+    async def run() -> list[str]:
+        async with aclosing(watch().run()) as stream, polling(connected, stream) as more:  # type: ignore[type-var]
+            await more(5)
+            with left_to_the_collector() as left:
+                await more(10)
+            return left
+
+    assert asyncio.run(run()) == []
 
 
 @needs_watchers

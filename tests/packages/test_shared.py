@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-from types import FrameType, TracebackType
 from typing import Any
 
 import pytest
@@ -17,9 +15,10 @@ from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.simulator.checks import Meta
 from airflow_provider_wxbank.simulator.ledger import Task
-from airflow_provider_wxbank.wechatpay.errors import NotReached, Refused, TryLater, WxBankError
+from airflow_provider_wxbank.wechatpay.errors import NotReached, Refused, TryLater, WxBankError, for_another
 from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
 from tests.conftest import PACKAGE
+from tests.harness.garbage import left_to_the_collector
 
 WAITS = 60
 
@@ -105,11 +104,6 @@ def test_a_failure_that_a_wait_goes_on_with_keeps_nothing_of_where_it_was_met(si
     assert lasting.__traceback__ is not None
 
 
-def is_of_a_poll(frame: FrameType) -> bool:
-    name: str = frame.f_globals["__name__"]
-    return name.startswith(("airflow_provider_wxbank.packages", "airflow_provider_wxbank.wechatpay", "aio"))
-
-
 def leftovers(settings: Settings, what: type[WxBankError]) -> list[str]:
     """Where a poll that fails has left what only the collector can free."""
 
@@ -117,22 +111,12 @@ def leftovers(settings: Settings, what: type[WxBankError]) -> list[str]:
         async with shared_by(settings, PACKAGE) as shared:
             # Keys, sockets and what Python keeps of a first time.
             await shared.looked(next(wait(wanted(PACKAGE))), 0.0)  # type: ignore[arg-type]  # it begins with a look
-            gc.collect()
-            gc.disable()
-            gc.set_debug(gc.DEBUG_SAVEALL)
-            try:
+            with left_to_the_collector() as left:
                 seen = await shared.looked(next(wait(wanted(PACKAGE))), -1.0)  # type: ignore[arg-type]  # as above
                 assert isinstance(seen, what)
                 # What waits for the loop to go on, such as a connection that is being closed.
                 await asyncio.sleep(0.01)
-                gc.collect()
-                frames = [thing.tb_frame for thing in gc.garbage if isinstance(thing, TracebackType)]
-                # The simulator runs in this process, too, and leaves something.
-                return [f"{frame.f_code.co_qualname}:{frame.f_lineno}" for frame in frames if is_of_a_poll(frame)]
-            finally:
-                gc.set_debug(0)
-                gc.garbage.clear()
-                gc.enable()
+            return left
 
     return asyncio.run(flow())
 
@@ -166,6 +150,31 @@ def test_nor_does_one_whose_proxy_connects_to_nobody(simulator: Simulator) -> No
         assert leftovers(settings, NotReached) == []
 
 
+def test_looks_that_are_due_at_once_begin_one_by_one(simulator: Simulator) -> None:
+    """After somebody has held the loop all of them may be, and each signs for a millisecond or two."""
+    began: list[int] = []
+    rounds = 0
+
+    async def count() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    async def begin(_client: object, **_shared: object) -> Poll:
+        began.append(rounds)
+        return Poll(None)
+
+    async def flow() -> None:
+        async with shared_by(settings_of(simulator), PACKAGE) as shared:
+            counting = asyncio.create_task(count())
+            await asyncio.gather(*(shared.looked(Look(begin), 60.0) for _ in range(WAITS)))
+            counting.cancel()
+
+    asyncio.run(flow())
+    assert len(set(began)) == len(began) == WAITS
+
+
 def test_nothing_is_kept_of_packages_that_nobody_waits_for(simulator: Simulator) -> None:
     settings = settings_of(simulator)
 
@@ -178,3 +187,12 @@ def test_nothing_is_kept_of_packages_that_nobody_waits_for(simulator: Simulator)
 
     asyncio.run(flow())
     assert _IN_USE == {}
+
+
+def test_what_is_noted_at_one_failure_is_noted_at_no_other() -> None:
+    failure = TryLater("x")
+    failure.add_note("of all")
+    first, second = for_another(failure), for_another(failure)
+    first.add_note("of the first")
+    assert (first.__notes__, second.__notes__) == (["of all", "of the first"], ["of all"])
+    assert failure.__notes__ == ["of all"]

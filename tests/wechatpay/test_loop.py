@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -319,6 +319,46 @@ def test_a_coroutine_that_has_caught_a_failure_is_not_ended_with_it() -> None:
         return await running
 
     assert run_alone(flow) == "it went on"
+
+
+def of_a_row() -> None:
+    raise KeyError("row 7")
+
+
+def in_a_circle() -> None:
+    """What is raised here is the cause of the failure that it came of."""
+    try:
+        try:
+            of_a_row()
+        except KeyError as failure:
+            raise RuntimeError("wrapped") from failure
+    except RuntimeError as failure:
+        raise cast("KeyError", failure.__cause__)  # noqa: B904
+
+
+@pytest.mark.parametrize("own", [of_a_row, in_a_circle])
+@pytest.mark.parametrize("fault", ["redirect", "drop", "internal-error", "hang"])
+def test_what_a_caller_handles_meanwhile_is_its_own(
+    simulator: Simulator, settings_of: Any, own: Callable[[], None], fault: str
+) -> None:
+    simulator.add_fault(Fault(fault, on="list", seconds=1.0))
+
+    async def flow() -> list[str]:
+        client = AsyncClient(settings_of(simulator, read_timeout=0.5), max_attempts=1)
+        try:
+            try:
+                own()
+            except KeyError:
+                with pytest.raises(TryLater):
+                    await client.asend(CALL)
+                raise
+        except KeyError as failure:
+            return [frame.f_code.co_name for frame, _ in traceback.walk_tb(failure.__traceback__)]
+        return []
+
+    names = run_alone(flow)
+    assert names[0] == "flow"
+    assert names[-1] == "of_a_row"
 
 
 @contextmanager
