@@ -27,6 +27,7 @@ from typing import Any
 from tests.harness.airflow_home import run
 from tests.harness.terminal import end_with, say
 from tools.release import ROOT, build, released_version
+from tools.test import SUMMARY
 
 FOLDER = ROOT / ".matrix"
 TESTS = ("tests", *(f"--ignore=tests/{name}" for name in ("browser", "stress", "system")))
@@ -245,7 +246,7 @@ def use(one: Combination) -> str:
         one, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", ours, *(TESTS if one.lowest else FEW_TESTS)
     )
     extent = "all" if one.lowest else "few"
-    return f"DAG in both suites, provider, {extent} tests: {tests.strip().splitlines()[-1].strip('= ')}"
+    return f"DAG in both suites, provider, {extent} tests: {SUMMARY.findall(tests)[-1]}"
 
 
 def python_in(one: Combination, *arguments: str, **variables: str) -> str:

@@ -38,7 +38,8 @@ POLL_SECONDS = 0.5
 TELL_SECONDS = 60.0
 
 _SKIPPED = re.compile(r"^SKIPPED (\S+?)(?:\[.*?\])? - (?:Skipped: )?(.*)\n", re.MULTILINE)
-_SUMMARY = re.compile(r"^(?:=+ )?((?:\d+ \w+(?:, )?)+ in [\d.]+s.*?)(?: =+)?$", re.MULTILINE)
+SUMMARY = re.compile(r"^(?:=+ )?((?:\d+ \w+(?:, )?)+ in [\d.]+s.*?)(?: =+)?$", re.MULTILINE)
+"""The line that pytest ends with; what ends with Python may print more."""
 
 
 @dataclass(slots=True)
@@ -53,7 +54,7 @@ class Job:
     @property
     def summary(self) -> str:
         """Its last line, with its name."""
-        found = _SUMMARY.findall(self.output)
+        found = SUMMARY.findall(self.output)
         return f"{self.name}: {found[-1] if found else f'ended with {self.code} and no summary'}"
 
 
