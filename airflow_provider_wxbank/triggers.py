@@ -36,7 +36,7 @@ from airflow_provider_wxbank.wechatpay.errors import (
     is_lasting,
 )
 from airflow_provider_wxbank.wechatpay.settings import Settings
-from airflow_provider_wxbank.wechatpay.tracebacks import forget_locals, forgets_locals
+from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 
 NAMES: tuple[Names, Names] = ("task_ids", "filenames")
 
@@ -255,8 +255,6 @@ class ImportFinishedTrigger(BaseEventTrigger):
                     type(failure).__name__,
                     failure,
                 )
-                # They hold it, and it them: only the collector could free them.
-                forget_locals(failure)
             await asyncio.sleep(self.poll_interval)
 
     async def _imports(self, shared: Shared) -> AsyncGenerator[Counts, None]:
@@ -264,22 +262,23 @@ class ImportFinishedTrigger(BaseEventTrigger):
         if self._reported is None:
             self._reported = self._saved = await self._load()
         watching = watch(self.package_id, self._reported, all_of(self._log_failures, self._hook.observer))
-        seen: Seen = None
+        step = next(watching)
         while True:
-            match watching.send(seen):
+            match step:
                 case Look() as look:
-                    seen = await shared.looked(look, self.poll_interval)
+                    # What was seen is in no variable: a failure that is raised holds this frame, which would hold it.
+                    step = watching.send(await shared.looked(look, self.poll_interval))
+                    continue
                 case Pause():
                     await asyncio.sleep(self.poll_interval * random.uniform(0.9, 1.1))  # noqa: S311  # no secret
-                    seen = None
                     # Only now that Airflow had a poll's time to write the event: saved earlier, an event could be lost
                     # with the triggerer.
                     if self._saved != self._reported:
                         await self._save(self._reported)
                 case Known() as known:
-                    seen = None
                     yield known.counts.since(self._reported.counts)
                     self._reported = known
+            step = next(watching)
 
     def _log_failures(self, event: Event) -> None:
         if isinstance(event, PollFailed):

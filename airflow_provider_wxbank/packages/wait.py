@@ -126,7 +126,11 @@ def _until_finished(
             isinstance(seen, Unauthorized) and unauthorized <= MAX_UNAUTHORIZED
         )
         if not may_pass:
-            raise seen
+            try:
+                raise seen
+            finally:
+                # Its traceback holds this frame: only the collector could free them.
+                del seen
         tell(PollFailed(package_id, without_advice(seen)))
 
 

@@ -52,6 +52,7 @@ from airflow_provider_wxbank.wechatpay.sending import (
 from airflow_provider_wxbank.wechatpay.settings import Settings
 from airflow_provider_wxbank.wechatpay.sockets import room, sockets
 from airflow_provider_wxbank.wechatpay.threads import off_loop
+from airflow_provider_wxbank.wechatpay.tracebacks import forget_frames
 from airflow_provider_wxbank.wechatpay.transport import Transport
 
 
@@ -88,6 +89,8 @@ class InLoop:
     async def sign(self, call: Call, merchant: Merchant, clock: Callable[[], float]) -> SignedCall:
         """Sign a call: here with a key in memory, which takes 2 ms; else in a thread of our own."""
         if isinstance(merchant.signer, PemSigner):
+            async with sockets() as pool:
+                await pool.give_way()
             return sign(call, merchant, clock())
         # The time is that of its turn, since a signature is good for some minutes alone.
         return await off_loop("signatures", lambda: sign(call, merchant, clock()))
@@ -186,7 +189,7 @@ class _Stage:
 
     def failed(self, failure: Exception, proxy: URL | None) -> NotSent | NoAnswer:
         """Our error for whatever was raised: one that nothing else holds."""
-        _forget_frames(failure, self._callers_own)
+        forget_frames(failure, self._callers_own)
         if isinstance(failure, NotSent | NoAnswer):
             return copy(failure)
         if not self._is_connected:
@@ -223,22 +226,6 @@ class _Stage:
     def _ends_in(self, seconds: float) -> None:
         if not self.limit.expired():
             self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
-
-
-def _forget_frames(failure: BaseException, callers_own: BaseException | None) -> None:
-    """Break the circles of what a library has raised: its frames, and what they hold, hold the failures they have met.
-
-    Only the collector could free them, in an outage for thousands of calls a minute, and it holds the loop meanwhile.
-
-    :param callers_own: what a caller was handling when the call began. It led to none of these, and keeps its own.
-    """
-    inner: BaseException | None = failure
-    done = {id(callers_own)}
-    # Causes and contexts may form a circle.
-    while inner is not None and id(inner) not in done:
-        done.add(id(inner))
-        inner.__traceback__ = None
-        inner = inner.__cause__ or inner.__context__
 
 
 def _proxy_for(base_url: str, settings: Settings) -> URL | None:

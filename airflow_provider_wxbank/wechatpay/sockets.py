@@ -102,8 +102,8 @@ class Pool:
     async def give_way(self) -> None:
         """Go on alone in a round of the loop.
 
-        Many waits may be due, and many calls may fail or get a socket, in the same one. What follows, such as signing,
-        takes each of them a millisecond, and everybody in the loop would wait for all of them.
+        Many calls may begin, get a socket or fail in the same one. What follows, such as signing, takes each of them a
+        millisecond, and everybody in the loop would wait for all of them.
         """
         async with self._one_by_one:
             await asyncio.sleep(0)

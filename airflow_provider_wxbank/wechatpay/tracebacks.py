@@ -7,17 +7,15 @@ cleared where a failure leaves this package. The traceback itself stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import gc
+from collections.abc import Callable, Iterator
 from functools import wraps
-from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, iscoroutinefunction
-from types import TracebackType
+from inspect import iscoroutinefunction
+from types import FrameType
 from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_PACKAGE = __name__.partition(".")[0]
 
 
 def forgets_locals(function: Callable[P, R]) -> Callable[P, R]:
@@ -53,31 +51,49 @@ def forgets_locals(function: Callable[P, R]) -> Callable[P, R]:
 
 def forget_locals(failure: BaseException) -> None:
     """Clear the local variables in the tracebacks of a failure and of all failures that led to it."""
-    waiting: list[BaseException | None] = [failure]
-    seen: set[int] = set()
-    while waiting:
-        one = waiting.pop()
-        # Causes and contexts may form a circle.
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        _clear(one.__traceback__)
-        # An ExceptionGroup holds its failures apart from its cause and context.
+    for one in _led_to(failure):
+        trace = one.__traceback__
+        while trace is not None:
+            if _has_ended(trace.tb_frame):
+                trace.tb_frame.clear()
+            trace = trace.tb_next
         if one.__suppress_context__:
             # What was raised "from None" is not shown, but would be kept, with a text of others that may quote a row.
             one.__context__ = None
+
+
+def forget_frames(failure: BaseException, callers_own: BaseException | None) -> None:
+    """Break the circles of what a library has raised: its frames, and what they hold, hold the failures they have met.
+
+    Only the collector could free them, in an outage for thousands of calls a minute, and it holds an event loop
+    meanwhile.
+
+    :param callers_own: what a caller was handling when the library was called. It keeps its traceback.
+    """
+    own = {id(one) for one in _led_to(callers_own)}
+    for one in _led_to(failure):
+        if id(one) not in own:
+            one.__traceback__ = None
+
+
+def _led_to(failure: BaseException | None) -> Iterator[BaseException]:
+    """A failure and all that led to it, each once: causes and contexts may form a circle."""
+    waiting = [failure]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        # An ExceptionGroup holds its failures apart from its cause and context.
         waiting += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
 
 
-def _clear(trace: TracebackType | None) -> None:
-    is_own = False
-    while trace is not None:
-        frame = trace.tb_frame
-        is_own = is_own or frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE
-        # Above our own frames may be a coroutine of somebody else, which has caught this failure and gone on. It would
-        # end if its frame were cleared.
-        if is_own or not frame.f_code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR):
-            # Functions that still run keep their variables: those that called this package.
-            with suppress(RuntimeError):
-                frame.clear()
-        trace = trace.tb_next
+def _has_ended(frame: FrameType) -> bool:
+    """Whether nothing will go on in a frame.
+
+    A coroutine or generator that has caught the failure and gone on waits somewhere; until Python 3.13 it would end if
+    its frame were cleared. Python does not tell, but a frame has its code and variables itself only once it has ended.
+    """
+    return any(held is frame.f_code for held in gc.get_referents(frame))

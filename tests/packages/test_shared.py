@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from airflow_provider_wxbank.packages.poll import Poll
 from airflow_provider_wxbank.packages.shared import _IN_USE, shared_by
-from airflow_provider_wxbank.packages.wait import Look, wait
+from airflow_provider_wxbank.packages.wait import Look, Seen, wait
 from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.simulator.checks import Meta
 from airflow_provider_wxbank.simulator.ledger import Task
+from airflow_provider_wxbank.wechatpay.crypto.signing import PemSigner
 from airflow_provider_wxbank.wechatpay.errors import NotReached, Refused, TryLater, WxBankError, for_another
 from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
 from tests.conftest import PACKAGE
@@ -150,10 +152,15 @@ def test_nor_does_one_whose_proxy_connects_to_nobody(simulator: Simulator) -> No
         assert leftovers(settings, NotReached) == []
 
 
-def test_looks_that_are_due_at_once_begin_one_by_one(simulator: Simulator) -> None:
-    """After somebody has held the loop all of them may be, and each signs for a millisecond or two."""
-    began: list[int] = []
+def test_calls_that_are_due_at_once_are_signed_one_by_one(simulator: Simulator) -> None:
+    """After somebody has held the loop all of them may be, and each signature takes a millisecond or two."""
+    signed: list[int] = []
     rounds = 0
+
+    class Counting(PemSigner):
+        def sign(self, message: bytes) -> bytes:
+            signed.append(rounds)
+            return super().sign(message)
 
     async def count() -> None:
         nonlocal rounds
@@ -161,18 +168,22 @@ def test_looks_that_are_due_at_once_begin_one_by_one(simulator: Simulator) -> No
             rounds += 1
             await asyncio.sleep(0)
 
-    async def begin(_client: object, **_shared: object) -> Poll:
-        began.append(rounds)
-        return Poll(None)
+    async def one(settings: Settings, index: int) -> Seen:
+        async with shared_by(settings, f"{PACKAGE}{index}") as shared:
+            return await shared.looked(next(wait(wanted(f"{PACKAGE}{index}"))), 60.0)  # type: ignore[arg-type]  # it begins with a look
 
-    async def flow() -> None:
-        async with shared_by(settings_of(simulator), PACKAGE) as shared:
-            counting = asyncio.create_task(count())
-            await asyncio.gather(*(shared.looked(Look(begin), 60.0) for _ in range(WAITS)))
-            counting.cancel()
+    async def flow() -> list[Seen]:
+        settings = settings_of(simulator)
+        assert isinstance(settings.merchant.signer, PemSigner)
+        signer = Counting(settings.merchant.signer.serial_no, settings.merchant.signer.private_key)
+        settings = replace(settings, merchant=replace(settings.merchant, signer=signer))
+        counting = asyncio.create_task(count())
+        seen = await asyncio.gather(*(one(settings, index) for index in range(WAITS)))
+        counting.cancel()
+        return seen
 
-    asyncio.run(flow())
-    assert len(set(began)) == len(began) == WAITS
+    assert all(isinstance(seen, Poll) for seen in asyncio.run(flow()))
+    assert len(set(signed)) == len(signed) > WAITS
 
 
 def test_nothing_is_kept_of_packages_that_nobody_waits_for(simulator: Simulator) -> None:

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any
 
 import pytest
 
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
+from tests.harness.waiting import PATIENCE
 
 NUMBER = "202400000000000001"
 
@@ -41,6 +44,85 @@ def test_a_failure_holds_no_local_variables(function: Callable[[str], None]) -> 
     assert told.count(NUMBER) == here
     assert f"in {function.__name__}" in told
     assert "held[0]" not in told
+
+
+def failing(number: str) -> None:
+    raise ValueError(number[:3])
+
+
+async def going_on(failures: list[ValueError], goes_on: asyncio.Event) -> str:
+    """Has met a failure, and waits."""
+    try:
+        failing(NUMBER)
+    except ValueError as failure:
+        failures.append(failure)
+    await goes_on.wait()
+    return "it went on"
+
+
+async def yields(failures: list[ValueError], goes_on: asyncio.Event) -> str:
+    """The same, in a generator that waits where it has yielded."""
+
+    async def stream() -> AsyncGenerator[str, None]:
+        try:
+            failing(NUMBER)
+        except ValueError as failure:
+            failures.append(failure)
+        yield "first"
+        yield "it went on"
+
+    values = stream()
+    await anext(values)
+    await goes_on.wait()
+    return await anext(values)
+
+
+def in_steps(failures: list[ValueError]) -> Generator[str, None, None]:
+    try:
+        failing(NUMBER)
+    except ValueError as failure:
+        failures.append(failure)
+    yield "first"
+    yield "it went on"
+
+
+async def steps(failures: list[ValueError], goes_on: asyncio.Event) -> str:
+    """The same, in a generator without a loop."""
+    values = in_steps(failures)
+    next(values)
+    await goes_on.wait()
+    return next(values)
+
+
+@pytest.mark.parametrize("other", [going_on, yields, steps])
+@pytest.mark.parametrize("as_future", [True, False])
+def test_nobody_is_ended_who_has_met_the_same_failure(other: Callable[..., Any], as_future: bool) -> None:
+    """Whoever works for several hands the same failure to each of them, and waits for the next order."""
+
+    async def flow() -> str:
+        failures: list[ValueError] = []
+        goes_on = asyncio.Event()
+        running = asyncio.create_task(other(failures, goes_on))
+        while not failures:  # noqa: ASYNC110  # it is there in the next round
+            await asyncio.sleep(0)
+
+        @forgets_locals
+        async def call() -> None:
+            if as_future:
+                handed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                handed.set_exception(failures[0])
+                await handed
+            raise failures[0]
+
+        for _ in range(2):
+            with pytest.raises(ValueError, match="202") as raised:
+                await call()
+        ended = next(trace for trace in raised.traceback if trace.name == "failing")
+        assert "number" not in ended.frame.f_locals
+        goes_on.set()
+        return str(await asyncio.wait_for(running, PATIENCE))
+
+    assert asyncio.run(flow()) == "it went on"
 
 
 def test_what_a_function_returns_or_raises_is_its_own() -> None:
