@@ -140,7 +140,10 @@ def test_a_poll_that_fails_leaves_nothing_to_the_collector(simulator: Simulator,
 
 @pytest.mark.parametrize("host", ["http://127.0.0.1:1", "https://nowhere.invalid", "https://127.0.0.1:{port}"])
 def test_nor_does_one_that_reaches_nobody(simulator: Simulator, host: str) -> None:
-    """Nobody listens, it has no such name, or it speaks no TLS."""
+    """Nobody listens, it has no such name, or it speaks no TLS.
+
+    The host has one address: of several, aiohttp's happy eyeballs keep the failures in a circle that we cannot reach.
+    """
     port = simulator.airflow_connection()["host"].rpartition(":")[2]
     assert leftovers(settings_of(simulator, host=host.format(port=port)), NotReached) == []
 
