@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -18,17 +17,12 @@ from airflow_provider_wxbank.simulator.checks import Meta
 from airflow_provider_wxbank.simulator.ledger import Task
 from airflow_provider_wxbank.wechatpay.crypto.signing import PemSigner
 from airflow_provider_wxbank.wechatpay.errors import NotReached, Refused, TryLater, WxBankError, for_another
-from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
+from airflow_provider_wxbank.wechatpay.settings import Settings
 from tests.conftest import PACKAGE
+from tests.harness.connections import settings_of
 from tests.harness.garbage import left_to_the_collector
 
 WAITS = 60
-
-
-def settings_of(simulator: Simulator, **extra: Any) -> Settings:
-    connection = simulator.airflow_connection()
-    host = extra.pop("host", connection["host"])
-    return read_settings(connection["login"], connection["password"], host, {**connection["extra"], **extra})
 
 
 def test_tasks_that_one_wait_has_read_are_not_read_by_another(simulator: Simulator) -> None:

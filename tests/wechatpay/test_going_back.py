@@ -26,9 +26,10 @@ from airflow_provider_wxbank.wechatpay.crypto.verification import Nonces
 from airflow_provider_wxbank.wechatpay.errors import UnverifiedAnswer
 from airflow_provider_wxbank.wechatpay.kept import kept_list
 from airflow_provider_wxbank.wechatpay.loop import AsyncClient
-from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
+from airflow_provider_wxbank.wechatpay.settings import Settings
 from tests.conftest import PACKAGE
 from tests.harness.clock import Clock
+from tests.harness.connections import settings_of
 
 NewProcess = Callable[[], Client]
 DAY = 86_400
@@ -37,8 +38,7 @@ WITHDRAWN = "WeChat Pay has withdrawn this certificate"
 
 @pytest.fixture
 def settings(certified: Simulator) -> Settings:
-    connection = certified.airflow_connection()
-    return read_settings(connection["login"], connection["password"], connection["host"], connection["extra"])
+    return settings_of(certified)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from airflow_provider_wxbank.wechatpay.kept import KeptList, kept_list
 from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
 from tests.conftest import PACKAGE, NewSimulator
 from tests.harness.clock import Clock
+from tests.harness.connections import settings_of
 from tests.harness.files import agreement_file
 from tests.harness.waiting import until
 from tests.wechatpay.conftest import downloads
@@ -35,8 +36,7 @@ NewTask = Callable[[], Client]
 
 @pytest.fixture
 def settings(certified: Simulator) -> Settings:
-    connection = certified.airflow_connection()
-    return read_settings(connection["login"], connection["password"], connection["host"], connection["extra"])
+    return settings_of(certified)
 
 
 @pytest.fixture

@@ -21,11 +21,11 @@ from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.wechatpay.calls import Call
 from airflow_provider_wxbank.wechatpay.errors import NotReached, OutcomeUnknown, TryLater
 from airflow_provider_wxbank.wechatpay.loop import AsyncClient
-from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
 from airflow_provider_wxbank.wechatpay.sockets import _POOLS, MAX_SOCKETS, MAX_SOCKETS_A_HOST, Pool, sockets
 from airflow_provider_wxbank.wechatpay.threads import off_loop
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 from tests.conftest import PACKAGE, NewClient, NewSimulator
+from tests.harness.connections import settings_of
 from tests.harness.files import agreement_file
 from tests.harness.waiting import auntil, until
 
@@ -49,16 +49,6 @@ def run_alone(flow: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         return result
 
     return asyncio.run(alone())
-
-
-@pytest.fixture
-def settings_of() -> Callable[..., Settings]:
-    def make(simulator: Simulator, **extra: Any) -> Settings:
-        connection = simulator.airflow_connection()
-        host = extra.pop("host", connection["host"])
-        return read_settings(connection["login"], connection["password"], host, {**connection["extra"], **extra})
-
-    return make
 
 
 @contextmanager
@@ -96,7 +86,7 @@ def hanging_server() -> Iterator[tuple[str, set[socket.socket], Callable[[], int
                 thread.join()
 
 
-def test_calls_use_no_thread_that_others_need(simulator: Simulator, settings_of: Any, new_client: NewClient) -> None:
+def test_calls_use_no_thread_that_others_need(simulator: Simulator, new_client: NewClient) -> None:
     """The look-up of a name, keys, and a whole upload included."""
     settings = settings_of(simulator, host=simulator.airflow_connection()["host"].replace("127.0.0.1", "localhost"))
     file = agreement_file(new_client(simulator), 0)
@@ -111,7 +101,7 @@ def test_calls_use_no_thread_that_others_need(simulator: Simulator, settings_of:
 
 @pytest.mark.parametrize("fault", ["drop", "hang", "internal-error", "too-many-requests"])
 def test_an_upload_that_fails_in_a_loop_is_of_unknown_outcome_as_ever(
-    simulator: Simulator, settings_of: Any, new_client: NewClient, fault: str
+    simulator: Simulator, new_client: NewClient, fault: str
 ) -> None:
     file = agreement_file(new_client(simulator), 0)
     simulator.add_fault(Fault(fault, on="upload", seconds=5.0))
@@ -123,7 +113,7 @@ def test_an_upload_that_fails_in_a_loop_is_of_unknown_outcome_as_ever(
         run_alone(flow)
 
 
-def test_a_call_that_is_given_up_is_gone(simulator: Simulator, settings_of: Any) -> None:
+def test_a_call_that_is_given_up_is_gone(simulator: Simulator) -> None:
     with hanging_server() as (url, connections, _):
 
         async def flow() -> None:
@@ -140,7 +130,7 @@ def test_a_call_that_is_given_up_is_gone(simulator: Simulator, settings_of: Any)
         until(lambda: not connections)
 
 
-def test_a_host_that_hangs_has_few_sockets_and_leaves_some_for_others(simulator: Simulator, settings_of: Any) -> None:
+def test_a_host_that_hangs_has_few_sockets_and_leaves_some_for_others(simulator: Simulator) -> None:
     assert MAX_SOCKETS_A_HOST < MAX_SOCKETS
     with hanging_server() as (url, connections, times):
 
@@ -159,7 +149,7 @@ def test_a_host_that_hangs_has_few_sockets_and_leaves_some_for_others(simulator:
         run_alone(flow)
 
 
-def test_calls_that_are_cancelled_leave_their_room_to_others(simulator: Simulator, settings_of: Any) -> None:
+def test_calls_that_are_cancelled_leave_their_room_to_others(simulator: Simulator) -> None:
     with hanging_server() as (one, _, ones), hanging_server() as (other, _, others):
 
         async def flow() -> None:
@@ -182,7 +172,7 @@ def test_calls_that_are_cancelled_leave_their_room_to_others(simulator: Simulato
         run_alone(flow)
 
 
-def test_calls_use_the_socket_of_the_call_before(simulator: Simulator, settings_of: Any) -> None:
+def test_calls_use_the_socket_of_the_call_before(simulator: Simulator) -> None:
     async def flow() -> int:
         client = AsyncClient(settings_of(simulator))
         async with sockets():
@@ -193,7 +183,7 @@ def test_calls_use_the_socket_of_the_call_before(simulator: Simulator, settings_
     assert run_alone(flow) == 1
 
 
-def test_many_tasks_download_certificates_once(simulator: Simulator, settings_of: Any) -> None:
+def test_many_tasks_download_certificates_once(simulator: Simulator) -> None:
     async def flow() -> set[str]:
         client = AsyncClient(settings_of(simulator))
         calls = [client.asend(CALL) for _ in range(15)] + [client.encryption_key() for _ in range(15)]
@@ -204,7 +194,7 @@ def test_many_tasks_download_certificates_once(simulator: Simulator, settings_of
     assert simulator.report()["requests"]["certificates"] == 1
 
 
-def test_whoever_waits_for_a_download_that_is_given_up_makes_it_itself(simulator: Simulator, settings_of: Any) -> None:
+def test_whoever_waits_for_a_download_that_is_given_up_makes_it_itself(simulator: Simulator) -> None:
     simulator.add_fault(Fault("hang", on="certificates", times=1, seconds=5.0))
 
     async def flow() -> str:
@@ -221,7 +211,7 @@ def test_whoever_waits_for_a_download_that_is_given_up_makes_it_itself(simulator
     assert simulator.report()["requests"]["certificates"] == 2
 
 
-def test_a_poll_is_tried_once_and_a_long_list_until_it_is_read(simulator: Simulator, settings_of: Any) -> None:
+def test_a_poll_is_tried_once_and_a_long_list_until_it_is_read(simulator: Simulator) -> None:
     async def flow(*, is_patient: bool) -> int:
         client = AsyncClient(settings_of(simulator), max_attempts=1, random=lambda: 0.0)
         await client.encryption_key()
@@ -235,9 +225,7 @@ def test_a_poll_is_tried_once_and_a_long_list_until_it_is_read(simulator: Simula
     assert run_alone(lambda: flow(is_patient=True)) == 0
 
 
-def test_after_a_host_that_cannot_be_reached_the_next_poll_asks_the_other(
-    new_simulator: NewSimulator, settings_of: Any
-) -> None:
+def test_after_a_host_that_cannot_be_reached_the_next_poll_asks_the_other(new_simulator: NewSimulator) -> None:
     """Each poll is tried once, so the change of the host is left to the next one."""
     simulator = new_simulator()
     with socket.socket() as closed:
@@ -257,7 +245,7 @@ def test_after_a_host_that_cannot_be_reached_the_next_poll_asks_the_other(
 # What one call meets is no matter of another
 
 
-def test_who_shares_a_failure_goes_on_when_another_meets_it(simulator: Simulator, settings_of: Any) -> None:
+def test_who_shares_a_failure_goes_on_when_another_meets_it(simulator: Simulator) -> None:
     """A failure's traceback has the frames of all who met it; clearing those of others would end their coroutines."""
     simulator.add_fault(Fault("internal-error", on="certificates"))
 
@@ -338,9 +326,7 @@ def in_a_circle() -> None:
 
 @pytest.mark.parametrize("own", [of_a_row, in_a_circle])
 @pytest.mark.parametrize("fault", ["redirect", "drop", "internal-error", "hang"])
-def test_what_a_caller_handles_meanwhile_is_its_own(
-    simulator: Simulator, settings_of: Any, own: Callable[[], None], fault: str
-) -> None:
+def test_what_a_caller_handles_meanwhile_is_its_own(simulator: Simulator, own: Callable[[], None], fault: str) -> None:
     simulator.add_fault(Fault(fault, on="list", seconds=1.0))
 
     async def flow() -> list[str]:
@@ -396,9 +382,7 @@ def proxy(answer: bytes) -> Iterator[str]:
     ],
     ids=str,
 )  # fmt: skip
-def test_no_error_tells_the_password_of_a_proxy(
-    simulator: Simulator, settings_of: Any, answer: bytes, told: str
-) -> None:
+def test_no_error_tells_the_password_of_a_proxy(simulator: Simulator, answer: bytes, told: str) -> None:
     async def flow(place: str) -> str:
         settings = settings_of(simulator, host="https://pay.example", proxies=f"http://user:geheim%4077@{place}")
         with pytest.raises(NotReached) as raised:
@@ -412,9 +396,7 @@ def test_no_error_tells_the_password_of_a_proxy(
 
 
 @pytest.mark.parametrize("extra", ["an answer", "half an answer", "no HTTP"])
-def test_what_comes_when_nothing_was_asked_answers_no_question(
-    simulator: Simulator, settings_of: Any, extra: str
-) -> None:
+def test_what_comes_when_nothing_was_asked_answers_no_question(simulator: Simulator, extra: str) -> None:
     unasked = {
         "an answer": b"HTTP/1.1 299 Unasked\r\nContent-Length: 2\r\n\r\n{}",
         "half an answer": b"HTTP/1.1 299 Unasked\r\nContent-Le",
@@ -440,7 +422,7 @@ def test_what_comes_when_nothing_was_asked_answers_no_question(
 
 
 def test_names_that_cannot_be_looked_up_keep_nobody_from_reading_files(
-    simulator: Simulator, settings_of: Any, monkeypatch: pytest.MonkeyPatch
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_end = threading.Event()
 
@@ -468,7 +450,7 @@ def test_names_that_cannot_be_looked_up_keep_nobody_from_reading_files(
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_all_hosts_together_have_few_sockets(simulator: Simulator, settings_of: Any, more: int) -> None:
+def test_all_hosts_together_have_few_sockets(simulator: Simulator, more: int) -> None:
     with hanging_server() as (one, _, ones), hanging_server() as (other, _, others):
 
         async def flow() -> None:

@@ -23,6 +23,7 @@ from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
 from airflow_provider_wxbank.wechatpay.signers.choice import signer_of
 from airflow_provider_wxbank.wechatpay.sockets import MAX_SOCKETS_A_HOST
 from tests.conftest import PACKAGE, NewClient, NewSimulator
+from tests.harness import connections
 from tests.harness.clock import Clock
 from tests.harness.files import agreement_file
 from tests.harness.signers import install
@@ -52,11 +53,6 @@ def settings_of(slow_signers: None, key_file: Path) -> SettingsOf:
         return read_settings(connection["login"], connection["password"], connection["host"], extra)
 
     return make
-
-
-def pem_settings(simulator: Simulator) -> Settings:
-    connection = simulator.airflow_connection()
-    return read_settings(connection["login"], connection["password"], connection["host"], connection["extra"])
 
 
 def test_a_signer_of_another_package_signs(
@@ -193,7 +189,7 @@ def test_slow_signers_hold_no_socket_that_others_need(
         slow = AsyncClient(settings_of(simulator, f"until={go}"))
         calls = [asyncio.create_task(alist_tasks_page(slow, PACKAGE)) for _ in range(MAX_SOCKETS_A_HOST + 1)]
         await auntil(lambda: Path(f"{go}.begun").exists())
-        assert (await alist_tasks_page(AsyncClient(pem_settings(simulator)), PACKAGE)).total_count == 0
+        assert (await alist_tasks_page(AsyncClient(connections.settings_of(simulator)), PACKAGE)).total_count == 0
         assert not any(call.done() for call in calls)
         go.touch()
         await asyncio.gather(*calls)
@@ -214,7 +210,7 @@ def test_a_call_that_waited_for_room_is_signed_anew(new_simulator: NewSimulator,
                 yield
 
     async def flow() -> int:
-        settings = pem_settings(simulator)
+        settings = connections.settings_of(simulator)
         exchange = Exchange(settings, Crowded(settings), clock=clock, max_attempts=1)
         return (await exchange.asend(Call("GET", tasks_path(PACKAGE)))).status
 
