@@ -14,6 +14,7 @@ import pytest
 from tests.harness.agreed_skips import AGREED, VARIABLE, is_agreed
 from tests.harness.pages import ROOT
 from tests.harness.waiting import PATIENCE
+from tools.test import PYTEST, Job, tell
 
 SKIPPING = {
     "test_marked.py": """
@@ -91,3 +92,48 @@ def test_what_is_agreed_on_is_there() -> None:
         path, _, name = test.partition("::")
         assert not name or f"def {name}(" in (ROOT / path).read_text("utf-8"), test
         assert (ROOT / path).is_file(), test
+
+
+OUTCOMES = """
+import pytest
+
+def test_fails():
+    assert 1 == 2, "the reason"
+
+@pytest.fixture
+def broken():
+    raise ValueError("of the fixture")
+
+def test_errs(broken):
+    pass
+
+@pytest.mark.skip(reason="Airflow 2 has no watchers")
+def test_each_import_of_somebody_else_is_told_of_with_its_own_counts():
+    pass
+
+@pytest.mark.skip(reason="nobody knows why")
+def test_skipped():
+    pass
+"""
+
+
+def test_what_failed_is_told_last_and_what_ci_refuses_is_told_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "tests" / "airflow" / "test_assets.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(OUTCOMES)
+    options = ["-rfEs", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", "-c", os.devnull]
+    ended = subprocess.run(
+        [sys.executable, *PYTEST, *options, "tests"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    tell([Job("Airflow 2.11.2, with Airflow", [], ended.returncode, ended.stdout)])
+    skip, refused, summary, *failed = capsys.readouterr().out.splitlines()
+    assert skip.endswith("Airflow 2 has no watchers")
+    assert refused.endswith("test_skipped: nobody knows why: not agreed on, CI refuses")
+    assert "1 failed, 2 skipped, 1 error" in summary
+    assert [line.partition(" - ")[0] for line in failed] == [
+        f"   on Airflow 2.11.2, with Airflow: {line}"
+        for line in ("FAILED tests/airflow/test_assets.py::test_fails", "ERROR tests/airflow/test_assets.py::test_errs")
+    ]

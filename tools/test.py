@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the tests in several environments, show what each part printed, what was skipped, and the coverage of all.
+"""Run the tests in several environments, show what each part printed, the coverage, what was skipped, and what failed.
 
 Parts run beside one another, one more of them than there are cores: a fifth of their time they wait, for answers and
 for processes that start. A machine that does more at once than it can tests its own patience. Tests of what imports
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from tests.harness.agreed_skips import is_agreed
 from tests.harness.airflow_home import running
 from tests.harness.terminal import end_with
 
@@ -37,6 +38,7 @@ COVERAGE = 95
 POLL_SECONDS = 0.5
 TELL_SECONDS = 60.0
 
+_FAILED = re.compile(r"^(?:FAILED|ERROR) tests\S+.*", re.MULTILINE)
 _SKIPPED = re.compile(r"^SKIPPED (\S+?)(?:\[.*?\])? - (?:Skipped: )?(.*)\n", re.MULTILINE)
 SUMMARY = re.compile(r"^(?:=+ )?((?:\d+ \w+(?:, )?)+ in [\d.]+s.*?)(?: =+)?$", re.MULTILINE)
 """The line that pytest ends with; what ends with Python may print more."""
@@ -71,9 +73,7 @@ def main(pythons: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="wxbank-coverage-") as folder:
         run_all(jobs, at_once, Path(folder))
         code = int(any(job.code for job in jobs)) or coverage(pythons[0], folder)
-    for line, count in Counter(line for job in jobs for line in skipped(job)).items():
-        print(f"   skipped {line}" + (f" ({count} times)" if count > 1 else ""))
-    print("\n".join(f"== {job.summary}" for job in jobs))
+    tell(jobs)
     return code
 
 
@@ -143,6 +143,16 @@ def run_all(jobs: Sequence[Job], at_once: int, folder: Path) -> None:
                 print(f"   still running after {told - started:.0f} s", flush=True)
 
 
+def tell(jobs: Sequence[Job]) -> None:
+    """Print what was skipped, how each job ended, and last of all what failed: often a log is kept from its end."""
+    for line, count in Counter(line for job in jobs for line in skipped(job)).items():
+        print(f"   skipped {line}" + (f" ({count} times)" if count > 1 else ""))
+    print("\n".join(f"== {job.summary}" for job in jobs))
+    for job in jobs:
+        for line in _FAILED.findall(job.output):
+            print(f"   on {job.name}: {line}")
+
+
 def coverage(python: str, folder: str) -> int:
     """Print the coverage of all jobs; 0 if it is high enough, or was not measured."""
     if not IS_MEASURED:
@@ -155,7 +165,11 @@ def coverage(python: str, folder: str) -> int:
 def skipped(job: Job) -> list[str]:
     """The tests that a job skipped, each with the version of Airflow and the reason."""
     version = job.name.partition(",")[0]
-    return [f"on {version}: {test}: {reason}" for test, reason in _SKIPPED.findall(job.output)]
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    return [
+        f"on {version}: {test}: {reason}" + ("" if is_agreed(test, reason, numbers) else ": not agreed on, CI refuses")
+        for test, reason in _SKIPPED.findall(job.output)
+    ]
 
 
 def airflow_version(python: str) -> str:

@@ -73,6 +73,7 @@ AGREED = (
                 "each_import_of_somebody_else_is_told_of_with_its_own_counts",
                 "a_restart_tells_of_nothing_again_where_the_asset_has_a_state",
                 "a_watch_goes_on_after_an_outage_and_after_a_refusal",
+                "a_watch_that_fails_leaves_nothing_to_the_collector",
                 "a_watch_reads_a_connection_anew_that_was_wrong",
                 "a_watched_package_has_a_watcher",
             )
