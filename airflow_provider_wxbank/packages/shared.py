@@ -32,6 +32,9 @@ class Shared:
 
     async def looked(self, look: Look, poll_interval: float) -> Seen:
         """What a look sees, or how it fails."""
+        # After the loop was held by somebody, a thousand may be due at once.
+        async with sockets() as pool:
+            await pool.looks.turn()
         return await looked(look, self.client, memory=self._memory, max_age=SHARED_FOR * poll_interval)
 
 

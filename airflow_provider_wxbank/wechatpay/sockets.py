@@ -18,6 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from urllib3.util.ssl_ import create_urllib3_context
 
+from airflow_provider_wxbank.wechatpay.rounds import FewARound
 from airflow_provider_wxbank.wechatpay.sending import (
     MAX_ANSWER_BYTES,
     MAX_IDLE,
@@ -51,14 +52,15 @@ class Stage(Protocol):
 
 
 class Pool:
-    """The sockets of an event loop."""
+    """The sockets of an event loop, and the turns of those who have something to do in it."""
 
     def __init__(self) -> None:
+        # Each kind of work has its own, since each takes its own time.
+        self.looks, self.signatures, self._entering, self._leaving = (FewARound() for _ in range(4))
         self._tls: tuple[str, float, ssl.SSLContext] | None = None
         self._reading_tls = asyncio.Lock()
         self._all = asyncio.Semaphore(MAX_SOCKETS)
         self._of_host: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MAX_SOCKETS_A_HOST))
-        self._one_by_one = asyncio.Lock()
         # Nothing is left to the session: no redirects, cookies, credentials, unpacking, and no time limits but ours.
         self.session = ClientSession(
             connector=_Connector(
@@ -84,7 +86,7 @@ class Pool:
             for limit in (self._of_host[base_url], self._all):
                 await limit.acquire()
                 taken.append(limit)
-            await self.give_way()
+            await self._entering.turn()
         except BaseException:
             for limit in taken:
                 limit.release()
@@ -94,19 +96,10 @@ class Pool:
         """Make room for another call."""
         try:
             if not at_once:
-                await self.give_way()
+                await self._leaving.turn()
         finally:
             self._all.release()
             self._of_host[base_url].release()
-
-    async def give_way(self) -> None:
-        """Go on alone in a round of the loop.
-
-        Many calls may begin, get a socket or fail in the same one. What follows, such as signing, takes each of them a
-        millisecond, and everybody in the loop would wait for all of them.
-        """
-        async with self._one_by_one:
-            await asyncio.sleep(0)
 
     async def tls(self) -> ssl.SSLContext:
         """How hosts prove who they are.

@@ -8,6 +8,7 @@ cleared where a failure leaves this package. The traceback itself stays.
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Iterator
 from functools import wraps
 from inspect import iscoroutinefunction
@@ -25,33 +26,38 @@ def forgets_locals(function: Callable[P, R]) -> Callable[P, R]:
 
         @wraps(function)
         async def arun(*args: Any, **kwargs: Any) -> Any:
+            callers_own = sys.exception()
             try:
                 return await function(*args, **kwargs)
             except BaseException as failure:
-                forget_locals(failure)
+                forget_locals(failure, callers_own)
                 raise
             finally:
-                del args, kwargs
+                del args, kwargs, callers_own
 
         return cast("Callable[P, R]", arun)
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        callers_own = sys.exception()
         try:
             return function(*args, **kwargs)
         except BaseException as failure:
-            forget_locals(failure)
+            forget_locals(failure, callers_own)
             raise
         finally:
             # This frame is in the traceback, too, and cannot be cleared while it runs.
-            del args, kwargs
+            del args, kwargs, callers_own
 
     return run
 
 
-def forget_locals(failure: BaseException) -> None:
-    """Clear the local variables in the tracebacks of a failure and of all failures that led to it."""
-    for one in _led_to(failure):
+def forget_locals(failure: BaseException, callers_own: BaseException | None) -> None:
+    """Clear the local variables in the tracebacks of a failure and of all failures that led to it.
+
+    :param callers_own: what the caller was handling when it called us. It and what led to it are left as they are.
+    """
+    for one in _led_to(failure, callers_own):
         trace = one.__traceback__
         while trace is not None:
             if _has_ended(trace.tb_frame):
@@ -70,24 +76,24 @@ def forget_frames(failure: BaseException, callers_own: BaseException | None) -> 
 
     :param callers_own: what a caller was handling when the library was called. It keeps its traceback.
     """
-    own = {id(one) for one in _led_to(callers_own)}
-    for one in _led_to(failure):
-        if id(one) not in own:
-            one.__traceback__ = None
+    for one in _led_to(failure, callers_own):
+        one.__traceback__ = None
 
 
-def _led_to(failure: BaseException | None) -> Iterator[BaseException]:
-    """A failure and all that led to it, each once: causes and contexts may form a circle."""
+def _led_to(failure: BaseException | None, callers_own: BaseException | None = None) -> Iterator[BaseException]:
+    """A failure and all that led to it but for what led to the caller's own, each once: they may form a circle."""
     waiting = [failure]
-    seen: set[int] = set()
+    seen = set() if callers_own is None else {id(one) for one in _led_to(callers_own)}
     while waiting:
         one = waiting.pop()
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
         yield one
-        # An ExceptionGroup holds its failures apart from its cause and context.
-        waiting += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+        waiting += [one.__cause__, one.__context__]
+        # It holds its failures apart from its cause and context. Others may have something else by that name.
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
 
 
 def _has_ended(frame: FrameType) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from airflow_provider_wxbank.wechatpay.sending import (
     why_unverifiable,
 )
 from airflow_provider_wxbank.wechatpay.settings import Settings
+from airflow_provider_wxbank.wechatpay.tracebacks import forget_frames
 from airflow_provider_wxbank.wechatpay.wire import bounded, broken_exchange
 
 
@@ -51,15 +53,17 @@ class Transport:
         :raises NotSent: no connection.
         :raises NoAnswer: no whole answer, or a redirect, of which only the status is read.
         """
+        callers_own = sys.exception()
         with self._connection(base_url) as connection:
             try:
                 with self._response(connection, signed) as response:
                     body = _read(response)
             except (NotSent, NoAnswer):
                 raise
-            except ReadTimeoutError:
-                raise no_answer_within(self._settings.read_timeout) from None
             except Exception as failure:
+                forget_frames(failure, callers_own)
+                if isinstance(failure, ReadTimeoutError):
+                    raise no_answer_within(self._settings.read_timeout) from None
                 raise broken_exchange(failure) from None
         received = CaseInsensitiveDict(response.headers)
         return Answer(response.status, received, body, why_unverifiable(response.headers.iteritems()))

@@ -4,7 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
+from threading import Event
+from time import perf_counter
+from typing import Any
 
 import pytest
 
@@ -17,10 +22,13 @@ from airflow_provider_wxbank.simulator.checks import Meta
 from airflow_provider_wxbank.simulator.ledger import Task
 from airflow_provider_wxbank.wechatpay.crypto.signing import PemSigner
 from airflow_provider_wxbank.wechatpay.errors import NotReached, Refused, TryLater, WxBankError, for_another
+from airflow_provider_wxbank.wechatpay.rounds import MAX_A_ROUND, SECONDS_A_ROUND
 from airflow_provider_wxbank.wechatpay.settings import Settings
+from airflow_provider_wxbank.wechatpay.threads import MAX_THREADS, _executor
 from tests.conftest import PACKAGE
 from tests.harness.connections import settings_of
 from tests.harness.garbage import left_to_the_collector
+from tests.harness.waiting import PATIENCE
 
 WAITS = 60
 
@@ -149,38 +157,68 @@ def test_nor_does_one_whose_proxy_connects_to_nobody(simulator: Simulator) -> No
         assert leftovers(settings, NotReached) == []
 
 
-def test_calls_that_are_due_at_once_are_signed_one_by_one(simulator: Simulator) -> None:
-    """After somebody has held the loop all of them may be, and each signature takes a millisecond or two."""
-    signed: list[int] = []
-    rounds = 0
+def all_at_once(settings: Settings, signer: Any, each_round: Callable[[], None]) -> list[Seen]:
+    """What many waits see that are due in the same round of the loop: after somebody has held it all may be."""
+    settings = replace(settings, merchant=replace(settings.merchant, signer=signer))
 
-    class Counting(PemSigner):
-        def sign(self, message: bytes) -> bytes:
-            signed.append(rounds)
-            return super().sign(message)
-
-    async def count() -> None:
-        nonlocal rounds
-        while True:
-            rounds += 1
-            await asyncio.sleep(0)
-
-    async def one(settings: Settings, index: int) -> Seen:
+    async def one(index: int) -> Seen:
         async with shared_by(settings, f"{PACKAGE}{index}") as shared:
             return await shared.looked(next(wait(wanted(f"{PACKAGE}{index}"))), 60.0)  # type: ignore[arg-type]  # it begins with a look
 
+    async def other() -> None:
+        while True:
+            each_round()
+            await asyncio.sleep(0)
+
     async def flow() -> list[Seen]:
-        settings = settings_of(simulator)
-        assert isinstance(settings.merchant.signer, PemSigner)
-        signer = Counting(settings.merchant.signer.serial_no, settings.merchant.signer.private_key)
-        settings = replace(settings, merchant=replace(settings.merchant, signer=signer))
-        counting = asyncio.create_task(count())
-        seen = await asyncio.gather(*(one(settings, index) for index in range(WAITS)))
-        counting.cancel()
+        running = asyncio.create_task(other())
+        seen = await asyncio.gather(*map(one, range(WAITS)))
+        running.cancel()
         return seen
 
-    assert all(isinstance(seen, Poll) for seen in asyncio.run(flow()))
-    assert len(set(signed)) == len(signed) > WAITS
+    return asyncio.run(flow())
+
+
+def test_calls_that_are_due_at_once_are_not_signed_in_one_round(simulator: Simulator) -> None:
+    settings = settings_of(simulator)
+    signed = [0]
+
+    class Slow(PemSigner):
+        def sign(self, message: bytes) -> bytes:
+            begun = perf_counter()
+            signed[-1] += 1
+            signature = super().sign(message)
+            while perf_counter() < begun + SECONDS_A_ROUND:
+                pass
+            return signature
+
+    pem = settings.merchant.signer
+    assert isinstance(pem, PemSigner)
+    seen = all_at_once(settings, Slow(pem.serial_no, pem.private_key), lambda: signed.append(0))
+    assert all(isinstance(one, Poll) for one in seen)
+    assert sum(signed) > WAITS
+    assert max(signed) == 1
+
+
+def test_nor_handed_to_a_device_in_one(simulator: Simulator) -> None:
+    settings = settings_of(simulator)
+    pem, handed, may_sign = settings.merchant.signer, [0], Event()
+
+    class Device:
+        public_key, serial_no = pem.public_key, pem.serial_no
+
+        def sign(self, message: bytes) -> bytes:
+            may_sign.wait(PATIENCE)
+            return pem.sign(message)
+
+    def each_round() -> None:
+        handed.append(_executor("signatures")._work_queue.qsize())
+        if handed[-1] >= WAITS - MAX_THREADS:
+            may_sign.set()
+
+    seen = all_at_once(settings, Device(), each_round)
+    assert all(isinstance(one, Poll) for one in seen)
+    assert 1 <= max(later - earlier for earlier, later in pairwise(handed)) <= MAX_A_ROUND
 
 
 def test_nothing_is_kept_of_packages_that_nobody_waits_for(simulator: Simulator) -> None:

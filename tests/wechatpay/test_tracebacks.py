@@ -6,12 +6,19 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
 
+from airflow_provider_wxbank.packages.endpoints import list_tasks_page
+from airflow_provider_wxbank.simulator import Fault, Simulator
+from airflow_provider_wxbank.wechatpay.client import Client
+from airflow_provider_wxbank.wechatpay.errors import WxBankError
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
+from tests.conftest import PACKAGE
+from tests.harness.connections import settings_of
+from tests.harness.garbage import left_to_the_collector
 from tests.harness.waiting import PATIENCE
 
 NUMBER = "202400000000000001"
@@ -132,7 +139,74 @@ def test_nobody_is_ended_who_has_met_the_same_failure(other: Callable[..., Any],
     assert asyncio.run(flow()) == "it went on"
 
 
-def test_what_a_function_returns_or_raises_is_its_own() -> None:
-    assert forgets_locals(len)("abc") == 3
-    with pytest.raises(ZeroDivisionError, match="by zero"):
-        forgets_locals(divmod)(1, 0)
+class Foreign(Exception):
+    """An exception as others have them: what it calls by a name of Python's is its own, and nobody may change it."""
+
+    exceptions: Any = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
+class OfThreads(Foreign):
+    """As invoke's ThreadException: it holds what is no exception."""
+
+    exceptions = (("ValueError", "text"),)
+
+
+def with_a_reason(kind: type[Exception]) -> None:
+    """Raise what has a reason that it does not show."""
+    number = [NUMBER]
+    try:
+        raise ValueError(f"row {len(number)}")
+    except ValueError:
+        raise kind("the caller's") from None
+
+
+def in_blocking_code(kind: type[Exception]) -> Exception:
+    try:
+        with_a_reason(kind)
+    except kind as own:
+        with pytest.raises(KeyError, match="'a'"):
+            forgets_locals(dict[str, str]().__getitem__)("a")
+        return own
+    raise AssertionError
+
+
+def in_a_coroutine(kind: type[Exception]) -> Exception:
+    @forgets_locals
+    async def ours() -> None:
+        raise KeyError("a")
+
+    async def flow() -> Exception:
+        try:
+            with_a_reason(kind)
+        except kind as own:
+            with pytest.raises(KeyError, match="'a'"):
+                await ours()
+            return own
+        raise AssertionError
+
+    return asyncio.run(flow())
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, Foreign, OfThreads])
+@pytest.mark.parametrize("handling", [in_blocking_code, in_a_coroutine])
+def test_what_a_caller_handles_is_left_as_it_is(kind: type[Exception], handling: Callable[..., Exception]) -> None:
+    own = handling(kind)
+    assert isinstance(own.__context__, ValueError)
+    assert own.__context__.__traceback__ is not None
+    assert own.__context__.__traceback__.tb_frame.f_locals["number"] == [NUMBER]
+
+
+@pytest.mark.parametrize(
+    "fault", ["redirect", "drop", "reset", "hang", "truncate", "endless", "huge-header", "internal-error", "tampered"]
+)
+def test_a_call_that_fails_leaves_nothing_to_the_collector(simulator: Simulator, fault: str) -> None:
+    """Only the collector could free it, and with it what the call has sent."""
+    with closing(Client(settings_of(simulator, read_timeout=0.5), max_attempts=1)) as client:
+        list_tasks_page(client, PACKAGE)
+        simulator.add_fault(Fault(fault, on="list", seconds=1.0))
+        with left_to_the_collector() as left, pytest.raises(WxBankError):
+            list_tasks_page(client, PACKAGE)
+    assert left == []

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many tasks that are due at once go on a few at a time, and nobody is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from time import perf_counter
+
+import pytest
+
+from airflow_provider_wxbank.wechatpay.rounds import MAX_A_ROUND, SECONDS_A_ROUND, FewARound
+from tests.harness.waiting import PATIENCE
+
+
+def spin(seconds: float) -> None:
+    """Keep the loop, as work does."""
+    until = perf_counter() + seconds
+    while perf_counter() < until:
+        pass
+
+
+class Rounds:
+    """Counts the rounds of a loop; somebody else needs some time in each."""
+
+    def __init__(self, others_seconds: float = 0.0) -> None:
+        self.now = 0
+        self._others_seconds = others_seconds
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        task = asyncio.create_task(self._count())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _count(self) -> None:
+        while True:
+            self.now += 1
+            spin(self._others_seconds)
+            await asyncio.sleep(0)
+
+
+def went_on(tasks: int, work: Callable[[int], None], others_seconds: float = 0.0) -> list[tuple[int, int]]:
+    """Each task that went on, in that order, with the round of the loop."""
+    found: list[tuple[int, int]] = []
+
+    async def one(few: FewARound, rounds: Rounds, index: int) -> None:
+        await few.turn()
+        found.append((index, rounds.now))
+        work(index)
+
+    async def flow() -> None:
+        few, rounds = FewARound(), Rounds(others_seconds)
+        with rounds.counted():
+            await asyncio.wait_for(asyncio.gather(*(one(few, rounds, index) for index in range(tasks))), PATIENCE)
+
+    asyncio.run(flow())
+    return found
+
+
+def test_long_work_is_done_alone() -> None:
+    found = went_on(20, lambda _: spin(SECONDS_A_ROUND))
+    assert [index for index, _ in found] == list(range(20))
+    assert max(Counter(at for _, at in found).values()) == 1
+
+
+@pytest.mark.parametrize("others_seconds", [0.0, 0.005])
+def test_short_work_is_done_together_whatever_others_need(others_seconds: float) -> None:
+    found = went_on(300, lambda _: None, others_seconds)
+    assert [index for index, _ in found] == list(range(300))
+    each = Counter(at for _, at in found)
+    assert max(each.values()) <= MAX_A_ROUND
+    assert len(each) < 100
+
+
+def test_work_that_becomes_longer_is_done_alone_soon() -> None:
+    found = went_on(200, lambda index: spin(SECONDS_A_ROUND if index >= 100 else 0.0))
+    later = [at for index, at in found if index >= 100 + 2 * MAX_A_ROUND]
+    assert all(one < another for one, another in pairwise(later))
+
+
+def test_whoever_comes_alone_does_not_wait() -> None:
+    async def flow() -> None:
+        few = FewARound()
+        for _ in range(3):
+            waiting = few.turn()
+            with pytest.raises(StopIteration):
+                waiting.send(None)
+            await asyncio.sleep(0)
+
+    asyncio.run(flow())
+
+
+@pytest.mark.parametrize("after_rounds", range(8))
+def test_whoever_is_cancelled_keeps_nobody_waiting(after_rounds: int) -> None:
+    async def flow() -> list[int]:
+        few = FewARound()
+        done: list[int] = []
+
+        async def one(index: int) -> None:
+            await few.turn()
+            done.append(index)
+
+        tasks = [asyncio.create_task(one(index)) for index in range(60)]
+        for _ in range(after_rounds):
+            await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE)
+        # It is as good as new.
+        await asyncio.wait_for(one(60), PATIENCE)
+        return done
+
+    done = asyncio.run(flow())
+    assert set(done) >= {*range(1, 60, 2), 60}
+    assert sorted(done) == done
