@@ -34,7 +34,7 @@ class Shared:
         """What a look sees, or how it fails."""
         # After the loop was held by somebody, a thousand may be due at once.
         async with sockets() as pool:
-            await pool.looks.turn()
+            await pool.turn("look")
         return await looked(look, self.client, memory=self._memory, max_age=SHARED_FOR * poll_interval)
 
 

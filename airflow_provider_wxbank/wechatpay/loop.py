@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from copy import copy
@@ -52,7 +51,7 @@ from airflow_provider_wxbank.wechatpay.sending import (
 from airflow_provider_wxbank.wechatpay.settings import Settings
 from airflow_provider_wxbank.wechatpay.sockets import room, sockets
 from airflow_provider_wxbank.wechatpay.threads import off_loop
-from airflow_provider_wxbank.wechatpay.tracebacks import forget_frames
+from airflow_provider_wxbank.wechatpay.tracebacks import forget_frames, handled_now
 from airflow_provider_wxbank.wechatpay.transport import Transport
 
 
@@ -89,7 +88,8 @@ class InLoop:
     async def sign(self, call: Call, merchant: Merchant, clock: Callable[[], float]) -> SignedCall:
         """Sign a call: here with a key in memory, which takes 1 to 5 ms; else in a thread of our own."""
         async with sockets() as pool:
-            await pool.signatures.turn()
+            # Each kind of key takes its own time.
+            await pool.turn("sign", type(merchant.signer), type(merchant.signer.public_key))
         if isinstance(merchant.signer, PemSigner):
             return sign(call, merchant, clock())
         # The time is that of its turn, since a signature is good for some minutes alone.
@@ -168,7 +168,7 @@ class _Stage:
         self._settings = settings
         self._is_connected = False
         self._is_sending = False
-        self._callers_own = sys.exception()
+        self._callers_own = handled_now()
 
     def connecting(self) -> None:
         self._ends_in(self._settings.connect_timeout)

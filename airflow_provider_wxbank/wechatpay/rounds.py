@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextvars import Context
 from time import perf_counter
 
 SECONDS_A_ROUND = 0.004
@@ -36,7 +37,8 @@ class FewARound:
         loop = asyncio.get_running_loop()
         if not self._is_going:
             self._is_going = True
-            loop.call_soon(self._let_go_on)
+            # In a context of its own, which would else be that of whoever came first, for as long as anybody waits.
+            loop.call_soon(self._let_go_on, context=Context())
             return
         mine = loop.create_future()
         self._waiting.append(mine)

@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from collections import defaultdict
+from collections.abc import Hashable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,8 +56,7 @@ class Pool:
     """The sockets of an event loop, and the turns of those who have something to do in it."""
 
     def __init__(self) -> None:
-        # Each kind of work has its own, since each takes its own time.
-        self.looks, self.signatures, self._entering, self._leaving = (FewARound() for _ in range(4))
+        self._turns: defaultdict[tuple[Hashable, ...], FewARound] = defaultdict(FewARound)
         self._tls: tuple[str, float, ssl.SSLContext] | None = None
         self._reading_tls = asyncio.Lock()
         self._all = asyncio.Semaphore(MAX_SOCKETS)
@@ -86,7 +86,7 @@ class Pool:
             for limit in (self._of_host[base_url], self._all):
                 await limit.acquire()
                 taken.append(limit)
-            await self._entering.turn()
+            await self.turn("enter")
         except BaseException:
             for limit in taken:
                 limit.release()
@@ -96,10 +96,17 @@ class Pool:
         """Make room for another call."""
         try:
             if not at_once:
-                await self._leaving.turn()
+                await self.turn("leave")
         finally:
             self._all.release()
             self._of_host[base_url].release()
+
+    async def turn(self, *kind: Hashable) -> None:
+        """Wait until something may be done in the loop without holding it for long.
+
+        :param kind: what is done. It takes about as long each time.
+        """
+        await self._turns[kind].turn()
 
     async def tls(self) -> ssl.SSLContext:
         """How hosts prove who they are.

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import wraps
 from inspect import iscoroutinefunction
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
@@ -26,7 +26,7 @@ def forgets_locals(function: Callable[P, R]) -> Callable[P, R]:
 
         @wraps(function)
         async def arun(*args: Any, **kwargs: Any) -> Any:
-            callers_own = sys.exception()
+            callers_own = handled_now()
             try:
                 return await function(*args, **kwargs)
             except BaseException as failure:
@@ -39,7 +39,7 @@ def forgets_locals(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        callers_own = sys.exception()
+        callers_own = handled_now()
         try:
             return function(*args, **kwargs)
         except BaseException as failure:
@@ -52,38 +52,55 @@ def forgets_locals(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def forget_locals(failure: BaseException, callers_own: BaseException | None) -> None:
+Handled = dict[int, tuple[BaseException, TracebackType | None]]
+"""Failures by their ids, each with the traceback that it had then."""
+
+
+def handled_now() -> Handled:
+    """What is being handled, and all that led to it: it is the caller's own, and is left as it is now."""
+    return {id(one): (one, one.__traceback__) for one in _led_to(sys.exception())}
+
+
+def forget_locals(failure: BaseException, callers_own: Handled) -> None:
     """Clear the local variables in the tracebacks of a failure and of all failures that led to it.
 
-    :param callers_own: what the caller was handling when it called us. It and what led to it are left as they are.
+    :param callers_own: what the caller was handling when it called us. What this has met since then is not its own.
     """
-    for one in _led_to(failure, callers_own):
+    for one in _led_to(failure):
+        _, callers = callers_own.get(id(one), (None, None))
         trace = one.__traceback__
-        while trace is not None:
+        # Whoever raises it again puts its own frames before those it had.
+        while trace is not None and trace is not callers:
             if _has_ended(trace.tb_frame):
                 trace.tb_frame.clear()
             trace = trace.tb_next
-        if one.__suppress_context__:
+        if one.__suppress_context__ and id(one) not in callers_own:
             # What was raised "from None" is not shown, but would be kept, with a text of others that may quote a row.
-            one.__context__ = None
+            _set(one, "__context__", None)
 
 
-def forget_frames(failure: BaseException, callers_own: BaseException | None) -> None:
+def forget_frames(failure: BaseException, callers_own: Handled) -> None:
     """Break the circles of what a library has raised: its frames, and what they hold, hold the failures they have met.
 
     Only the collector could free them, in an outage for thousands of calls a minute, and it holds an event loop
     meanwhile.
 
-    :param callers_own: what a caller was handling when the library was called. It keeps its traceback.
+    :param callers_own: what a caller was handling when the library was called. It keeps the traceback it had then.
     """
-    for one in _led_to(failure, callers_own):
-        one.__traceback__ = None
+    for one in _led_to(failure):
+        _, callers = callers_own.get(id(one), (None, None))
+        _set(one, "__traceback__", callers)
 
 
-def _led_to(failure: BaseException | None, callers_own: BaseException | None = None) -> Iterator[BaseException]:
-    """A failure and all that led to it but for what led to the caller's own, each once: they may form a circle."""
+def _set(failure: BaseException, name: str, value: object) -> None:
+    """Set what every exception has, also where its class lets nobody set anything: forgetting must never fail."""
+    BaseException.__setattr__(failure, name, value)
+
+
+def _led_to(failure: BaseException | None) -> Iterator[BaseException]:
+    """A failure and all that led to it, each once: causes and contexts may form a circle."""
     waiting = [failure]
-    seen = set() if callers_own is None else {id(one) for one in _led_to(callers_own)}
+    seen: set[int] = set()
     while waiting:
         one = waiting.pop()
         if one is None or id(one) in seen:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
@@ -30,7 +29,7 @@ from airflow_provider_wxbank.wechatpay.sending import (
     why_unverifiable,
 )
 from airflow_provider_wxbank.wechatpay.settings import Settings
-from airflow_provider_wxbank.wechatpay.tracebacks import forget_frames
+from airflow_provider_wxbank.wechatpay.tracebacks import forget_frames, handled_now
 from airflow_provider_wxbank.wechatpay.wire import bounded, broken_exchange
 
 
@@ -53,7 +52,7 @@ class Transport:
         :raises NotSent: no connection.
         :raises NoAnswer: no whole answer, or a redirect, of which only the status is read.
         """
-        callers_own = sys.exception()
+        callers_own = handled_now()
         with self._connection(base_url) as connection:
             try:
                 with self._response(connection, signed) as response:

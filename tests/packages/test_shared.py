@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_wxbank.packages.endpoints import tasks_path
 from airflow_provider_wxbank.packages.poll import Poll
 from airflow_provider_wxbank.packages.shared import _IN_USE, shared_by
 from airflow_provider_wxbank.packages.wait import Look, Seen, wait
@@ -20,10 +21,13 @@ from airflow_provider_wxbank.packages.wanted import wanted
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.simulator.checks import Meta
 from airflow_provider_wxbank.simulator.ledger import Task
-from airflow_provider_wxbank.wechatpay.crypto.signing import PemSigner
+from airflow_provider_wxbank.wechatpay.calls import Call
+from airflow_provider_wxbank.wechatpay.crypto.signing import PemSigner, Signer
 from airflow_provider_wxbank.wechatpay.errors import NotReached, Refused, TryLater, WxBankError, for_another
+from airflow_provider_wxbank.wechatpay.loop import InLoop
 from airflow_provider_wxbank.wechatpay.rounds import MAX_A_ROUND, SECONDS_A_ROUND
 from airflow_provider_wxbank.wechatpay.settings import Settings
+from airflow_provider_wxbank.wechatpay.sockets import sockets
 from airflow_provider_wxbank.wechatpay.threads import MAX_THREADS, _executor
 from tests.conftest import PACKAGE
 from tests.harness.connections import settings_of
@@ -179,9 +183,8 @@ def all_at_once(settings: Settings, signer: Any, each_round: Callable[[], None])
     return asyncio.run(flow())
 
 
-def test_calls_that_are_due_at_once_are_not_signed_in_one_round(simulator: Simulator) -> None:
-    settings = settings_of(simulator)
-    signed = [0]
+def slow(signer: Signer, signed: list[int]) -> PemSigner:
+    """Signs in the loop, for as long as may be done in a round; counts at the end of the list."""
 
     class Slow(PemSigner):
         def sign(self, message: bytes) -> bytes:
@@ -192,9 +195,27 @@ def test_calls_that_are_due_at_once_are_not_signed_in_one_round(simulator: Simul
                 pass
             return signature
 
-    pem = settings.merchant.signer
-    assert isinstance(pem, PemSigner)
-    seen = all_at_once(settings, Slow(pem.serial_no, pem.private_key), lambda: signed.append(0))
+    assert isinstance(signer, PemSigner)
+    return Slow(signer.serial_no, signer.private_key)
+
+
+def device(signer: Signer, may_sign: Event) -> Signer:
+    """Signs elsewhere, once it may."""
+
+    class Device:
+        public_key, serial_no, about = signer.public_key, signer.serial_no, signer.about
+
+        def sign(self, message: bytes) -> bytes:
+            may_sign.wait(PATIENCE)
+            return signer.sign(message)
+
+    return Device()
+
+
+def test_calls_that_are_due_at_once_are_not_signed_in_one_round(simulator: Simulator) -> None:
+    settings = settings_of(simulator)
+    signed = [0]
+    seen = all_at_once(settings, slow(settings.merchant.signer, signed), lambda: signed.append(0))
     assert all(isinstance(one, Poll) for one in seen)
     assert sum(signed) > WAITS
     assert max(signed) == 1
@@ -202,23 +223,43 @@ def test_calls_that_are_due_at_once_are_not_signed_in_one_round(simulator: Simul
 
 def test_nor_handed_to_a_device_in_one(simulator: Simulator) -> None:
     settings = settings_of(simulator)
-    pem, handed, may_sign = settings.merchant.signer, [0], Event()
-
-    class Device:
-        public_key, serial_no = pem.public_key, pem.serial_no
-
-        def sign(self, message: bytes) -> bytes:
-            may_sign.wait(PATIENCE)
-            return pem.sign(message)
+    handed, may_sign = [0], Event()
 
     def each_round() -> None:
         handed.append(_executor("signatures")._work_queue.qsize())
         if handed[-1] >= WAITS - MAX_THREADS:
             may_sign.set()
 
-    seen = all_at_once(settings, Device(), each_round)
+    seen = all_at_once(settings, device(settings.merchant.signer, may_sign), each_round)
     assert all(isinstance(one, Poll) for one in seen)
     assert 1 <= max(later - earlier for earlier, later in pairwise(handed)) <= MAX_A_ROUND
+
+
+def test_nor_are_they_because_those_of_a_device_take_no_time_in_it(simulator: Simulator) -> None:
+    settings = settings_of(simulator)
+    signed, may_sign = [0], Event()
+    may_sign.set()
+    merchant = settings.merchant
+    in_turn = [
+        *WAITS * [replace(merchant, signer=device(merchant.signer, may_sign))],
+        *WAITS * [replace(merchant, signer=slow(merchant.signer, signed))],
+    ]
+
+    async def other() -> None:
+        while True:
+            signed.append(0)
+            await asyncio.sleep(0)
+
+    async def flow() -> None:
+        driver, call = InLoop(settings), Call("GET", tasks_path(PACKAGE))
+        async with sockets():
+            running = asyncio.create_task(other())
+            await asyncio.gather(*(driver.sign(call, one, lambda: 0.0) for one in in_turn))
+            running.cancel()
+
+    asyncio.run(flow())
+    assert sum(signed) == WAITS
+    assert max(signed) == 1
 
 
 def test_nothing_is_kept_of_packages_that_nobody_waits_for(simulator: Simulator) -> None:

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from time import perf_counter
 
@@ -119,3 +122,35 @@ def test_whoever_is_cancelled_keeps_nobody_waiting(after_rounds: int) -> None:
     done = asyncio.run(flow())
     assert set(done) >= {*range(1, 60, 2), 60}
     assert sorted(done) == done
+
+
+def test_the_context_of_whoever_came_first_is_let_go_while_others_go_on() -> None:
+    class Large:
+        pass
+
+    of_a_task: ContextVar[Large] = ContextVar("of_a_task")
+
+    async def flow() -> object:
+        few = FewARound()
+
+        async def first() -> weakref.ref[Large]:
+            of_a_task.set(Large())
+            await few.turn()
+            return weakref.ref(of_a_task.get())
+
+        async def others() -> None:
+            while True:
+                await few.turn()
+
+        beginning = asyncio.create_task(first())
+        running = [asyncio.create_task(others()) for _ in range(3)]
+        kept = await beginning
+        del beginning
+        for _ in range(10):
+            await asyncio.sleep(0)
+        gc.collect()
+        for task in running:
+            task.cancel()
+        return kept()
+
+    assert asyncio.run(flow()) is None

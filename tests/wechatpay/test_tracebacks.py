@@ -4,20 +4,23 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import traceback
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from airflow_provider_wxbank.packages.endpoints import list_tasks_page
+from airflow_provider_wxbank.packages.endpoints import create_task, list_tasks_page
 from airflow_provider_wxbank.simulator import Fault, Simulator
 from airflow_provider_wxbank.wechatpay.client import Client
-from airflow_provider_wxbank.wechatpay.errors import WxBankError
+from airflow_provider_wxbank.wechatpay.errors import OutcomeUnknown, WxBankError
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
 from tests.conftest import PACKAGE
 from tests.harness.connections import settings_of
+from tests.harness.files import agreement_file
 from tests.harness.garbage import left_to_the_collector
 from tests.harness.waiting import PATIENCE
 
@@ -197,6 +200,81 @@ def test_what_a_caller_handles_is_left_as_it_is(kind: type[Exception], handling:
     assert isinstance(own.__context__, ValueError)
     assert own.__context__.__traceback__ is not None
     assert own.__context__.__traceback__.tb_frame.f_locals["number"] == [NUMBER]
+
+
+def raised_again(number: str, own: Exception) -> None:
+    """As by what is broken for good, and keeps its failure."""
+    raise own
+
+
+def raised_for_ours(number: str, own: Exception) -> None:
+    """What the caller handles is raised while ours is handled, as by a callback."""
+    try:
+        inner(number)
+    except ValueError:
+        raise own  # noqa: B904
+
+
+@pytest.mark.parametrize("ours", [raised_again, raised_for_ours])
+def test_what_the_callers_own_meets_in_our_functions_is_forgotten(ours: Callable[[str, Exception], None]) -> None:
+    number = NUMBER
+    try:
+        with_a_reason(RuntimeError)
+    except RuntimeError as own:
+        with pytest.raises(RuntimeError) as raised:
+            forgets_locals(ours)(number, own)
+    knows_it = {
+        frame.f_code.co_name: NUMBER in repr(frame.f_locals)
+        for one in (raised.value, raised.value.__context__)
+        if one is not None
+        for frame, _ in traceback.walk_tb(one.__traceback__)
+    }
+    assert not knows_it[ours.__name__]
+    assert not knows_it.get(inner.__name__)
+    assert knows_it[with_a_reason.__name__]
+
+
+@dataclass(frozen=True)
+class Deadline(Exception):
+    """What somebody's alarm raises, wherever the program is. Nothing of it can be set."""
+
+    seconds: float
+
+
+@pytest.fixture
+def alarm() -> Iterator[float]:
+    """Raises a Deadline after so many seconds."""
+
+    def ring(*_: object) -> None:
+        raise Deadline(seconds)
+
+    seconds = 0.3
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    yield seconds
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_a_failure_that_nobody_may_change_is_told_as_any_other(simulator: Simulator, alarm: float) -> None:
+    simulator.add_fault(Fault("hang", on="upload", seconds=3 * alarm))
+    with closing(Client(settings_of(simulator), max_attempts=1)) as client:
+        upload = agreement_file(client, 1)
+        with pytest.raises(OutcomeUnknown, match="Deadline"):
+            create_task(client, PACKAGE, *upload)
+
+
+def test_nor_does_it_keep_what_it_came_of() -> None:
+    @forgets_locals
+    def ours() -> None:
+        try:
+            inner(NUMBER)
+        except ValueError:
+            raise Deadline(1.0) from None
+
+    with pytest.raises(Deadline) as raised:
+        ours()
+    assert raised.value.__context__ is None
 
 
 @pytest.mark.parametrize(
