@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from threading import Event
-from time import perf_counter
 from typing import Any
 
 import pytest
@@ -32,6 +31,7 @@ from airflow_provider_wxbank.wechatpay.threads import MAX_THREADS, _executor
 from tests.conftest import PACKAGE
 from tests.harness.connections import settings_of
 from tests.harness.garbage import left_to_the_collector
+from tests.harness.rounds import in_each_round, spin
 from tests.harness.waiting import PATIENCE
 
 WAITS = 60
@@ -169,31 +169,21 @@ def all_at_once(settings: Settings, signer: Any, each_round: Callable[[], None])
         async with shared_by(settings, f"{PACKAGE}{index}") as shared:
             return await shared.looked(next(wait(wanted(f"{PACKAGE}{index}"))), 60.0)  # type: ignore[arg-type]  # it begins with a look
 
-    async def other() -> None:
-        while True:
-            each_round()
-            await asyncio.sleep(0)
-
     async def flow() -> list[Seen]:
-        running = asyncio.create_task(other())
-        seen = await asyncio.gather(*map(one, range(WAITS)))
-        running.cancel()
-        return seen
+        async with in_each_round(each_round):
+            return await asyncio.gather(*map(one, range(WAITS)))
 
     return asyncio.run(flow())
 
 
 def slow(signer: Signer, signed: list[int]) -> PemSigner:
-    """Signs in the loop, for as long as may be done in a round; counts at the end of the list."""
+    """Signs in the loop, for longer than may be done in a round; counts at the end of the list."""
 
     class Slow(PemSigner):
         def sign(self, message: bytes) -> bytes:
-            begun = perf_counter()
             signed[-1] += 1
-            signature = super().sign(message)
-            while perf_counter() < begun + SECONDS_A_ROUND:
-                pass
-            return signature
+            spin(SECONDS_A_ROUND)
+            return super().sign(message)
 
     assert isinstance(signer, PemSigner)
     return Slow(signer.serial_no, signer.private_key)
@@ -245,17 +235,10 @@ def test_nor_are_they_because_those_of_a_device_take_no_time_in_it(simulator: Si
         *WAITS * [replace(merchant, signer=slow(merchant.signer, signed))],
     ]
 
-    async def other() -> None:
-        while True:
-            signed.append(0)
-            await asyncio.sleep(0)
-
     async def flow() -> None:
         driver, call = InLoop(settings), Call("GET", tasks_path(PACKAGE))
-        async with sockets():
-            running = asyncio.create_task(other())
+        async with sockets(), in_each_round(lambda: signed.append(0)):
             await asyncio.gather(*(driver.sign(call, one, lambda: 0.0) for one in in_turn))
-            running.cancel()
 
     asyncio.run(flow())
     assert sum(signed) == WAITS

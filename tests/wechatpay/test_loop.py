@@ -321,7 +321,7 @@ def in_a_circle() -> None:
         except KeyError as failure:
             raise RuntimeError("wrapped") from failure
     except RuntimeError as failure:
-        raise cast("KeyError", failure.__cause__)  # noqa: B904
+        raise cast("KeyError", failure.__cause__)  # noqa: B904  # raised as it is
 
 
 @pytest.mark.parametrize("own", [of_a_row, in_a_circle])

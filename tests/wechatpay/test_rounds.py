@@ -7,60 +7,36 @@ import asyncio
 import gc
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from itertools import pairwise
-from time import perf_counter
 
 import pytest
 
 from airflow_provider_wxbank.wechatpay.rounds import MAX_A_ROUND, SECONDS_A_ROUND, FewARound
+from tests.harness.rounds import in_each_round, spin
 from tests.harness.waiting import PATIENCE
-
-
-def spin(seconds: float) -> None:
-    """Keep the loop, as work does."""
-    until = perf_counter() + seconds
-    while perf_counter() < until:
-        pass
-
-
-class Rounds:
-    """Counts the rounds of a loop; somebody else needs some time in each."""
-
-    def __init__(self, others_seconds: float = 0.0) -> None:
-        self.now = 0
-        self._others_seconds = others_seconds
-
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        task = asyncio.create_task(self._count())
-        try:
-            yield
-        finally:
-            task.cancel()
-
-    async def _count(self) -> None:
-        while True:
-            self.now += 1
-            spin(self._others_seconds)
-            await asyncio.sleep(0)
 
 
 def went_on(tasks: int, work: Callable[[int], None], others_seconds: float = 0.0) -> list[tuple[int, int]]:
     """Each task that went on, in that order, with the round of the loop."""
     found: list[tuple[int, int]] = []
+    rounds = 0
 
-    async def one(few: FewARound, rounds: Rounds, index: int) -> None:
+    def each_round() -> None:
+        nonlocal rounds
+        rounds += 1
+        spin(others_seconds)
+
+    async def one(few: FewARound, index: int) -> None:
         await few.turn()
-        found.append((index, rounds.now))
+        found.append((index, rounds))
         work(index)
 
     async def flow() -> None:
-        few, rounds = FewARound(), Rounds(others_seconds)
-        with rounds.counted():
-            await asyncio.wait_for(asyncio.gather(*(one(few, rounds, index) for index in range(tasks))), PATIENCE)
+        few = FewARound()
+        async with in_each_round(each_round):
+            await asyncio.wait_for(asyncio.gather(*(one(few, index) for index in range(tasks))), PATIENCE)
 
     asyncio.run(flow())
     return found
