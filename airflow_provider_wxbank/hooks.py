@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from airflow_provider_wxbank.wechatpay.kept import kept_list
 from airflow_provider_wxbank.wechatpay.loop import AsyncClient
 from airflow_provider_wxbank.wechatpay.merchants import URI_FIELD
 from airflow_provider_wxbank.wechatpay.settings import Settings, read_settings
-from airflow_provider_wxbank.wechatpay.sharing import Turns, few_at_once
+from airflow_provider_wxbank.wechatpay.sharing import ReadTogether, Turns, few_at_once, shared_in
 from airflow_provider_wxbank.wechatpay.sockets import sockets
 from airflow_provider_wxbank.wechatpay.threads import off_loop
 from airflow_provider_wxbank.wechatpay.tracebacks import forgets_locals
@@ -88,6 +88,13 @@ class WxBankHook(BaseHook):
 
         :raises WxBankError: as :meth:`get_conn`.
         """
+        # A hook of somebody else's may read it in its own way.
+        whose = self.wxbank_conn_id if type(self) is WxBankHook else self
+        place = asyncio.get_running_loop(), whose
+        with shared_in(_TOGETHER, place, ReadTogether[Settings]) as together:
+            return await together.read(self._aread_settings)
+
+    async def _aread_settings(self) -> Settings:
         # Reading a connection, and masking what is secret in it, takes Airflow some milliseconds of the loop. A
         # triggerer that starts has a thousand waits to begin, and others need the loop as well.
         async with few_at_once(_READING, MAX_READING):
@@ -276,6 +283,9 @@ class WxBankHook(BaseHook):
 
 _READING: Turns = {}
 """Who reads a connection."""
+
+_TOGETHER: dict[Hashable, tuple[ReadTogether[Settings], int]] = {}
+"""By event loop and connection, who reads the same one."""
 
 
 def _named_content(file: str | Path | bytes, filename: str | None) -> tuple[str, bytes]:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
+
+from airflow_provider_wxbank.wechatpay.errors import WxBankError, for_another
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -53,3 +55,46 @@ async def few_at_once(turns: Turns, count: int) -> AsyncIterator[None]:
     with shared_in(turns, asyncio.get_running_loop(), lambda: asyncio.Semaphore(count)) as semaphore:
         async with semaphore:
             yield
+
+
+class ReadTogether(Generic[T]):
+    """Reads something once for all who ask before that read begins.
+
+    So nobody is told anything older than what a read of his own would tell.
+    """
+
+    __slots__ = ("_next", "_reading")
+
+    def __init__(self) -> None:
+        self._reading = asyncio.Lock()
+        self._next = _Read[T]()
+
+    async def read(self, reading: Callable[[], Awaitable[T]]) -> T:
+        """What a read tells that begins after this call. If whoever reads is cancelled, the next one reads instead.
+
+        :raises WxBankError: the read failed; it has failed for all who share it.
+        """
+        mine = self._next
+        async with self._reading:
+            if mine.told is None:
+                if mine is self._next:
+                    # Whoever asks from now on needs a later one.
+                    self._next = _Read()
+                try:
+                    mine.told = await reading()
+                except WxBankError as failure:
+                    mine.told = for_another(failure)
+                    raise
+                return mine.told
+        if isinstance(mine.told, WxBankError):
+            raise for_another(mine.told)
+        return mine.told
+
+
+class _Read(Generic[T]):
+    """A read that has not begun, or what it told."""
+
+    __slots__ = ("told",)
+
+    def __init__(self) -> None:
+        self.told: T | WxBankError | None = None

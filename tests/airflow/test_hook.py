@@ -14,8 +14,9 @@ from urllib.parse import quote, quote_plus, unquote_plus
 from uuid import uuid4
 
 import pytest
+from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, redact
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from cryptography.fernet import Fernet
 
 from airflow_provider_wxbank import _compat, connections, hooks
@@ -248,27 +249,107 @@ def test_calls_that_begin_at_once_share_keys(hook: WxBankHook, simulator: Simula
     assert simulator.report()["requests"]["certificates"] == before + 1
     # Nothing stays of a loop that has ended.
     assert hooks._READING == {}
+    assert hooks._TOGETHER == {}
     assert connections._MASKING == {}
 
 
 def test_hooks_that_begin_at_once_have_airflow_mask_each_secret_once(
-    simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    simulator: Simulator, airflow_connection: Callable[[str, dict[str, Any]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Airflow compiles all that it masks anew each time, which holds the loop of a triggerer for ten milliseconds."""
     password, masked, mask = f"+{uuid4().hex[:30]}/", [], _compat.amask_secret
-    connect(simulator, password=password)
+    names = [f"merchant_{index}" for index in range(hooks.MAX_READING)]
+    for name in names:
+        airflow_connection(name, {**simulator.airflow_connection(), "password": password})
 
     async def counted(secret: str) -> None:
         masked.append(secret)
         await mask(secret)
 
     async def begin() -> None:
-        await asyncio.gather(*(WxBankHook().asettings() for _ in range(hooks.MAX_READING)))
+        await asyncio.gather(*(WxBankHook(name).asettings() for name in names))
 
     monkeypatch.setattr(connections, "amask_secret", counted)
     asyncio.run(begin())
     assert quote(password, safe="") in masked
     assert sorted(masked) == sorted(set(masked))
+
+
+class OthersHook(WxBankHook):
+    """A hook of somebody else's, which knows its merchant itself."""
+
+    def __init__(self, merchant_id: str) -> None:
+        super().__init__()
+        self._merchant_id = merchant_id
+
+    def get_connection(self, conn_id: str) -> Any:  # type: ignore[override]  # a classmethod in Airflow
+        connection = super().get_connection(conn_id)
+        connection.login = self._merchant_id
+        return connection
+
+    async def aget_connection(self, conn_id: str) -> Any:  # type: ignore[override]  # as above
+        return await sync_to_async(self.get_connection)(conn_id)
+
+
+def test_hooks_that_read_in_their_own_way_do_so_each_for_itself(simulator: Simulator, connect: Connect) -> None:
+    connect(simulator)
+    merchants = [f"190000000{index}" for index in range(4)]
+
+    async def begin() -> list[str]:
+        settings = asyncio.gather(*(OthersHook(merchant).asettings() for merchant in merchants))
+        return [one.merchant.mchid for one in await settings]
+
+    assert asyncio.run(begin()) == merchants
+
+
+def test_hooks_that_begin_at_once_read_their_connection_once(
+    simulator: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow needs three milliseconds of the loop for each read, and a triggerer starts with a thousand waits."""
+    connect(simulator)
+    read, reads = get_async_connection, []
+
+    async def counted(conn_id: str, **options: Any) -> Any:
+        reads.append(conn_id)
+        return await read(conn_id, **options)
+
+    async def begin() -> set[str]:
+        return {one.merchant.mchid for one in await asyncio.gather(*(WxBankHook().asettings() for _ in range(100)))}
+
+    monkeypatch.setattr(connections, "get_async_connection", counted)
+    assert len(asyncio.run(begin())) == 1
+    # The first one's had begun when the others asked.
+    assert reads == ["wxbank_default"] * 2
+
+
+def test_who_asks_after_a_change_is_told_it_though_others_read_the_connection(
+    simulator: Simulator, connect: Connect
+) -> None:
+    async def begin() -> str:
+        connect(simulator, login="1900000001")
+        before = [asyncio.create_task(WxBankHook().asettings()) for _ in range(5)]
+        # Long enough that one of them reads.
+        await asyncio.sleep(0)
+        assert hooks._READING
+        connect(simulator, login="1900000002")
+        after = await WxBankHook().asettings()
+        await asyncio.gather(*before)
+        return after.merchant.mchid
+
+    assert asyncio.run(begin()) == "1900000002"
+
+
+def test_one_wrong_connection_is_told_to_each_hook_that_asked(simulator: Simulator, connect: Connect) -> None:
+    connect(simulator, login="")
+
+    async def begin() -> list[Any]:
+        hooks_own = (WxBankHook().asettings() for _ in range(20))
+        return await asyncio.gather(*hooks_own, return_exceptions=True)
+
+    told = asyncio.run(begin())
+    assert len({id(one) for one in told}) == 20
+    assert {(type(one), *one.__notes__) for one in told} == {(InvalidCredentials, "Connection: wxbank_default")}
+    assert {"merchant id" in str(one) for one in told} == {True}
 
 
 def test_masking_in_a_trigger_can_come_back_to_its_event_loop(
