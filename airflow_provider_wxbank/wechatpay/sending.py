@@ -20,6 +20,7 @@ from requests.utils import get_environ_proxies
 from airflow_provider_wxbank import __version__
 from airflow_provider_wxbank.wechatpay.calls import SignedCall
 from airflow_provider_wxbank.wechatpay.settings import is_loopback
+from airflow_provider_wxbank.wechatpay.tracebacks import ARGUMENTS, CAUSE
 
 MAX_IDLE = 7.0
 """Seconds after which an idle connection is not used again. WeChat Pay closes it after 8 (Keep-Alive: timeout=8)."""
@@ -176,12 +177,28 @@ def why_unverifiable(headers: Iterable[tuple[str, str]]) -> str:
 def reason(failure: BaseException) -> str:
     """The class and the text of a failure, in one line that cannot forge another."""
     found = innermost(failure)
-    text = "".join(character if character.isprintable() else " " for character in str(found))
+    text = "".join(character if character.isprintable() else " " for character in _text(found))
     return f"{type(found).__name__}: {text[:200]}"
 
 
+def _text(failure: BaseException) -> str:
+    # An alarm's, for one, may be anybody's, and what its text raises would take the place of an unknown outcome.
+    try:
+        return str(failure)
+    except Exception as why:
+        return f"its text cannot be had ({type(why).__name__})"
+
+
 def innermost(failure: BaseException) -> BaseException:
-    """The failure that others wrap, as their cause or as an argument."""
-    arguments = [argument for argument in failure.args if isinstance(argument, BaseException)]
-    inner = failure.__cause__ or (arguments[-1] if arguments else None)
-    return failure if inner is None else innermost(inner)
+    """The failure that others wrap, as their cause or as an argument. Of a circle, the last one before it closes."""
+    seen = {id(failure)}
+    while (inner := _wrapped(failure)) is not None and id(inner) not in seen:
+        failure = inner
+        seen.add(id(inner))
+    return failure
+
+
+def _wrapped(failure: BaseException) -> BaseException | None:
+    cause: BaseException | None = CAUSE.__get__(failure)
+    arguments = [one for one in ARGUMENTS.__get__(failure) if issubclass(type(one), BaseException)]
+    return cause if cause is not None else arguments[-1] if arguments else None

@@ -18,6 +18,15 @@ from typing import Any, ParamSpec, TypeVar, cast
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# What every exception has, whatever its class says: one may let nobody set anything, or have something else by these
+# names that raises. Forgetting must never fail, since whatever is raised then would take the place of the failure.
+TRACEBACK: Any = BaseException.__dict__["__traceback__"]
+CAUSE: Any = BaseException.__dict__["__cause__"]
+CONTEXT: Any = BaseException.__dict__["__context__"]
+SUPPRESSED: Any = BaseException.__dict__["__suppress_context__"]
+ARGUMENTS: Any = BaseException.__dict__["args"]
+IN_GROUP: Any = BaseExceptionGroup.__dict__["exceptions"]
+
 
 def forgets_locals(function: Callable[P, R]) -> Callable[P, R]:
     """Let failures of a function or coroutine show neither its arguments nor the local variables of what it called."""
@@ -58,7 +67,7 @@ Handled = dict[int, tuple[BaseException, TracebackType | None]]
 
 def handled_now() -> Handled:
     """What is being handled, and all that led to it: it is the caller's own, and is left as it is now."""
-    return {id(one): (one, one.__traceback__) for one in _led_to(sys.exception())}
+    return {id(one): (one, TRACEBACK.__get__(one)) for one in _led_to(sys.exception())}
 
 
 def forget_locals(failure: BaseException, callers_own: Handled) -> None:
@@ -68,15 +77,15 @@ def forget_locals(failure: BaseException, callers_own: Handled) -> None:
     """
     for one in _led_to(failure):
         _, callers = callers_own.get(id(one), (None, None))
-        trace = one.__traceback__
+        trace = TRACEBACK.__get__(one)
         # Whoever raises it again puts its own frames before those it had.
         while trace is not None and trace is not callers:
             if _has_ended(trace.tb_frame):
                 trace.tb_frame.clear()
             trace = trace.tb_next
-        if one.__suppress_context__ and id(one) not in callers_own:
+        if SUPPRESSED.__get__(one) and id(one) not in callers_own:
             # What was raised "from None" is not shown, but would be kept, with a text of others that may quote a row.
-            _set(one, "__context__", None)
+            CONTEXT.__set__(one, None)
 
 
 def forget_frames(failure: BaseException, callers_own: Handled) -> None:
@@ -89,12 +98,7 @@ def forget_frames(failure: BaseException, callers_own: Handled) -> None:
     """
     for one in _led_to(failure):
         _, callers = callers_own.get(id(one), (None, None))
-        _set(one, "__traceback__", callers)
-
-
-def _set(failure: BaseException, name: str, value: object) -> None:
-    """Set what every exception has, also where its class lets nobody set anything: forgetting must never fail."""
-    BaseException.__setattr__(failure, name, value)
+        TRACEBACK.__set__(one, callers)
 
 
 def _led_to(failure: BaseException | None) -> Iterator[BaseException]:
@@ -107,10 +111,10 @@ def _led_to(failure: BaseException | None) -> Iterator[BaseException]:
             continue
         seen.add(id(one))
         yield one
-        waiting += [one.__cause__, one.__context__]
+        waiting += [CAUSE.__get__(one), CONTEXT.__get__(one)]
         # It holds its failures apart from its cause and context. Others may have something else by that name.
-        if isinstance(one, BaseExceptionGroup):
-            waiting += one.exceptions
+        if issubclass(type(one), BaseExceptionGroup):
+            waiting += IN_GROUP.__get__(one)
 
 
 def _has_ended(frame: FrameType) -> bool:

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -242,12 +243,74 @@ class Deadline(Exception):
     seconds: float
 
 
+class WrongText(Exception):
+    """A common slip: its text is no text."""
+
+    def __str__(self) -> str:
+        return self.args[0]  # type: ignore[no-any-return]  # that is the slip
+
+
+class NoText(Exception):
+    """It has none at all."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class NamesOfItsOwn(ExceptionGroup[Exception]):
+    """It has something else by the names that every exception has, and that cannot be had."""
+
+    @property
+    def exceptions(self) -> Any:
+        raise RuntimeError("exceptions")
+
+    __traceback__ = __cause__ = __context__ = args = exceptions
+
+
+def caused_by_itself() -> Exception:
+    failure = RuntimeError("a circle")
+    failure.__cause__ = failure
+    return failure
+
+
+def caused_by_each_other() -> Exception:
+    failure, other = RuntimeError("one"), RuntimeError("other")
+    failure.__cause__, other.__cause__ = other, failure
+    return failure
+
+
+def an_argument_of_itself() -> Exception:
+    failure = RuntimeError("x")
+    failure.args = (failure,)
+    return failure
+
+
+def of_ten_thousand() -> Exception:
+    failure = RuntimeError("0")
+    for _ in range(10_000):
+        outer = RuntimeError("x")
+        outer.__cause__, failure = failure, outer
+    return failure
+
+
+ODD = (
+    partial(Deadline, 1.0),
+    partial(WrongText, 1.0),
+    NoText,
+    partial(NamesOfItsOwn, "some", [ValueError()]),
+    caused_by_itself,
+    caused_by_each_other,
+    an_argument_of_itself,
+    of_ten_thousand,
+)
+
+
 @contextmanager
-def alarm(when: Callable[[], bool]) -> Iterator[None]:
-    """Raises a Deadline in the block once something is so."""
+def alarm(when: Callable[[], bool], failure: Exception) -> Iterator[None]:
+    """Raises a failure in the block once something is so."""
 
     def ring(*_: object) -> None:
-        raise Deadline(1.0)
+        raise failure
 
     def wait() -> None:
         until(when)
@@ -263,18 +326,38 @@ def alarm(when: Callable[[], bool]) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def test_a_failure_that_nobody_may_change_is_told_as_any_other(simulator: Simulator) -> None:
+@pytest.mark.parametrize("new", ODD)
+def test_an_upload_whose_outcome_is_unknown_is_told_as_that_whatever_was_raised(
+    simulator: Simulator, new: Callable[[], Exception]
+) -> None:
     simulator.add_fault(Fault("hang", on="upload", seconds=2.0))
     with closing(Client(settings_of(simulator), max_attempts=1)) as client:
         upload = agreement_file(client, 1)
+        failure = new()
         with (
-            alarm(lambda: simulator.report()["requests"]["upload"] > 0),
-            pytest.raises(OutcomeUnknown, match="Deadline"),
+            alarm(lambda: simulator.report()["requests"]["upload"] > 0, failure),
+            pytest.raises(OutcomeUnknown, match=type(failure).__name__),
         ):
             create_task(client, PACKAGE, *upload)
 
 
-def test_nor_does_it_keep_what_it_came_of() -> None:
+@pytest.mark.parametrize("new", ODD)
+def test_what_a_caller_handles_changes_nothing_of_what_we_do(new: Callable[[], Exception]) -> None:
+    @forgets_locals
+    def ours(fails: bool) -> int:
+        if fails:
+            raise KeyError(NUMBER)
+        return 1
+
+    try:
+        raise new()
+    except Exception:
+        assert ours(False) == 1
+        with pytest.raises(KeyError):
+            ours(True)
+
+
+def test_a_failure_that_nobody_may_change_does_not_keep_what_it_came_of() -> None:
     @forgets_locals
     def ours() -> None:
         try:
