@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ class WxBankHook(BaseHook):
         if self._client is None:
             connection, extra = read_connection(self.wxbank_conn_id, self)
             mask_secrets(connection, extra)
-            self._client = self._new_client(self._read_settings(connection, extra))
+            self._client = self._new_client(self._read_settings(self.wxbank_conn_id, connection, extra))
         return self._client
 
     @forgets_locals
@@ -88,23 +89,25 @@ class WxBankHook(BaseHook):
 
         :raises WxBankError: as :meth:`get_conn`.
         """
+        loop, conn_id = asyncio.get_running_loop(), self.wxbank_conn_id
         # A hook of somebody else's may read it in its own way.
-        whose = self.wxbank_conn_id if type(self) is WxBankHook else self
-        place = asyncio.get_running_loop(), whose
-        with shared_in(_TOGETHER, place, ReadTogether[Settings]) as together:
-            return await together.read(self._aread_settings)
+        if type(self) is not WxBankHook:
+            return await self._aread_settings(conn_id)
+        with shared_in(_TOGETHER, (loop, conn_id), ReadTogether[Settings]) as together:
+            # Not the connection that this hook may have been given while it waited.
+            return await together.read(partial(self._aread_settings, conn_id))
 
-    async def _aread_settings(self) -> Settings:
+    async def _aread_settings(self, conn_id: str) -> Settings:
         # Reading a connection, and masking what is secret in it, takes Airflow some milliseconds of the loop. A
         # triggerer that starts has a thousand waits to begin, and others need the loop as well.
         async with few_at_once(_READING, MAX_READING):
-            connection, extra = await aread_connection(self.wxbank_conn_id, self)
+            connection, extra = await aread_connection(conn_id, self)
             await amask_secrets(connection, extra)
             if not extra.get(URI_FIELD):
                 # In a thread of our own: it reads key files, and checks a private key for some 50 ms.
-                return await off_loop("files", self._read_settings, connection, extra)
+                return await off_loop("files", self._read_settings, conn_id, connection, extra)
         # A device may be slow to open, and others need not wait for it.
-        return await off_loop("signatures", self._read_settings, connection, extra)
+        return await off_loop("signatures", self._read_settings, conn_id, connection, extra)
 
     def _new_client(self, settings: Settings) -> Client:
         """A client for a task. Each task is a process, which need not download again what the last one has."""
@@ -115,14 +118,14 @@ class WxBankHook(BaseHook):
         """What hears of the calls of this hook's clients."""
         return all_of(Metrics(self.wxbank_conn_id))
 
-    def _read_settings(self, connection: Connection, extra: Mapping[str, Any]) -> Settings:
+    def _read_settings(self, conn_id: str, connection: Connection, extra: Mapping[str, Any]) -> Settings:
         # This never runs in the thread of an event loop.
         prepare_metrics()
         try:
             return read_settings(connection.login, connection.password, connection.host, extra, connection.port)
         except WxBankError as failure:
             # The settings know nothing of Airflow, so the name of the connection is added here.
-            failure.add_note(f"Connection: {self.wxbank_conn_id}")
+            failure.add_note(f"Connection: {conn_id}")
             raise
 
     @forgets_locals
@@ -284,7 +287,7 @@ class WxBankHook(BaseHook):
 _READING: Turns = {}
 """Who reads a connection."""
 
-_TOGETHER: dict[Hashable, tuple[ReadTogether[Settings], int]] = {}
+_TOGETHER: dict[tuple[asyncio.AbstractEventLoop, str], tuple[ReadTogether[Settings], int]] = {}
 """By event loop and connection, who reads the same one."""
 
 

@@ -7,6 +7,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -275,16 +276,18 @@ def test_hooks_that_begin_at_once_have_airflow_mask_each_secret_once(
     assert sorted(masked) == sorted(set(masked))
 
 
+@dataclass
 class OthersHook(WxBankHook):
-    """A hook of somebody else's, which knows its merchant itself."""
+    """A hook of somebody else's, which knows its merchant itself. It has no hash, either."""
 
-    def __init__(self, merchant_id: str) -> None:
+    merchant_id: str
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self._merchant_id = merchant_id
 
     def get_connection(self, conn_id: str) -> Any:  # type: ignore[override]  # a classmethod in Airflow
         connection = super().get_connection(conn_id)
-        connection.login = self._merchant_id
+        connection.login = self.merchant_id
         return connection
 
     async def aget_connection(self, conn_id: str) -> Any:  # type: ignore[override]  # as above
@@ -320,6 +323,24 @@ def test_hooks_that_begin_at_once_read_their_connection_once(
     assert len(asyncio.run(begin())) == 1
     # The first one's had begun when the others asked.
     assert reads == ["wxbank_default"] * 2
+
+
+def test_a_hook_that_is_given_another_connection_while_it_waits_changes_nothing_for_others(
+    simulator: Simulator, airflow_connection: Callable[[str, dict[str, Any]], None]
+) -> None:
+    for name, mchid in (("one", "1900000001"), ("other", "1900000002")):
+        airflow_connection(name, {**simulator.airflow_connection(), "login": mchid})
+
+    async def begin() -> set[str]:
+        all_hooks = [WxBankHook("one") for _ in range(5)]
+        reads = asyncio.gather(*(hook.asettings() for hook in all_hooks))
+        while not hooks._READING:  # noqa: ASYNC110  # it is the rounds that count
+            await asyncio.sleep(0)
+        for hook in all_hooks:
+            hook.wxbank_conn_id = "other"
+        return {one.merchant.mchid for one in await reads}
+
+    assert asyncio.run(begin()) == {"1900000001"}
 
 
 def test_who_asks_after_a_change_is_told_it_though_others_read_the_connection(
